@@ -1,0 +1,1 @@
+"""Everything that decides: rules, learned policies and the loop that asks them."""

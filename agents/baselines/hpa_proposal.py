@@ -1,0 +1,219 @@
+"""Step 1 of the Kubernetes HPA: from pods in groups to a proposed number of replicas.
+
+Source: kubernetes/kubernetes pkg/controller/podautoscaler/replica_calculator.go
+(``GetResourceReplicas``, ``GetRawResourceReplicas``, ``calcPlainMetricReplicas``, ``Tolerances``)
+and metrics/utilization.go (``GetResourceUtilizationRatio``, ``GetMetricUsageRatio``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import numpy as np
+
+from agents.policy import Mask
+from simulator.plant import Floats, Ints, PodGroup, PodGroups
+
+MAX_REPLICAS: Final = 2**31 - 1
+_FULL_PERCENT: Final = 100
+_DEFAULT_TOLERANCE: Final = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Tolerance:
+    """How far the ratio may be from 1 without a change, as fractions; both ends are included."""
+
+    down: float = _DEFAULT_TOLERANCE
+    up: float = _DEFAULT_TOLERANCE
+
+    def covers(self, ratio: Floats) -> Mask:
+        """Whether each ratio is within ``[1 - down, 1 + up]``."""
+        return (ratio >= 1.0 - self.down) & (ratio <= 1.0 + self.up)
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """What the ratio is made of, each int64 ``(..., S)``: usage, requests and number of pods."""
+
+    usage_milli: Ints
+    request_milli: Ints
+    pods: Ints
+
+
+class Target(Protocol):
+    """What the HPA steers to."""
+
+    def usable(self, groups: PodGroups) -> Mask:
+        """Whether there is a ratio at all."""
+        ...
+
+    def reading(self, sums: Sums) -> Ints:
+        """The whole number that is compared with the target."""
+        ...
+
+    def ratio(self, reading: Ints) -> Floats:
+        """Reading over target."""
+        ...
+
+    def fill_milli(self, missing: PodGroup, needed: Mask) -> Ints:
+        """The usage given to the missing pods on the way down, where needed."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class UtilizationTarget:
+    """Used over requested, in whole percent."""
+
+    percent: int
+
+    def usable(self, groups: PodGroups) -> Mask:
+        """There are samples, and every pod that is listed has a request (-1 marks one without)."""
+        others = groups.missing.request_milli | groups.unready.request_milli | groups.ignored.request_milli
+        counted = groups.counted
+        return (counted.samples > 0) & (counted.request_milli > 0) & (others >= 0)
+
+    def reading(self, sums: Sums) -> Ints:
+        """Percent, cut to a whole number: not the mean of the pods' percentages."""
+        return sums.usage_milli * _FULL_PERCENT // np.maximum(sums.request_milli, 1)
+
+    def ratio(self, reading: Ints) -> Floats:
+        """Percent over target percent."""
+        return reading / self.percent
+
+    def fill_milli(self, missing: PodGroup, needed: Mask) -> Ints:
+        """All of the request, or the target percent of it, cut pod by pod, for targets over 100 %.
+
+        Raises:
+            ValueError: if that needs single requests that a group of several services lacks.
+        """
+        if self.percent <= _FULL_PERCENT:
+            return missing.request_milli
+        if missing.uniform:
+            pods = np.maximum(missing.count, 1)
+            return missing.request_milli // pods * self.percent // _FULL_PERCENT * missing.count
+        if missing.requests_milli and missing.count.size == 1:
+            filled = sum(request * self.percent // _FULL_PERCENT for request in missing.requests_milli)
+            return np.full_like(missing.count, filled)
+        if not needed.any():
+            return missing.request_milli
+        msg = (
+            f"missing pods with different requests and a target of {self.percent}%: only pods of one service"
+            " with their single requests, or a target of at most 100%, are allowed"
+        )
+        raise ValueError(msg)
+
+
+@dataclass(frozen=True, slots=True)
+class AverageValueTarget:
+    """Usage by pod, in thousandths; requests are not looked at."""
+
+    value_milli: int
+
+    def usable(self, groups: PodGroups) -> Mask:
+        """There are samples."""
+        return groups.counted.samples > 0
+
+    def reading(self, sums: Sums) -> Ints:
+        """Mean usage in thousandths, cut to a whole number."""
+        return sums.usage_milli // np.maximum(sums.pods, 1)
+
+    def ratio(self, reading: Ints) -> Floats:
+        """Mean usage over target."""
+        return reading / self.value_milli
+
+    def fill_milli(self, missing: PodGroup, needed: Mask) -> Ints:  # noqa: ARG002 - the Target protocol
+        """Exactly the target for each missing pod."""
+        return missing.count * self.value_milli
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """What one metric proposes; every array is ``(..., S)``.
+
+    Attributes:
+        replicas: the count to have; the current one where there is no proposal.
+        valid: False where the metric failed (no samples, none left, a request missing).
+        ratio: reading over target of the counted pods; NaN where invalid.
+        reading: percent of the request, or mean usage in thousandths; see Target.reading.
+        counted: the pods that the reading was made of.
+    """
+
+    replicas: Ints
+    valid: Mask
+    ratio: Floats
+    reading: Ints
+    counted: PodGroup
+
+    @property
+    def average_milli(self) -> Ints:
+        """Mean usage of the counted pods in thousandths, cut to a whole number."""
+        return self.counted.usage_milli // np.maximum(self.counted.count, 1)
+
+
+def propose(
+    groups: PodGroups, spec_replicas: Ints, target: Target, tolerance: Tolerance | None = None
+) -> Proposal:
+    """The replicas that bring the ratio to 1, as upstream computes them.
+
+    ``replicas = ceil(ratio * counted pods)``, the ceiling of an IEEE double, capped at 2^31 - 1.
+    Where pods are missing, or unready ones meet a ratio over 1, the ratio is computed again with
+    careful guesses for them.
+
+    Args:
+        groups: int64 ``(..., S)`` inside.
+        spec_replicas: int64 ``(..., S)``; the current count.
+        target: what the ratio is taken to.
+        tolerance: default 0.1 both ways.
+
+    Raises:
+        ValueError: see UtilizationTarget.fill_milli.
+    """
+    tolerance = tolerance or Tolerance()
+    counted = groups.counted
+    sums = Sums(counted.usage_milli, counted.request_milli, counted.samples)
+    valid = target.usable(groups)
+    reading = target.reading(sums)
+    ratio = target.ratio(reading)
+    replicas = np.where(tolerance.covers(ratio), spec_replicas, _ceiling(ratio, counted.count))
+    if (groups.missing.count + groups.unready.count).any():
+        again = valid & ((groups.missing.count > 0) | ((groups.unready.count > 0) & (ratio > 1)))
+        refilled = _refill(groups, spec_replicas, target, tolerance, np.where(again, ratio, 1.0))
+        replicas = np.where(again, refilled, replicas)
+    if not valid.all():
+        replicas, ratio = np.where(valid, replicas, spec_replicas), np.where(valid, ratio, np.nan)
+    return Proposal(replicas, valid, ratio, reading, counted)
+
+
+def _ceiling(ratio: Floats, pods: Ints) -> Ints:
+    return np.minimum(np.ceil(ratio * pods), MAX_REPLICAS).astype(np.int64)
+
+
+def _refill(
+    groups: PodGroups, spec_replicas: Ints, target: Target, tolerance: Tolerance, ratio: Floats
+) -> Ints:
+    """The proposal with guesses: missing pods use their request on the way down, nothing on the way up.
+
+    Unready pods use nothing on the way up and are left out on the way down.
+    The current count stays where the new ratio is within tolerance, lies on the other side of 1,
+    or would move the count the other way. At a ratio of exactly 1 nothing is added.
+    """
+    counted, missing, unready = groups.counted, groups.missing, groups.unready
+    down, up = ratio < 1, ratio > 1
+    sums = Sums(
+        counted.usage_milli + np.where(down, target.fill_milli(missing, down & (missing.count > 0)), 0),
+        counted.request_milli
+        + np.where(down | up, missing.request_milli, 0)
+        + np.where(up, unready.request_milli, 0),
+        counted.samples + np.where(down | up, missing.count, 0) + np.where(up, unready.count, 0),
+    )
+    again = target.ratio(target.reading(sums))
+    replicas = _ceiling(again, sums.pods)
+    stays = (
+        tolerance.covers(again)
+        | (down & (again > 1))
+        | (up & (again < 1))
+        | ((again < 1) & (replicas > spec_replicas))
+        | ((again > 1) & (replicas < spec_replicas))
+    )
+    return np.where(stays, spec_replicas, replicas)

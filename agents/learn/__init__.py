@@ -1,0 +1,1 @@
+"""Learning: the only folder that knows stable-baselines3 and torch."""

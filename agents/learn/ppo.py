@@ -1,0 +1,51 @@
+"""Proximal policy optimisation through stable-baselines3.
+
+Source: Schulman et al., Proximal Policy Optimization Algorithms, 2017.
+"""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+from stable_baselines3 import PPO
+from stable_baselines3.common.vec_env import VecEnv
+
+from simulator.service import Settings
+
+
+class PpoSettings(Settings):
+    """Settings of PPO; the defaults suit a 15 s control period and some minutes of foresight."""
+
+    environments: int = Field(default=8, ge=1, le=4096, description="Environments stepped together.")
+    rollout_steps: int = Field(default=128, ge=8, description="Steps of each environment between two updates.")
+    batch_size: int = Field(default=256, ge=8, description="Size of a minibatch.")
+    epochs: int = Field(default=10, ge=1, description="Passes over a rollout.")
+    learning_rate: float = Field(default=1e-3, gt=0, description="Adam's step, falling linearly to a tenth.")
+    discount: float = Field(default=0.97, gt=0, lt=1, description="Discount of a control period.")
+    gae_lambda: float = Field(default=0.92, ge=0, le=1, description="Generalised advantage estimation.")
+    entropy: float = Field(default=0.003, ge=0, description="Worth of entropy.")
+    hold_bias: float = Field(
+        default=2.0, ge=0, description="Added to the logit of hold at first, so that exploring starts near it."
+    )
+    hidden: tuple[int, ...] = Field(default=(64, 64), description="Widths of the hidden layers.")
+
+
+def make_ppo(env: VecEnv, settings: PpoSettings, hold_action: int, seed: int) -> PPO:
+    """An untrained agent on the CPU that mostly holds."""
+    model = PPO(
+        "MlpPolicy",
+        env,
+        n_steps=settings.rollout_steps,
+        batch_size=settings.batch_size,
+        n_epochs=settings.epochs,
+        learning_rate=lambda left: settings.learning_rate * max(left, 0.1),
+        gamma=settings.discount,
+        gae_lambda=settings.gae_lambda,
+        ent_coef=settings.entropy,
+        policy_kwargs={"net_arch": list(settings.hidden)},
+        seed=seed,
+        device="cpu",
+    )
+    with torch.no_grad():
+        model.policy.action_net.bias[hold_action] += settings.hold_bias
+    return model

@@ -1,0 +1,119 @@
+"""Training: an agent, a task, a trace, and a Bundle that is good at every moment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+import torch
+from stable_baselines3 import PPO
+from stable_baselines3.common.callbacks import BaseCallback
+
+from agents.bundle import Bundle
+from agents.learn.export import export_actor
+from agents.learn.ppo import PpoSettings, make_ppo
+from agents.learn.vec_env import WORST_STEP_REWARD, make_vec_env
+from envs.task import Task
+from simulator.trace import Trace
+
+AGENTS = ("ppo",)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to train, on what, for how long.
+
+    Attributes:
+        trace: episodes are taken from it; None draws them from the task's workload model.
+        steps: environment steps, rounded up to whole rollouts.
+        processes: one process an environment; off where a debugger or a test wants one process.
+    """
+
+    task: Task
+    trace: Trace | None
+    steps: int
+    seed: int
+    settings: PpoSettings = PpoSettings()
+    processes: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where training stands after an update.
+
+    Attributes:
+        reward_per_step: mean over the last finished episodes, in the environment's own units (-1
+            is a perfectly packed service at mean load), bounded as in training; NaN before the
+            first episode ends.
+        losses: what the agent logs of its update.
+    """
+
+    steps: int
+    reward_per_step: float
+    losses: Mapping[str, float]
+
+
+class _Saver(BaseCallback):
+    """Reports progress and writes the Bundle whenever the last episodes were the best so far."""
+
+    def __init__(self, plan: Plan, out: Path, report: Callable[[Progress], None]) -> None:
+        super().__init__()
+        self._plan = plan
+        self._out = out
+        self._report = report
+
+    def _on_rollout_start(self) -> None:
+        if self.num_timesteps:
+            self._report(self._progress())
+            save(self.model, self._plan, self._out, self.num_timesteps)  # type: ignore[arg-type]
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _progress(self) -> Progress:
+        finished = [episode["r"] / episode["l"] for episode in self.model.ep_info_buffer or ()]
+        reward = float(np.mean(finished)) * -WORST_STEP_REWARD if finished else float("nan")
+        losses = {
+            name.removeprefix("train/"): float(value)
+            for name, value in self.model.logger.name_to_value.items()
+            if name.startswith("train/") and isinstance(value, int | float | np.number)
+        }
+        return Progress(self.num_timesteps, reward, losses)
+
+
+def train(plan: Plan, out: Path, report: Callable[[Progress], None]) -> Bundle:
+    """Train and write the Bundle after every update; the last one is returned.
+
+    KeyboardInterrupt passes through, and the file holds the last good Bundle.
+    """
+    torch.set_num_threads(max(1, (os.cpu_count() or 2) // 2))
+    env = make_vec_env(plan.task, plan.trace, plan.settings.environments, processes=plan.processes)
+    try:
+        model = make_ppo(env, plan.settings, plan.task.actions.hold, plan.seed)
+        model.learn(plan.steps, callback=_Saver(plan, out, report), log_interval=10**9)
+        return save(model, plan, out, model.num_timesteps)
+    finally:
+        env.close()
+
+
+def save(model: PPO, plan: Plan, out: Path, steps: int) -> Bundle:
+    """Write what the model is now as a Bundle."""
+    provenance = {
+        "agent": "ppo",
+        "task": plan.task.name,
+        "steps": steps,
+        "seed": plan.seed,
+        "trace": plan.trace.name if plan.trace is not None else f"model {plan.task.scenario.workload.model}",
+        "trace_sha256": plan.trace.sha256 if plan.trace is not None else "",
+        "trace_start_seconds": plan.trace.start_seconds if plan.trace is not None else 0.0,
+        "trace_duration_seconds": plan.trace.duration_seconds if plan.trace is not None else 0.0,
+        "settings": plan.settings.model_dump(mode="json"),
+        "versions": {name: metadata.version(name) for name in ("setpoint", "torch", "stable-baselines3")},
+    }
+    bundle = Bundle.of(export_actor(model.policy), plan.task.interface, provenance)
+    bundle.save(out)
+    return bundle

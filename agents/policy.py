@@ -1,0 +1,61 @@
+"""What decides: the Policy protocol and what a policy may know when it is made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simulator.plant import Desired, Ints, Snapshot
+
+if TYPE_CHECKING:
+    from envs.interface import Interface
+    from simulator.trace import Trace
+
+Mask = NDArray[np.bool_]
+
+
+class Policy(Protocol):
+    """A rule or a learned policy.
+
+    Every policy states in its docstring what it does with a missing metric; the default is to
+    hold, that is to return ``Desired.hold(snapshot)``.
+    """
+
+    @property
+    def period_seconds(self) -> float:
+        """Seconds between two decisions."""
+        ...
+
+    def decide(self, snapshot: Snapshot) -> Desired:
+        """The policy's wish; the Guard is applied by whoever asked."""
+        ...
+
+    def reset(self, mask: Mask | None = None) -> None:
+        """Forget what was seen; with a mask ``(...)``, only for the clusters where it is True."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a policy may know when it is made.
+
+    Attributes:
+        services: names along axis S.
+        min_replicas: int64 ``(S,)``.
+        max_replicas: int64 ``(S,)``.
+        capacity_rps: float64 ``(S,)``; requests/s one pod can serve at most.
+        interface: what a learned policy must have been made for; None where any is accepted.
+        history: the trace before the judged part, None if there is none.
+        seed: for policies that draw.
+    """
+
+    services: tuple[str, ...]
+    min_replicas: Ints
+    max_replicas: Ints
+    capacity_rps: NDArray[np.float64] = field(default_factory=lambda: np.array([np.nan]))
+    interface: Interface | None = None
+    history: Trace | None = None
+    seed: int = 0

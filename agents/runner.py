@@ -1,0 +1,69 @@
+"""The one loop of decisions over a Plant: evaluation, rehearsal and the real loop use it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+import math
+from typing import TypeVar
+
+from agents.policy import Policy
+from envs.guard import Guard
+from simulator.plant import Desired, Plant, Snapshot
+
+Result = TypeVar("Result")
+_DECIMALS = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """One tick's record: what was seen, wished for and allowed.
+
+    Attributes:
+        wish: what the policy wanted.
+        allowed: what the guard let through, and what is applied.
+    """
+
+    snapshot: Snapshot
+    wish: Desired
+    allowed: Desired
+
+    @property
+    def changes(self) -> bool:
+        """Whether anything is asked for that is not wanted already."""
+        return bool((self.allowed.replicas != self.snapshot.wanted).any())
+
+
+def decide(snapshot: Snapshot, policy: Policy, guard: Guard) -> Decision:
+    """Ask the policy and apply the guard; nothing is done yet."""
+    wish = policy.decide(snapshot)
+    return Decision(snapshot, wish, guard.allow(snapshot, wish))
+
+
+def tick(plant: Plant, policy: Policy, guard: Guard) -> Decision:
+    """Look, decide, act."""
+    decision = decide(plant.snapshot(), policy, guard)
+    if decision.changes:
+        plant.apply(decision.allowed)
+    return decision
+
+
+def run(
+    plant: Plant,
+    policy: Policy,
+    guard: Guard,
+    advance: Callable[[float], Result],
+    duration_seconds: float = math.inf,
+) -> Iterator[tuple[Decision, Result]]:
+    """Decide, then let the policy's period pass, until the duration is over.
+
+    Args:
+        advance: lets seconds pass: a SimulatedPlant's ``advance`` or a real clock's ``wait``; what
+            it returns comes with the decision. The last step is cut so that the end is met.
+    """
+    left = duration_seconds
+    while left > 0:
+        decision = tick(plant, policy, guard)
+        step = min(policy.period_seconds, left)
+        yield decision, advance(step)
+        left = round(left - step, _DECIMALS)

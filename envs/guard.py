@@ -1,0 +1,103 @@
+"""The limits that every Desired passes, once."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+
+from simulator.plant import Desired, Floats, Ints, Snapshot
+from simulator.service import Settings
+
+
+class GuardSettings(Settings):
+    """Bounds by service; everything else is off unless asked for, so that rules stay exact."""
+
+    min_replicas: tuple[int, ...] = Field(description="Fewest replicas, by service.")
+    max_replicas: tuple[int, ...] = Field(description="Most replicas, by service.")
+    max_step_up: int | None = Field(default=None, ge=1, description="Most replicas added in one decision.")
+    max_step_down: int | None = Field(
+        default=None, ge=1, description="Most replicas removed in one decision."
+    )
+    cooldown_seconds: float = Field(default=0.0, ge=0, description="No change so long after a change.")
+    stabilization_seconds: float = Field(
+        default=0.0, ge=0, description="Scale down no further than the highest wish of this window."
+    )
+    frozen: bool = Field(default=False, description="Change nothing but what the bounds force.")
+
+    @model_validator(mode="after")
+    def _bounds(self) -> GuardSettings:
+        if len(self.min_replicas) != len(self.max_replicas):
+            msg = "min_replicas and max_replicas must name the same services"
+            raise ValueError(msg)
+        for low, high in zip(self.min_replicas, self.max_replicas, strict=True):
+            if not 0 <= low <= high:
+                msg = f"min_replicas ({low}) must be at least 0 and at most max_replicas ({high})"
+                raise ValueError(msg)
+        return self
+
+
+class Guard:
+    """GuardSettings at work; remembers changes and wishes where the settings need it."""
+
+    def __init__(self, settings: GuardSettings) -> None:
+        self.settings = settings
+        self._min = np.array(settings.min_replicas, dtype=np.int64)
+        self._max = np.array(settings.max_replicas, dtype=np.int64)
+        self._changed_seconds: Floats | None = None
+        self._wishes: deque[tuple[Floats, Ints]] = deque()
+
+    def reset(self, mask: NDArray[np.bool_] | None = None) -> None:
+        """Forget changes and wishes; with a mask ``(...)``, only where it is True."""
+        if mask is None or self._changed_seconds is None:
+            self._changed_seconds = None
+            self._wishes.clear()
+            return
+        self._changed_seconds[mask] = -np.inf
+        for _, wish in self._wishes:
+            wish[mask] = 0
+
+    def limits(self, snapshot: Snapshot) -> tuple[Ints, Ints]:
+        """Fewest and most replicas that would pass now: two int64 ``(..., S)``."""
+        settings, wanted = self.settings, snapshot.wanted
+        low = np.broadcast_to(self._min, wanted.shape)
+        high = np.broadcast_to(self._max, wanted.shape)
+        if settings.max_step_down is not None:
+            low = np.maximum(low, wanted - settings.max_step_down)
+        if settings.max_step_up is not None:
+            high = np.minimum(high, wanted + settings.max_step_up)
+        if settings.stabilization_seconds:
+            low = np.maximum(low, np.minimum(self._highest_wish(snapshot), wanted))
+        held = self._held(snapshot)
+        low, high = np.where(held, wanted, low), np.where(held, wanted, high)
+        return np.clip(low, self._min, self._max), np.clip(high, self._min, self._max)
+
+    def allow(self, snapshot: Snapshot, wish: Desired) -> Desired:
+        """The wish within the limits; remembers it."""
+        if self.settings.stabilization_seconds:
+            self._wishes.append((snapshot.time_seconds.copy(), wish.replicas.copy()))
+        low, high = self.limits(snapshot)
+        replicas = np.clip(wish.replicas, low, high)
+        if self.settings.cooldown_seconds:
+            now = np.broadcast_to(snapshot.time_seconds[..., np.newaxis], replicas.shape)
+            before = -np.inf if self._changed_seconds is None else self._changed_seconds
+            self._changed_seconds = np.where(replicas != snapshot.wanted, now, before)
+        return Desired(replicas, wish.reason)
+
+    def _held(self, snapshot: Snapshot) -> NDArray[np.bool_]:
+        if self._changed_seconds is None or self.settings.frozen:
+            return np.full(snapshot.wanted.shape, self.settings.frozen)
+        since = snapshot.time_seconds[..., np.newaxis] - self._changed_seconds
+        return np.asarray(since < self.settings.cooldown_seconds)
+
+    def _highest_wish(self, snapshot: Snapshot) -> Ints:
+        oldest = snapshot.time_seconds - self.settings.stabilization_seconds
+        while self._wishes and (self._wishes[0][0] <= oldest).all():
+            self._wishes.popleft()
+        highest = np.zeros_like(snapshot.wanted)
+        for seconds, wish in self._wishes:
+            recent = (seconds > oldest)[..., np.newaxis]
+            highest = np.maximum(highest, np.where(recent, wish, 0))
+        return highest

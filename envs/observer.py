@@ -1,0 +1,121 @@
+"""Snapshots to one float32 vector: named features, units, fixed scales."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from simulator.plant import Floats, Metric, Snapshot
+from simulator.service import Settings
+
+VERSION = 1
+"""Raised whenever the same Snapshots would give another vector."""
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """One number of the vector: ``clip(raw / scale, low, high)``."""
+
+    name: str
+    unit: str
+    scale: float
+    low: float = 0.0
+    high: float = 10.0
+
+
+FEATURES = (
+    Feature("wanted", "log2(1 + replicas)", 8.0),
+    Feature("ready", "share of wanted", 1.0),
+    Feature("starting", "share of wanted", 1.0),
+    Feature("draining", "share of wanted", 1.0),
+    Feature("cpu", "share of request", 1.0),
+    Feature("load", "offered load over capacity of wanted", 1.0),
+    Feature("load_change_1m", "load now less load a minute ago", 0.5, low=-10.0),
+    Feature("load_change_5m", "load now less load five minutes ago", 0.5, low=-10.0),
+    Feature("load_highest_5m", "highest load of five minutes over capacity of wanted", 1.0),
+    Feature("latency_p95", "log(1 + p95 / SLO)", 1.0),
+    Feature("queue", "log(1 + waiting / slots of wanted)", 1.0),
+    Feature("metric_age", "seconds", 60.0),
+    Feature("metric_missing", "1 if cpu or rate is missing", 1.0),
+    Feature("latency_missing", "1 if there is no latency", 1.0),
+)
+_HISTORY_SECONDS = 300.0
+_MINUTE_SECONDS = 60.0
+
+
+class ObserverSettings(Settings):
+    """The constants of an Observer; all of them are facts of the Task."""
+
+    capacity_rps: tuple[float, ...] = Field(description="Requests/s one pod serves at most, by service.")
+    slots_per_pod: tuple[int, ...] = Field(description="Slots of a pod, by service.")
+    slo_seconds: float = Field(gt=0, description="The SLO.")
+    period_seconds: float = Field(gt=0, description="Between two observations.")
+
+
+class Observer:
+    """Remembers five minutes of rates; a missing metric becomes 0 with its flag set, never NaN."""
+
+    def __init__(self, settings: ObserverSettings) -> None:
+        self.settings = settings
+        self._capacity = np.array(settings.capacity_rps)
+        self._slots = np.array(settings.slots_per_pod)
+        self._minute = max(1, round(_MINUTE_SECONDS / settings.period_seconds))
+        self._depth = max(2, round(_HISTORY_SECONDS / settings.period_seconds) + 1)
+        self._rates: Floats | None = None
+
+    @property
+    def size(self) -> int:
+        """Length F of the vector."""
+        return len(FEATURES) * len(self._capacity)
+
+    @property
+    def bounds(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Lowest and highest values: two float32 ``(F,)``."""
+        low = np.repeat([feature.low for feature in FEATURES], len(self._capacity))
+        high = np.repeat([feature.high for feature in FEATURES], len(self._capacity))
+        return low.astype(np.float32), high.astype(np.float32)
+
+    def reset(self, mask: NDArray[np.bool_] | None = None) -> None:
+        """Forget the rates; with a mask ``(...)``, only where it is True."""
+        if mask is None or self._rates is None:
+            self._rates = None
+        else:
+            self._rates[:, mask] = np.nan
+
+    def observe(self, snapshot: Snapshot) -> NDArray[np.float32]:
+        """The vector after this Snapshot: float32 ``(..., F)``, feature-major."""
+        wanted = np.maximum(snapshot.wanted, 1)
+        capacity = self._capacity * wanted
+        rates = self._remember(snapshot.rate)
+        now = rates[-1]
+        with np.errstate(invalid="ignore"):
+            raw = (
+                np.log2(1.0 + snapshot.wanted),
+                snapshot.ready / wanted,
+                snapshot.starting / wanted,
+                snapshot.draining / wanted,
+                snapshot.cpu.value,
+                now / capacity,
+                (now - rates[-1 - self._minute]) / capacity,
+                (now - rates[0]) / capacity,
+                np.fmax.reduce(rates, axis=0) / capacity,
+                np.log1p(snapshot.latency_p95.value / self.settings.slo_seconds),
+                np.log1p(snapshot.queue.value / (self._slots * wanted)),
+                np.maximum(snapshot.cpu.age_seconds, snapshot.rate.age_seconds),
+                np.isnan(snapshot.cpu.value) | np.isnan(now),
+                np.isnan(snapshot.latency_p95.value),
+            )
+        scaled = [
+            np.clip(np.nan_to_num(value / feature.scale, nan=0.0, posinf=feature.high), feature.low, feature.high)
+            for feature, value in zip(FEATURES, raw, strict=True)
+        ]
+        return np.concatenate(scaled, axis=-1).astype(np.float32)
+
+    def _remember(self, rate: Metric) -> Floats:
+        if self._rates is None:
+            self._rates = np.full((self._depth, *rate.value.shape), np.nan)
+        self._rates = np.concatenate([self._rates[1:], rate.value[np.newaxis]])
+        return self._rates

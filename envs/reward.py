@@ -1,0 +1,24 @@
+"""What a learner gets for one step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from envs.objective import Objective
+from simulator.plant import Floats, Interval
+
+
+@dataclass(frozen=True, slots=True)
+class Reward:
+    """Minus the objective's loss in units of a constant that belongs to the Task.
+
+    Attributes:
+        unit_usd: the loss that gives a reward of -1.
+    """
+
+    objective: Objective
+    unit_usd: float
+
+    def of(self, interval: Interval) -> Floats:
+        """float64 ``(...)``: summed over services."""
+        return -self.objective.loss_usd(interval).sum(axis=-1) / self.unit_usd

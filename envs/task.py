@@ -1,0 +1,129 @@
+"""Task: the whole decision problem as one frozen value and one YAML file."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import yaml
+from pydantic import Field, ValidationError, model_validator
+
+from envs.actions import ActionMap
+from envs.guard import GuardSettings
+from envs.interface import Interface
+from envs.objective import Objective
+from envs.observer import ObserverSettings
+from envs.reward import Reward
+from simulator.errors import InputError
+from simulator.scenario import Scenario
+from simulator.service import Settings
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from simulator.cluster import Cluster
+    from simulator.trace import Trace
+
+_SECONDS_PER_HOUR = 3600.0
+
+
+class Task(Settings):
+    """Scenario, Interface, Objective and horizon."""
+
+    name: str = Field(min_length=1, description="Its name in tables.")
+    scenario: Scenario
+    objective: Objective
+    actions: ActionMap = ActionMap()
+    period_seconds: float = Field(gt=0, le=3600, description="Between two decisions of a learned policy.")
+    horizon_seconds: float = Field(gt=0, description="Length of a training episode.")
+    judged_seconds: float = Field(default=86_400, gt=0, description="Length of a judged episode.")
+
+    @model_validator(mode="after")
+    def _whole_periods(self) -> Task:
+        if not (self.horizon_seconds / self.period_seconds).is_integer():
+            msg = (
+                f"horizon_seconds ({self.horizon_seconds:g}) must be a whole number of periods "
+                f"({self.period_seconds:g} s)"
+            )
+            raise ValueError(msg)
+        return self
+
+    @property
+    def interface(self) -> Interface:
+        """What a policy learned on this Task sees and may do."""
+        service = self.scenario.service
+        return Interface(
+            services=(service.name,),
+            observer=ObserverSettings(
+                capacity_rps=(service.capacity_rps,),
+                slots_per_pod=(service.slots_per_pod,),
+                slo_seconds=self.objective.slo_seconds,
+                period_seconds=self.period_seconds,
+            ),
+            actions=self.actions,
+            guard=GuardSettings(min_replicas=(service.min_replicas,), max_replicas=(service.max_replicas,)),
+            period_seconds=self.period_seconds,
+        )
+
+    @property
+    def reward(self) -> Reward:
+        """Its unit is the cost of one period of the pods that the workload's mean keeps fully busy."""
+        service = self.scenario.service
+        pods = self.scenario.workload.mean_rps / service.capacity_rps
+        usd_per_hour = self.scenario.prices.usd_per_vcpu_hour * service.vcpu_per_pod
+        unit_usd = pods * usd_per_hour * self.period_seconds / _SECONDS_PER_HOUR
+        return Reward(self.objective, unit_usd)
+
+    def build(self, seed: int | np.random.SeedSequence, trace: Trace) -> Cluster:
+        """The Task's cluster under a trace; late requests are counted at the SLO."""
+        return self.scenario.build(seed, (self.objective.slo_seconds,), trace)
+
+
+def task_names() -> list[str]:
+    """The tasks that ship with setpoint."""
+    folder = resources.files("envs") / "tasks"
+    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+
+
+def load_task(name_or_path: str | Path) -> Task:
+    """A Task by name or from a YAML file.
+
+    Raises:
+        InputError: naming file, field, value and what is allowed.
+    """
+    if str(name_or_path) in task_names():
+        text = (resources.files("envs") / "tasks" / f"{name_or_path}.yaml").read_text(encoding="utf-8")
+    else:
+        text = _read_text(Path(name_or_path))
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        msg = f"{name_or_path}: not a YAML file ({' '.join(str(error).split())})"
+        raise InputError(msg) from None
+    try:
+        return Task.model_validate(content)
+    except ValidationError as error:
+        raise InputError(describe_errors(str(name_or_path), error)) from None
+
+
+def describe_errors(source: str, error: ValidationError) -> str:
+    """A pydantic error as one line: source, each field's path, what is wrong and the value."""
+    parts = []
+    for item in error.errors():
+        path = ".".join(str(place) for place in item["loc"]) or "the whole"
+        value = repr(item["input"])
+        given = "" if item["type"] == "missing" else f" (it is {value if len(value) <= 60 else value[:57] + '...'})"  # noqa: PLR2004 - fits a line
+        parts.append(f"{path}: {item['msg'].removeprefix('Value error, ')}{given}")
+    return f"{source}: " + "; ".join(parts)
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        msg = f"{path}: no such task file; tasks that ship: {', '.join(task_names())}"
+        raise InputError(msg) from None
+    except (OSError, UnicodeDecodeError) as error:
+        msg = f"{path}: cannot be read as a task file ({error})"
+        raise InputError(msg) from None

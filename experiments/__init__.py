@@ -1,0 +1,1 @@
+"""Everything that asks a question: the command line, runs, calibration and reports."""

@@ -1,0 +1,169 @@
+"""Pictures: in the terminal, as PNG files, and for the report's page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from experiments.sweep import atomic_path
+from simulator.plant import Floats
+from simulator.trace import Trace
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+    from matplotlib.axes import Axes
+
+    from experiments.calibrate import Tried
+
+_BLOCKS = " ▁▂▃▄▅▆▇█"
+_HOUR_SECONDS = 3600.0
+_MOST_POINTS = 1440
+INK, LOAD, READY, WANTED, LATENCY, LIMIT = "#1f2933", "#7b8794", "#0b69a3", "#62b0e8", "#8f5aa8", "#d64545"
+PALETTE = ("#0b69a3", "#d9822b", "#2f8132", "#8f5aa8", "#c52707", "#627d98")
+
+
+def terminal_chart(values: Floats, width: int = 72, height: int = 8) -> str:
+    """Values as a chart of block characters: the highest of each column, on an axis from 0."""
+    columns = [float(np.max(part)) for part in np.array_split(values, min(width, len(values)))]
+    top = max(max(columns), 1e-12)
+    lines = []
+    for row in range(height, 0, -1):
+        levels = [column / top * height - (row - 1) for column in columns]
+        cells = "".join(_BLOCKS[int(np.clip(round(level * 8), 0, 8))] for level in levels)
+        label = f"{top:>10.4g} " if row == height else f"{0:>10} " if row == 1 else " " * 11
+        lines.append(f"{label}┤{cells}")
+    return "\n".join(lines)
+
+
+def draw_trace(trace: Trace, path: Path) -> None:
+    """A trace as a PNG file."""
+    figure, axes = _figure(1)
+    hours = np.arange(len(trace.requests)) * trace.bin_seconds / _HOUR_SECONDS
+    axes[0].plot(hours, trace.rate_rps, color=READY, linewidth=0.8)
+    axes[0].set(title=trace.name, xlabel="hours since the first bin", ylabel="requests/s")
+    axes[0].set_ylim(bottom=0)
+    _save(figure, path)
+
+
+def draw_timeline(timeline: dict[str, Floats], slo_seconds: float, title: str, path: Path) -> None:
+    """Load, replicas and latency of one run as a PNG file."""
+    figure, axes = _figure(3)
+    hours = timeline["time_seconds"] / _HOUR_SECONDS
+    axes[0].plot(hours, timeline["rate_rps"], color=LOAD, linewidth=0.8)
+    axes[0].set(title=title, ylabel="load, requests/s")
+    axes[0].set_ylim(bottom=0)
+    axes[1].step(hours, timeline["wanted"], where="post", color=WANTED, linewidth=1, label="wanted")
+    axes[1].step(hours, timeline["ready"], where="post", color=READY, linewidth=1, label="ready")
+    axes[1].set_ylabel("replicas")
+    axes[1].set_ylim(bottom=0)
+    axes[1].legend(loc="upper right", ncols=2, frameon=False)
+    axes[2].plot(hours, 1000 * timeline["latency_p95_seconds"], color=LATENCY, linewidth=0.8)
+    axes[2].axhline(1000 * slo_seconds, color=LIMIT, linewidth=1, linestyle="--")
+    axes[2].annotate("SLO", (1, 1000 * slo_seconds), xycoords=("axes fraction", "data"), color=LIMIT)
+    axes[2].set(yscale="log", ylabel="p95 latency, ms", xlabel="hours since the start")
+    _save(figure, path)
+
+
+def _figure(rows: int) -> tuple[Any, list[Axes]]:
+    from matplotlib.figure import Figure  # noqa: PLC0415 - slow to import, and only some commands draw
+
+    figure = Figure(figsize=(11, 1.2 + 2.3 * rows), layout="constrained")
+    axes = list(np.atleast_1d(figure.subplots(rows, 1, sharex=True)))
+    for one in axes:
+        one.spines[["top", "right"]].set_visible(False)
+        one.grid(axis="y", color="#e4e7eb", linewidth=0.6)
+    return figure, axes
+
+
+def _save(figure: Any, path: Path) -> None:  # noqa: ANN401 - matplotlib is imported lazily
+    with atomic_path(path) as partial:
+        figure.savefig(partial, format="png", dpi=120, metadata={"Software": None})
+
+
+def thin(timeline: dict[str, Floats]) -> dict[str, Floats]:
+    """At most 1,440 points: the mean of each stretch for the load, its highest value for the rest."""
+    count = len(timeline["time_seconds"])
+    if count <= _MOST_POINTS:
+        return timeline
+    starts = np.arange(0, count, -(-count // _MOST_POINTS))
+    sizes = np.diff(np.append(starts, count))
+    thinned = {name: np.fmax.reduceat(values, starts) for name, values in timeline.items()}
+    thinned["time_seconds"] = timeline["time_seconds"][starts]
+    thinned["rate_rps"] = np.add.reduceat(timeline["rate_rps"], starts) / sizes
+    return thinned
+
+
+def timeline_plot(timeline: dict[str, Floats], slo_seconds: float) -> go.Figure:
+    """Load, replicas and latency of one run for the report's page."""
+    import plotly.graph_objects as go  # noqa: PLC0415 - slow to import, and only reports need it
+    from plotly.subplots import make_subplots  # noqa: PLC0415 - see above
+
+    timeline = thin(timeline)
+    hours = np.round(timeline["time_seconds"] / _HOUR_SECONDS, 4)
+    latency = np.round(1000 * timeline["latency_p95_seconds"], 2)
+    figure = make_subplots(rows=3, cols=1, shared_xaxes=True, vertical_spacing=0.05, row_heights=[1, 1.3, 1.2])
+    lines = (
+        (1, "load", np.round(timeline["rate_rps"], 2), LOAD, "linear"),
+        (2, "wanted", timeline["wanted"].astype(int), WANTED, "hv"),
+        (2, "ready", timeline["ready"].astype(int), READY, "hv"),
+        (3, "p95 latency", latency, LATENCY, "linear"),
+    )
+    for row, name, values, colour, shape in lines:
+        line = {"color": colour, "width": 1.2, "shape": shape}
+        figure.add_trace(go.Scatter(x=hours, y=values, name=name, mode="lines", line=line), row=row, col=1)
+    figure.add_hline(
+        y=1000 * slo_seconds, line={"color": LIMIT, "dash": "dash", "width": 1}, row=3, col=1,
+        annotation={"text": "SLO", "font": {"color": LIMIT}},
+    )
+    figure.update_yaxes(title="requests/s", rangemode="tozero", row=1, col=1)
+    figure.update_yaxes(title="replicas", rangemode="tozero", row=2, col=1)
+    figure.update_yaxes(title="p95, ms", type="log", row=3, col=1)
+    figure.update_xaxes(title="hours since the start of the judged part", row=3, col=1)
+    return _styled(figure, 520)
+
+
+def plane_plot(
+    means: dict[str, tuple[Floats, Floats]], budget: float, hpa_points: tuple[Tried, ...]
+) -> go.Figure:
+    """Cost against violations: a mark for each seed and policy, HPA's front as a line.
+
+    Args:
+        means: cost, USD, and violation ratio by policy, each float64 ``(seeds,)``.
+    """
+    import plotly.graph_objects as go  # noqa: PLC0415 - see timeline_plot
+
+    from experiments.estimates import front  # noqa: PLC0415 - keeps figures importable without it
+
+    figure = go.Figure()
+    curve = front(hpa_points)
+    if curve:
+        figure.add_trace(go.Scatter(
+            x=[100 * point.slo_violation_ratio for point in curve],
+            y=[point.cost_usd for point in curve],
+            name="HPA's front on the judged part (hindsight)",
+            text=[point.spec for point in curve],
+            mode="lines+markers",
+            line={"color": LOAD, "width": 1},
+            marker={"size": 5},
+        ))
+    for index, (name, (cost, violations)) in enumerate(means.items()):
+        marker = {"size": 10, "color": PALETTE[index % len(PALETTE)], "line": {"width": 1, "color": "white"}}
+        figure.add_trace(go.Scatter(x=100 * violations, y=cost, name=name, mode="markers", marker=marker))
+    figure.add_vline(x=100 * budget, line={"color": LIMIT, "dash": "dash", "width": 1},
+                     annotation={"text": "budget", "font": {"color": LIMIT}})
+    figure.update_xaxes(title="requests violating the SLO, % (log)", type="log")
+    figure.update_yaxes(title="cost, USD")
+    return _styled(figure, 460)
+
+
+def _styled(figure: go.Figure, height: int) -> go.Figure:
+    return figure.update_layout(
+        template="plotly_white",
+        height=height,
+        margin={"l": 70, "r": 20, "t": 20, "b": 50},
+        font={"color": INK, "family": "system-ui, sans-serif", "size": 13},
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+        hovermode="closest",
+    )

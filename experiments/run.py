@@ -1,0 +1,161 @@
+"""One run: a policy, a task, a trace, a seed, on the request engine."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from agents.bundle import load_bundle
+from agents.policy import Context
+from agents.registry import check_settings, is_bundle, make, parse_spec
+from agents.runner import run
+from envs.task import Task
+from experiments.measures import Tally
+from simulator.latency import percentile_seconds
+from simulator.plant import Floats
+from simulator.trace import Trace
+
+ENGINE = "request"
+TIMELINE = ("time_seconds", "rate_rps", "wanted", "ready", "latency_p95_seconds", "violations")
+_ROOT = Path(__file__).parent.parent
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What is run.
+
+    Attributes:
+        policy: a registry spec or a Bundle's path; recipes are resolved before.
+        label: what the policy is called in tables.
+        judged: the trace it is judged on; its start is time 0 of the cluster.
+        history: the trace before it, None if there is none.
+    """
+
+    task: Task
+    judged: Trace
+    history: Trace | None
+    policy: str
+    label: str
+    seed: int
+
+    @property
+    def key(self) -> str:
+        """SHA-256 of all that the result depends on, code included, in hexadecimal."""
+        parts = [
+            code_digest(),
+            self.task.model_dump_json(),
+            trace_digest(self.judged),
+            trace_digest(self.history) if self.history else "",
+            load_bundle(self.policy).fingerprint if is_bundle(self.policy) else self.policy,
+            self.label,
+            str(self.seed),
+        ]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came out of a Run.
+
+    Attributes:
+        row: the result table's row: columns as in ``table.COLUMNS``.
+        timeline: float64 ``(T,)`` by name, one entry a decision.
+    """
+
+    row: dict[str, Any]
+    timeline: dict[str, Floats]
+
+
+def make_context(task: Task, history: Trace | None, seed: int) -> Context:
+    """What a policy may know of a task."""
+    service = task.scenario.service
+    return Context(
+        services=(service.name,),
+        min_replicas=np.array([service.min_replicas]),
+        max_replicas=np.array([service.max_replicas]),
+        capacity_rps=np.array([service.capacity_rps]),
+        interface=task.interface,
+        history=history,
+        seed=seed,
+    )
+
+
+def execute(spec: Run, report: Callable[[float], None] | None = None) -> Outcome:
+    """Run it.
+
+    Args:
+        report: called now and then with the share that is done.
+    """
+    policy = make(spec.policy, make_context(spec.task, spec.history, spec.seed))
+    cluster = spec.task.build(spec.seed, spec.judged)
+    guard = spec.task.interface.new_guard()
+    duration = spec.judged.duration_seconds
+    tally = Tally()
+    timeline: list[tuple[float, ...]] = []
+    for decision, interval in run(cluster, policy, guard, cluster.advance, duration):
+        tally.add(interval, changed=decision.changes)
+        seconds = float(interval.duration_seconds)
+        timeline.append((
+            float(interval.start_seconds),
+            int(interval.offered[0]) / seconds,
+            int(decision.allowed.replicas[0]),
+            int(decision.snapshot.ready[0]),
+            percentile_seconds(interval.latency_counts[0], 0.95),
+            int(interval.late[0, 0]),
+        ))
+        if report:
+            report((float(interval.start_seconds) + seconds) / duration)
+    columns = np.array(timeline).T
+    return Outcome(_describe(spec) | tally.measures(), dict(zip(TIMELINE, columns, strict=True)))
+
+
+def _describe(spec: Run) -> dict[str, Any]:
+    return {
+        "task": spec.task.name,
+        "trace": spec.judged.name,
+        "trace_sha256": spec.judged.sha256,
+        "start_s": spec.judged.start_seconds,
+        "duration_s": spec.judged.duration_seconds,
+        "mean_rps": spec.judged.mean_rps,
+        "policy": spec.label,
+        "policy_settings": describe_settings(spec.policy),
+        "seed": spec.seed,
+        "engine": ENGINE,
+    }
+
+
+def describe_settings(policy: str) -> str:
+    """A policy's settings as canonical JSON; a Bundle's fingerprint."""
+    if is_bundle(policy):
+        return json.dumps({"fingerprint": load_bundle(policy).fingerprint})
+    return json.dumps(check_settings(parse_spec(policy)).model_dump(mode="json"), sort_keys=True)
+
+
+def trace_digest(trace: Trace) -> str:
+    """SHA-256 of a trace's numbers and name, in hexadecimal."""
+    content = f"{trace.name} {trace.sha256} {trace.start_seconds} {trace.bin_seconds}".encode()
+    return hashlib.sha256(content + np.ascontiguousarray(trace.requests).tobytes()).hexdigest()
+
+
+@cache
+def code_digest() -> str:
+    """SHA-256 of the source files that results depend on, in hexadecimal."""
+    digest = hashlib.sha256()
+    for folder in ("simulator", "envs", "agents"):
+        for path in sorted((_ROOT / folder).rglob("*.py")):
+            digest.update(path.read_bytes())
+    for path in (Path(__file__), Path(__file__).with_name("measures.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def with_policy(spec: Run, policy: str, label: str) -> Run:
+    """The same run of another policy."""
+    return replace(spec, policy=policy, label=label)

@@ -1,0 +1,110 @@
+"""Many runs on all cores, each kept when it is finished, so that a sweep can be resumed."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from experiments.run import Outcome, Run, execute
+
+Done = Callable[[Run], None]
+
+
+class Store:
+    """Finished runs by content in a folder; a file is there whole or not at all."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def load(self, run: Run) -> Outcome | None:
+        """A finished run, None if there is none or its file is damaged."""
+        path = self._path(run)
+        try:
+            with np.load(path, allow_pickle=False) as content:
+                row = json.loads(str(content["row"]))
+                timeline = {name: content[name] for name in content.files if name != "row"}
+        except (OSError, ValueError, KeyError, EOFError):
+            return None
+        return Outcome(row, timeline)
+
+    def save(self, run: Run, outcome: Outcome) -> None:
+        """Keep a finished run."""
+        path = self._path(run)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_path(path) as partial, partial.open("wb") as file:
+            np.savez_compressed(file, row=np.array(json.dumps(outcome.row)), **outcome.timeline)  # type: ignore[arg-type]
+
+    def _path(self, run: Run) -> Path:
+        return self._folder / f"{run.key}.npz"
+
+
+class Sweep:
+    """Runs on a pool of processes, with a Store behind it; use it in a ``with`` block."""
+
+    def __init__(self, folder: Path, processes: int | None = None) -> None:
+        self._store = Store(folder)
+        self._processes = processes or os.cpu_count() or 1
+        self._pool: ProcessPoolExecutor | None = None
+
+    def __enter__(self) -> Sweep:
+        """The pool starts with the first run that is not in the Store."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Drop what has not begun."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def outcomes(self, runs: list[Run], done: Done | None = None) -> list[Outcome]:
+        """The outcome of each run, in order; ``done`` hears of each as it is there."""
+        found = {run.key: self._store.load(run) for run in runs}
+        waiting: dict[Future[Outcome], Run] = {}
+        try:
+            for run in runs:
+                if found[run.key] is not None:
+                    if done:
+                        done(run)
+                elif run.key not in {other.key for other in waiting.values()}:
+                    waiting[self._submit(run)] = run
+            while waiting:
+                finished, _ = wait(waiting, return_when=FIRST_COMPLETED)
+                for future in finished:
+                    run = waiting.pop(future)
+                    found[run.key] = outcome = future.result()
+                    self._store.save(run, outcome)
+                    if done:
+                        done(run)
+        except BaseException:
+            for future in waiting:
+                future.cancel()
+            raise
+        return [outcome for run in runs if (outcome := found[run.key]) is not None]
+
+    def _submit(self, run: Run) -> Future[Outcome]:
+        if self._pool is None:
+            context = multiprocessing.get_context("spawn")
+            self._pool = ProcessPoolExecutor(self._processes, mp_context=context, initializer=_ignore_interrupt)
+        return self._pool.submit(execute, run)
+
+
+def _ignore_interrupt() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """A path to write to beside the wanted one; it becomes that if the block ends well."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield partial
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""What happens in a cluster: traces, request-level queues, pods, metrics and cost."""
