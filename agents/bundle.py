@@ -191,7 +191,7 @@ def make_learned(path: str | Path, context: Context) -> LearnedPolicy:
     try:
         policy = LearnedPolicy(bundle)
         shape = policy.logits(np.zeros(policy._observer.size, dtype=np.float32)).shape  # noqa: SLF001 - its maker
-    except Exception as error:  # onnxruntime has exceptions of its own for each fault
+    except Exception as error:  # noqa: BLE001 - onnxruntime has exceptions of its own for each fault
         msg = f"{path}: the actor cannot be run ({str(error).splitlines()[0]})"
         raise InputError(msg) from None
     if shape[0] != len(bundle.interface.services):
@@ -201,7 +201,7 @@ def make_learned(path: str | Path, context: Context) -> LearnedPolicy:
 
 
 def _session(actor: bytes) -> Any:  # noqa: ANN401 - onnxruntime has no types
-    import onnxruntime  # noqa: PLC0415 - rules need no ONNX
+    import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1

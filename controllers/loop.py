@@ -43,7 +43,9 @@ class Record:
         }
         if self.decision is not None:
             seen = self.decision.snapshot
-            counts = {name: _ints(getattr(seen, name)) for name in ("wanted", "starting", "ready", "draining")}
+            counts = {
+                name: _ints(getattr(seen, name)) for name in ("wanted", "starting", "ready", "draining")
+            }
             metrics = {name: _metric(getattr(seen, name)) for name in ("cpu", "rate", "latency_p95", "queue")}
             record |= {
                 "seen": counts | metrics,

@@ -3,7 +3,7 @@
 
 def register_envs() -> None:
     """Register setpoint's environments; Gymnasium calls this when it is imported."""
-    from gymnasium import register, registry  # noqa: PLC0415 - Gymnasium is not in a deployed controller
+    from gymnasium import register, registry
 
     if "setpoint/Web-v1" not in registry:
         register(id="setpoint/Web-v1", entry_point="envs.autoscale:make_env", kwargs={"task": "web"})

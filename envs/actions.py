@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, field_validator
@@ -27,7 +29,7 @@ class ActionMap(Settings):
     @field_validator("changes")
     @classmethod
     def _ascending(cls, changes: tuple[float, ...]) -> tuple[float, ...]:
-        ascending = all(low < high for low, high in zip(changes, changes[1:], strict=False))
+        ascending = all(low < high for low, high in itertools.pairwise(changes))
         if not ascending or 0.0 not in changes or changes[0] < -1:
             msg = "changes must ascend, start at -1 or above and hold 0"
             raise ValueError(msg)
@@ -48,7 +50,7 @@ class ActionMap(Settings):
         return Desired(np.maximum(snapshot.wanted + self._steps(change, snapshot.wanted), 0))
 
     def mask(self, snapshot: Snapshot, guard: Guard) -> NDArray[np.bool_]:
-        """bool ``(..., S, A)``: the actions that pass the guard unchanged; hold always may be taken."""
+        """Bool ``(..., S, A)``: the actions that pass the guard unchanged; hold always may be taken."""
         low, high = guard.limits(snapshot)
         wanted = snapshot.wanted[..., np.newaxis]
         replicas = wanted + self._steps(np.array(self.changes), wanted)

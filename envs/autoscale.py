@@ -132,7 +132,7 @@ class AutoscaleEnv(gymnasium.Env[Observation, np.int64]):
         return self._observer.observe(self._snapshot)
 
     def _mask(self) -> NDArray[np.int8]:
-        return self._interface.actions.mask(self._snapshot, self._guard)[0].astype(np.int8)
+        return np.asarray(self._interface.actions.mask(self._snapshot, self._guard)[0], dtype=np.int8)
 
     def _info(self, interval: Interval) -> dict[str, Any]:
         return {

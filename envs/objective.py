@@ -13,9 +13,7 @@ class Objective(Settings):
     """Read by rewards, measures and alarms; defined nowhere else."""
 
     slo_seconds: float = Field(gt=0, le=3600, description="A request that takes longer is a violation.")
-    violation_budget: float = Field(
-        gt=0, lt=1, description="Share of the requests that may be violations."
-    )
+    violation_budget: float = Field(gt=0, lt=1, description="Share of the requests that may be violations.")
     usd_per_violation: float = Field(ge=0, description="What a violation is worth in a reward.")
 
     def loss_usd(self, interval: Interval) -> Floats:

@@ -109,7 +109,9 @@ class Observer:
                 np.isnan(snapshot.latency_p95.value),
             )
         scaled = [
-            np.clip(np.nan_to_num(value / feature.scale, nan=0.0, posinf=feature.high), feature.low, feature.high)
+            np.clip(
+                np.nan_to_num(value / feature.scale, nan=0.0, posinf=feature.high), feature.low, feature.high
+            )
             for feature, value in zip(FEATURES, raw, strict=True)
         ]
         return np.concatenate(scaled, axis=-1).astype(np.float32)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from envs.objective import Objective
 from simulator.plant import Floats, Interval
 
@@ -21,4 +23,4 @@ class Reward:
 
     def of(self, interval: Interval) -> Floats:
         """float64 ``(...)``: summed over services."""
-        return -self.objective.loss_usd(interval).sum(axis=-1) / self.unit_usd
+        return np.asarray(-self.objective.loss_usd(interval).sum(axis=-1) / self.unit_usd)

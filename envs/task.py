@@ -83,7 +83,9 @@ class Task(Settings):
 def task_names() -> list[str]:
     """The tasks that ship with setpoint."""
     folder = resources.files("envs") / "tasks"
-    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+    return sorted(
+        entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml")
+    )
 
 
 def load_task(name_or_path: str | Path) -> Task:
@@ -113,7 +115,11 @@ def describe_errors(source: str, error: ValidationError) -> str:
     for item in error.errors():
         path = ".".join(str(place) for place in item["loc"]) or "the whole"
         value = repr(item["input"])
-        given = "" if item["type"] == "missing" else f" (it is {value if len(value) <= 60 else value[:57] + '...'})"  # noqa: PLR2004 - fits a line
+        given = (
+            ""
+            if item["type"] == "missing"
+            else f" (it is {value if len(value) <= 60 else value[:57] + '...'})"
+        )
         parts.append(f"{path}: {item['msg'].removeprefix('Value error, ')}{given}")
     return f"{source}: " + "; ".join(parts)
 

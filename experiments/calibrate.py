@@ -40,7 +40,11 @@ class Space:
         steps = product((-1, 0, 1), repeat=len(point))
         near = (tuple(place + step for place, step in zip(point, move, strict=True)) for move in steps)
         sizes = [len(values) for values in self.axes.values()]
-        return [other for other in near if all(0 <= place < size for place, size in zip(other, sizes, strict=True))]
+        return [
+            other
+            for other in near
+            if all(0 <= place < size for place, size in zip(other, sizes, strict=True))
+        ]
 
     def __str__(self) -> str:
         """For reports."""
@@ -96,7 +100,7 @@ def calibrate(
     for _ in range(MOST_ROUNDS):
         runs = [with_policy(template, space.spec(point), space.spec(point)) for point in asked]
         if note:
-            note(f"{len(tried)} settings tried, {len(asked)} to try")
+            note(f"{template.label}: {len(tried)} settings tried, {len(asked)} to try")
         for point, outcome in zip(asked, sweep.outcomes(runs), strict=True):
             row = outcome.row
             tried[point] = Tried(space.spec(point), row["cost_usd"], row["slo_violation_ratio"])

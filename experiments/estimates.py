@@ -78,7 +78,7 @@ def matched_cost_usd(points: tuple[Tried, ...], slo_violation_ratio: float) -> f
     curve = front(points)
     violations = np.log(np.maximum([point.slo_violation_ratio for point in curve], _FLOOR))
     at = float(np.log(max(slo_violation_ratio, _FLOOR)))
-    if len(curve) < 2 or not violations[-1] <= at <= violations[0]:  # noqa: PLR2004 - a line needs two
+    if len(curve) < 2 or not violations[-1] <= at <= violations[0]:
         return float("nan")
     costs = [point.cost_usd for point in curve]
     return float(np.interp(at, violations[::-1], costs[::-1]))

@@ -24,10 +24,10 @@ INK, LOAD, READY, WANTED, LATENCY, LIMIT = "#1f2933", "#7b8794", "#0b69a3", "#62
 PALETTE = ("#0b69a3", "#d9822b", "#2f8132", "#8f5aa8", "#c52707", "#627d98")
 
 
-def terminal_chart(values: Floats, width: int = 72, height: int = 8) -> str:
+def terminal_chart(values: Floats, width: int = 66, height: int = 8) -> str:
     """Values as a chart of block characters: the highest of each column, on an axis from 0."""
     columns = [float(np.max(part)) for part in np.array_split(values, min(width, len(values)))]
-    top = max(max(columns), 1e-12)
+    top = max(*columns, 1e-12)
     lines = []
     for row in range(height, 0, -1):
         levels = [column / top * height - (row - 1) for column in columns]
@@ -67,7 +67,7 @@ def draw_timeline(timeline: dict[str, Floats], slo_seconds: float, title: str, p
 
 
 def _figure(rows: int) -> tuple[Any, list[Axes]]:
-    from matplotlib.figure import Figure  # noqa: PLC0415 - slow to import, and only some commands draw
+    from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 1.2 + 2.3 * rows), layout="constrained")
     axes = list(np.atleast_1d(figure.subplots(rows, 1, sharex=True)))
@@ -97,13 +97,15 @@ def thin(timeline: dict[str, Floats]) -> dict[str, Floats]:
 
 def timeline_plot(timeline: dict[str, Floats], slo_seconds: float) -> go.Figure:
     """Load, replicas and latency of one run for the report's page."""
-    import plotly.graph_objects as go  # noqa: PLC0415 - slow to import, and only reports need it
-    from plotly.subplots import make_subplots  # noqa: PLC0415 - see above
+    import plotly.graph_objects as go
+    from plotly.subplots import make_subplots
 
     timeline = thin(timeline)
     hours = np.round(timeline["time_seconds"] / _HOUR_SECONDS, 4)
     latency = np.round(1000 * timeline["latency_p95_seconds"], 2)
-    figure = make_subplots(rows=3, cols=1, shared_xaxes=True, vertical_spacing=0.05, row_heights=[1, 1.3, 1.2])
+    figure = make_subplots(
+        rows=3, cols=1, shared_xaxes=True, vertical_spacing=0.05, row_heights=[1, 1.3, 1.2]
+    )
     lines = (
         (1, "load", np.round(timeline["rate_rps"], 2), LOAD, "linear"),
         (2, "wanted", timeline["wanted"].astype(int), WANTED, "hv"),
@@ -114,7 +116,10 @@ def timeline_plot(timeline: dict[str, Floats], slo_seconds: float) -> go.Figure:
         line = {"color": colour, "width": 1.2, "shape": shape}
         figure.add_trace(go.Scatter(x=hours, y=values, name=name, mode="lines", line=line), row=row, col=1)
     figure.add_hline(
-        y=1000 * slo_seconds, line={"color": LIMIT, "dash": "dash", "width": 1}, row=3, col=1,
+        y=1000 * slo_seconds,
+        line={"color": LIMIT, "dash": "dash", "width": 1},
+        row=3,
+        col=1,
         annotation={"text": "SLO", "font": {"color": LIMIT}},
     )
     figure.update_yaxes(title="requests/s", rangemode="tozero", row=1, col=1)
@@ -132,27 +137,32 @@ def plane_plot(
     Args:
         means: cost, USD, and violation ratio by policy, each float64 ``(seeds,)``.
     """
-    import plotly.graph_objects as go  # noqa: PLC0415 - see timeline_plot
+    import plotly.graph_objects as go
 
-    from experiments.estimates import front  # noqa: PLC0415 - keeps figures importable without it
+    from experiments.estimates import front
 
     figure = go.Figure()
     curve = front(hpa_points)
     if curve:
-        figure.add_trace(go.Scatter(
-            x=[100 * point.slo_violation_ratio for point in curve],
-            y=[point.cost_usd for point in curve],
-            name="HPA's front on the judged part (hindsight)",
-            text=[point.spec for point in curve],
-            mode="lines+markers",
-            line={"color": LOAD, "width": 1},
-            marker={"size": 5},
-        ))
+        figure.add_trace(
+            go.Scatter(
+                x=[100 * point.slo_violation_ratio for point in curve],
+                y=[point.cost_usd for point in curve],
+                name="HPA's front on the judged part (hindsight)",
+                text=[point.spec for point in curve],
+                mode="lines+markers",
+                line={"color": LOAD, "width": 1},
+                marker={"size": 5},
+            )
+        )
     for index, (name, (cost, violations)) in enumerate(means.items()):
         marker = {"size": 10, "color": PALETTE[index % len(PALETTE)], "line": {"width": 1, "color": "white"}}
         figure.add_trace(go.Scatter(x=100 * violations, y=cost, name=name, mode="markers", marker=marker))
-    figure.add_vline(x=100 * budget, line={"color": LIMIT, "dash": "dash", "width": 1},
-                     annotation={"text": "budget", "font": {"color": LIMIT}})
+    figure.add_vline(
+        x=100 * budget,
+        line={"color": LIMIT, "dash": "dash", "width": 1},
+        annotation={"text": "budget", "font": {"color": LIMIT}},
+    )
     figure.update_xaxes(title="requests violating the SLO, % (log)", type="log")
     figure.update_yaxes(title="cost, USD")
     return _styled(figure, 460)

@@ -73,8 +73,10 @@ def resolve(
 def runs_of(resolved: Resolved, template: Run, seeds: int) -> list[Run]:
     """The judged runs of a resolved policy, one a seed."""
     labelled = with_policy(template, resolved.policy, resolved.label)
-    return [Run(labelled.task, labelled.judged, labelled.history, labelled.policy, labelled.label, seed)
-            for seed in range(seeds)]
+    return [
+        Run(labelled.task, labelled.judged, labelled.history, labelled.policy, labelled.label, seed)
+        for seed in range(seeds)
+    ]
 
 
 def _recipe_of(policy: str) -> str | None:

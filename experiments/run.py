@@ -102,14 +102,16 @@ def execute(spec: Run, report: Callable[[float], None] | None = None) -> Outcome
     for decision, interval in run(cluster, policy, guard, cluster.advance, duration):
         tally.add(interval, changed=decision.changes)
         seconds = float(interval.duration_seconds)
-        timeline.append((
-            float(interval.start_seconds),
-            int(interval.offered[0]) / seconds,
-            int(decision.allowed.replicas[0]),
-            int(decision.snapshot.ready[0]),
-            percentile_seconds(interval.latency_counts[0], 0.95),
-            int(interval.late[0, 0]),
-        ))
+        timeline.append(
+            (
+                float(interval.start_seconds),
+                int(interval.offered[0]) / seconds,
+                int(decision.allowed.replicas[0]),
+                int(decision.snapshot.ready[0]),
+                percentile_seconds(interval.latency_counts[0], 0.95),
+                int(interval.late[0, 0]),
+            )
+        )
         if report:
             report((float(interval.start_seconds) + seconds) / duration)
     columns = np.array(timeline).T

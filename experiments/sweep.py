@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 
@@ -54,7 +55,7 @@ class Sweep:
         self._processes = processes or os.cpu_count() or 1
         self._pool: ProcessPoolExecutor | None = None
 
-    def __enter__(self) -> Sweep:
+    def __enter__(self) -> Self:
         """The pool starts with the first run that is not in the Store."""
         return self
 
@@ -78,8 +79,9 @@ class Sweep:
                 finished, _ = wait(waiting, return_when=FIRST_COMPLETED)
                 for future in finished:
                     run = waiting.pop(future)
-                    found[run.key] = outcome = future.result()
-                    self._store.save(run, outcome)
+                    result = future.result()
+                    found[run.key] = result
+                    self._store.save(run, result)
                     if done:
                         done(run)
         except BaseException:
@@ -91,7 +93,9 @@ class Sweep:
     def _submit(self, run: Run) -> Future[Outcome]:
         if self._pool is None:
             context = multiprocessing.get_context("spawn")
-            self._pool = ProcessPoolExecutor(self._processes, mp_context=context, initializer=_ignore_interrupt)
+            self._pool = ProcessPoolExecutor(
+                self._processes, mp_context=context, initializer=_ignore_interrupt
+            )
         return self._pool.submit(execute, run)
 
 

@@ -104,7 +104,9 @@ class Cluster:
         arrivals, demands, starts = (np.random.default_rng(child) for child in sequence.spawn(3))
         service = scenario.service
         self._service = service
-        self._usd_per_pod_second = scenario.prices.usd_per_vcpu_hour * service.vcpu_per_pod / _SECONDS_PER_HOUR
+        self._usd_per_pod_second = (
+            scenario.prices.usd_per_vcpu_hour * service.vcpu_per_pod / _SECONDS_PER_HOUR
+        )
         self._end_seconds = trace.duration_seconds
         self._name = trace.name
         self._arrivals = PoissonArrivals(trace, arrivals)
@@ -131,14 +133,17 @@ class Cluster:
         """What a monitoring system shows of the cluster now; axis S is 1."""
         phases = self._pods.count()
         sample = self._scraper.visible(self._env.now)
-        draining = phases[_DRAINING : _DRAINING + 1]
+        metrics = self._service_metrics(sample)
         return Snapshot(
             time_seconds=np.array(self._env.now),
             wanted=np.array([self._wanted]),
             starting=phases[_PENDING : _PENDING + 1] + phases[_STARTING : _STARTING + 1],
             ready=phases[_READY : _READY + 1],
-            draining=draining,
-            **self._service_metrics(sample),
+            draining=phases[_DRAINING : _DRAINING + 1],
+            cpu=metrics["cpu"],
+            rate=metrics["rate"],
+            latency_p95=metrics["latency_p95"],
+            queue=metrics["queue"],
             pods={"cpu": self._pod_groups(sample)},
         )
 
@@ -303,7 +308,9 @@ class Cluster:
         cpu = usage.mean() / self._service.vcpu_per_pod if usage.size else np.nan
         values = (cpu, sample.rate_rps, sample.latency_p95_seconds, sample.waiting)
         age = np.array([self._env.now - sample.time_seconds])
-        return {name: Metric(np.array([float(value)]), age) for name, value in zip(names, values, strict=True)}
+        return {
+            name: Metric(np.array([float(value)]), age) for name, value in zip(names, values, strict=True)
+        }
 
     def _pod_groups(self, sample: Sample | None) -> PodGroups:
         alive = np.flatnonzero(self._pods.phase < _GONE)
@@ -323,7 +330,9 @@ class Cluster:
             has_ready=np.ones(len(alive), dtype=bool),
             ready=is_ready,
             start_age_seconds=np.where(np.isfinite(started), now - started, np.inf),
-            ready_age_seconds=np.where(is_ready, now - self._pods.ready[alive], now - self._pods.created[alive]),
+            ready_age_seconds=np.where(
+                is_ready, now - self._pods.ready[alive], now - self._pods.created[alive]
+            ),
             request_milli=np.full(len(alive), self._request_milli),
             has_sample=has_sample,
             usage_milli=np.rint(1000 * np.where(has_sample, usage, 0.0)).astype(np.int64),

@@ -6,34 +6,11 @@ from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
-from pydantic import Field, model_validator
 
 from simulator.dataplane import OFFERED, Totals
 from simulator.latency import percentile_seconds
 from simulator.plant import Floats
-from simulator.service import Settings
-
-
-class MetricPipeline(Settings):
-    """Scrape interval, averaging window and lag; defaults as a Prometheus of 15 s shows them."""
-
-    scrape_seconds: float = Field(default=15.0, gt=0, le=3600, description="Between two scrapes.")
-    window_seconds: float = Field(
-        default=15.0, gt=0, le=3600, description="What a value is averaged over; whole scrape intervals."
-    )
-    lag_seconds: float = Field(
-        default=15.0, ge=0, le=3600, description="From a scrape until a policy can see it."
-    )
-
-    @model_validator(mode="after")
-    def _whole_scrapes(self) -> MetricPipeline:
-        if not (self.window_seconds / self.scrape_seconds).is_integer():
-            msg = (
-                f"window_seconds ({self.window_seconds:g}) must be a whole number of scrape_seconds "
-                f"({self.scrape_seconds:g})"
-            )
-            raise ValueError(msg)
-        return self
+from simulator.scenario import MetricPipeline
 
 
 @dataclass(frozen=True, slots=True)

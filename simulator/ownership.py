@@ -31,13 +31,18 @@ def check_import_names() -> None:
 
 def find_clashes() -> list[str]:
     """``name (distribution)`` for each import name that another distribution provides, too."""
-    clashes = []
+    clashes: list[str] = []
     for distribution in metadata.distributions():
         name = distribution.metadata["Name"]
         if name == DISTRIBUTION:
             continue
         record = distribution.read_text("RECORD") or distribution.read_text("top_level.txt") or ""
-        for package in IMPORT_NAMES:
-            if record.startswith(f"{package}/") or f"\n{package}/" in record or package in record.split("\n", 50)[:50]:
-                clashes.append(f"{package} ({name})")
+        owned = (package for package in IMPORT_NAMES if _holds(record, package))
+        clashes.extend(f"{package} ({name})" for package in owned)
     return sorted(set(clashes))
+
+
+def _holds(record: str, package: str) -> bool:
+    """Whether a RECORD lists files of a package, or a top_level.txt names it."""
+    lines = f"\n{record.strip()}\n"
+    return f"\n{package}/" in lines or f"\n{package}\n" in lines

@@ -310,8 +310,8 @@ def group_pods(pods: PodTable, rules: PodRules) -> PodGroups:
     return PodGroups(
         counted=_group(pods, counted),
         unready=_group(pods, kinds == 1),
-        missing=_group(pods, kinds == 2),  # noqa: PLR2004 - index into POD_KINDS
-        ignored=_group(pods, kinds == 3),  # noqa: PLR2004 - index into POD_KINDS
+        missing=_group(pods, kinds == 2),
+        ignored=_group(pods, kinds == 3),
         age_seconds=np.array([ages.max() if ages.size else np.inf]),
     )
 

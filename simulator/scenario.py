@@ -5,14 +5,35 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from simulator.metrics import MetricPipeline
 from simulator.service import Service, Settings
 
 if TYPE_CHECKING:
     from simulator.cluster import Cluster
     from simulator.trace import Trace
+
+
+class MetricPipeline(Settings):
+    """Scrape interval, averaging window and lag; defaults as a Prometheus of 15 s shows them."""
+
+    scrape_seconds: float = Field(default=15.0, gt=0, le=3600, description="Between two scrapes.")
+    window_seconds: float = Field(
+        default=15.0, gt=0, le=3600, description="What a value is averaged over; whole scrape intervals."
+    )
+    lag_seconds: float = Field(
+        default=15.0, ge=0, le=3600, description="From a scrape until a policy can see it."
+    )
+
+    @model_validator(mode="after")
+    def _whole_scrapes(self) -> MetricPipeline:
+        if not (self.window_seconds / self.scrape_seconds).is_integer():
+            msg = (
+                f"window_seconds ({self.window_seconds:g}) must be a whole number of scrape_seconds "
+                f"({self.scrape_seconds:g})"
+            )
+            raise ValueError(msg)
+        return self
 
 
 class Workload(Settings):
@@ -23,7 +44,7 @@ class Workload(Settings):
 
     def draw(self, duration_seconds: float, rng: np.random.Generator) -> Trace:
         """A trace drawn from the model."""
-        from simulator.workload import load_model  # noqa: PLC0415 - needs scipy, which a controller has not
+        from simulator.workload import load_model
 
         return load_model(self.model).draw(duration_seconds, self.mean_rps, rng)
 
@@ -61,6 +82,6 @@ class Scenario(Settings):
             latency_thresholds_seconds: late requests are counted exactly at each.
             trace: the load; time 0 is its first bin's start.
         """
-        from simulator.cluster import Cluster  # noqa: PLC0415 - needs SimPy and numba, which a controller has not
+        from simulator.cluster import Cluster
 
         return Cluster(self, seed, latency_thresholds_seconds, trace)

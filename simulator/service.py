@@ -113,7 +113,9 @@ class Service(Settings):
 
     name: str = Field(default="web", min_length=1, description="Its name in tables and plots.")
     slots_per_pod: int = Field(ge=1, le=10_000, description="Requests a pod serves at once.")
-    vcpu_per_pod: float = Field(gt=0, le=1024, description="CPU request of a pod; all slots busy use all of it.")
+    vcpu_per_pod: float = Field(
+        gt=0, le=1024, description="CPU request of a pod; all slots busy use all of it."
+    )
     service_time: ServiceTimeLaw = Field(description="How long a slot works on a request.")
     start_up: StartUpLaw = Field(description="How long a pod takes from creation to ready.")
     drain_grace_seconds: float = Field(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from simulator.errors import InputError
 from simulator.plant import Floats
@@ -23,6 +24,7 @@ FINEST_BIN_SECONDS = 60.0
 COARSE_BIN_SECONDS = 300.0
 """Bins wider than this are too coarse to speak of seconds."""
 _GRID_TOLERANCE_SECONDS = 1e-6
+_GRID_TOLERANCE_BINS = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,23 +81,24 @@ class Trace:
             raise InputError(msg)
         first = (start_seconds - self.start_seconds) / self.bin_seconds
         count = duration_seconds / self.bin_seconds
-        if first.is_integer() and count.is_integer():
-            requests = self.requests[int(first) : int(first) + int(count)]
+        whole = int(count + _GRID_TOLERANCE_BINS)
+        rest = 0.0 if 0 < count - whole <= _GRID_TOLERANCE_BINS and whole else max(count - whole, 0.0)
+        if abs(first - round(first)) <= _GRID_TOLERANCE_BINS and rest == 0.0:
+            requests = self.requests[round(first) : round(first) + whole]
             return replace(self, requests=requests, start_seconds=start_seconds)
-        edges = np.append(np.arange(start_seconds, end, self.bin_seconds), end)
-        cut = replace(self, requests=np.diff(self._cumulative(edges)), start_seconds=start_seconds)
-        if len(edges) > 1 and edges[-1] - edges[-2] < self.bin_seconds - _GRID_TOLERANCE_SECONDS:
-            share = (edges[-1] - edges[-2]) / self.bin_seconds
-            cut.requests[-1] /= share
-        return cut
+        edges = start_seconds + self.bin_seconds * np.arange(whole + 1)
+        if rest:
+            edges = np.append(edges, end)
+        requests = np.diff(self._cumulative(edges))
+        if rest:
+            requests[-1] /= rest
+        return replace(self, requests=requests, start_seconds=start_seconds)
 
     def resample(self, bin_seconds: float) -> Trace:
         """The same counts in other bins; a rest at the end that fills no bin is dropped."""
         count = int(self.duration_seconds / bin_seconds + _GRID_TOLERANCE_SECONDS)
         if count < 1:
-            msg = (
-                f"{self.name}: bins of {bin_seconds:g} s are wider than the trace ({self.duration_seconds:g} s)"
-            )
+            msg = f"{self.name}: bins of {bin_seconds:g} s are wider than the trace ({self.duration_seconds:g} s)"
             raise InputError(msg)
         edges = self.start_seconds + bin_seconds * np.arange(count + 1)
         return replace(self, requests=np.diff(self._cumulative(edges)), bin_seconds=bin_seconds)
@@ -110,9 +113,9 @@ class Trace:
         The cumulative count is interpolated by monotone cubics, so no rate is negative and no
         request is lost. Source: Fritsch and Butland, 1984 (SciPy's PCHIP).
         """
-        if self.bin_seconds <= FINEST_BIN_SECONDS or len(self.requests) < 2:  # noqa: PLR2004 - one bin has no shape
+        if self.bin_seconds <= FINEST_BIN_SECONDS or len(self.requests) < 2:
             return self
-        from scipy.interpolate import PchipInterpolator  # noqa: PLC0415 - scipy only where it is needed
+        from scipy.interpolate import PchipInterpolator
 
         parts = int(np.ceil(self.bin_seconds / FINEST_BIN_SECONDS))
         edges = np.arange(len(self.requests) + 1)
@@ -121,11 +124,13 @@ class Trace:
         requests = np.maximum(np.diff(fine), 0.0)
         sums = requests.reshape(-1, parts).sum(axis=1)
         share = np.divide(self.requests, sums, out=np.zeros_like(sums), where=sums > 0)
-        return replace(self, requests=requests * np.repeat(share, parts), bin_seconds=self.bin_seconds / parts)
+        return replace(
+            self, requests=requests * np.repeat(share, parts), bin_seconds=self.bin_seconds / parts
+        )
 
-    def _cumulative(self, times: Floats) -> Floats:
+    def _cumulative(self, times: NDArray[np.floating]) -> Floats:
         edges = self.start_seconds + self.bin_seconds * np.arange(len(self.requests) + 1)
-        return np.interp(times, edges, np.concatenate(([0.0], np.cumsum(self.requests))))
+        return np.asarray(np.interp(times, edges, np.concatenate(([0.0], np.cumsum(self.requests)))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +171,9 @@ def split_trace(
     start = trace.start_seconds if start_seconds is None else start_seconds
     left = trace.end_seconds - start
     if left <= 0:
-        msg = f"{trace.name}: start {start:g} s is at or beyond the end of the trace ({trace.end_seconds:g} s)"
+        msg = (
+            f"{trace.name}: start {start:g} s is at or beyond the end of the trace ({trace.end_seconds:g} s)"
+        )
         raise InputError(msg)
     duration = min(86_400.0, left) if duration_seconds is None else duration_seconds
     before = start - trace.start_seconds
@@ -174,13 +181,16 @@ def split_trace(
     factor = 1.0
     if mean_rps is not None:
         if part.mean_rps <= 0:
-            msg = f"{trace.name}: no requests before {start:g} s to scale to a mean of {mean_rps:g} requests/s"
+            msg = (
+                f"{trace.name}: no requests before {start:g} s to scale to a mean of {mean_rps:g} requests/s"
+            )
             raise InputError(msg)
         factor = mean_rps / part.mean_rps
-    fine = trace.scale(factor).refine()
+    # Refined on its own: a shape that bends towards the judged part would tell of it.
+    history = part.scale(factor).refine().slice(trace.start_seconds, before) if before > 0 else None
     return Split(
-        history=fine.slice(trace.start_seconds, before) if before > 0 else None,
-        judged=fine.slice(start, duration),
+        history=history,
+        judged=trace.scale(factor).refine().slice(start, duration),
         factor=factor,
         coarse=trace.bin_seconds > COARSE_BIN_SECONDS,
     )
@@ -195,10 +205,10 @@ def read_trace(path: str | Path) -> Trace:
     """
     path = Path(path)
     content = _read_bytes(path)
-    table = _parse(path, content)
+    table = _parse(path, _unpack(path, content))
     times = _column(path, table, "t_seconds")
     requests = _column(path, table, "requests")
-    if len(times) < 2:  # noqa: PLR2004 - the bin width is the distance of two rows
+    if len(times) < 2:
         msg = f"{path}: {len(times)} rows; a trace needs at least 2, so that the width of a bin is known"
         raise InputError(msg)
     _check_grid(path, times)
@@ -219,7 +229,7 @@ def read_trace(path: str | Path) -> Trace:
 def write_trace(trace: Trace, path: str | Path) -> None:
     """Write a trace as CSV or CSV.gz; the same trace gives the same bytes."""
     times = trace.start_seconds + trace.bin_seconds * np.arange(len(trace.requests))
-    rows = [f"{time:.10g},{count:.10g}" for time, count in zip(times, trace.requests, strict=True)]
+    rows = [f"{time:.15g},{count:.15g}" for time, count in zip(times, trace.requests, strict=True)]
     content = "\n".join([",".join(COLUMNS), *rows, ""]).encode()
     path = Path(path)
     path.write_bytes(gzip.compress(content, mtime=0) if path.suffix == ".gz" else content)
@@ -227,23 +237,27 @@ def write_trace(trace: Trace, path: str | Path) -> None:
 
 def _read_bytes(path: Path) -> bytes:
     try:
-        content = path.read_bytes()
-        return gzip.decompress(content) if path.suffix == ".gz" else content
+        return path.read_bytes()
     except FileNotFoundError:
         msg = f"{path}: no such file"
-        raise InputError(msg) from None
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        msg = f"{path}: not a complete gzip file ({error})"
         raise InputError(msg) from None
     except OSError as error:
         msg = f"{path}: cannot be read ({error.strerror or error})"
         raise InputError(msg) from None
 
 
-def _parse(path: Path, content: bytes) -> pd.DataFrame:
-    import io  # noqa: PLC0415 - with pandas, which a deployed controller does not have
+def _unpack(path: Path, content: bytes) -> bytes:
+    try:
+        return gzip.decompress(content) if path.suffix == ".gz" else content
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        msg = f"{path}: not a complete gzip file ({error})"
+        raise InputError(msg) from None
 
-    import pandas as pd  # noqa: PLC0415 - see above
+
+def _parse(path: Path, content: bytes) -> pd.DataFrame:
+    import io
+
+    import pandas as pd
 
     if not content.strip():
         msg = f"{path}: the file is empty; a trace is a CSV with the columns t_seconds,requests"
@@ -263,11 +277,14 @@ def _parse(path: Path, content: bytes) -> pd.DataFrame:
             found = ", ".join(repr(name[:40]) for name in table.columns[:6])
             msg = f"{path}:1: needs one column {column!r}; the header has {found}"
             raise InputError(msg)
+    if not isinstance(table.index, pd.RangeIndex):
+        msg = f"{path}:2: has more values than the header has columns"
+        raise InputError(msg)
     return table
 
 
 def _column(path: Path, table: pd.DataFrame, column: str) -> Floats:
-    import pandas as pd  # noqa: PLC0415 - see _parse
+    import pandas as pd
 
     values = pd.to_numeric(table[column].str.strip(), errors="coerce").to_numpy(dtype=np.float64)
     wrong = np.flatnonzero(~np.isfinite(values))
@@ -281,20 +298,18 @@ def _column(path: Path, table: pd.DataFrame, column: str) -> Floats:
 
 def _check_grid(path: Path, times: Floats) -> None:
     steps = np.diff(times)
-    bin_seconds = float(np.median(steps))
+    bin_seconds = float(np.percentile(steps, 50, method="lower"))
     tolerance = max(_GRID_TOLERANCE_SECONDS, 1e-9 * abs(float(times[-1])))
     backwards = np.flatnonzero(steps <= 0)
     if backwards.size:
         row = int(backwards[0]) + 1
-        msg = (
-            f"{path}:{row + 2}: t_seconds is {times[row]:g} after {times[row - 1]:g}; times must increase"
-        )
+        msg = f"{path}:{row + 2}: t_seconds is {times[row]:.15g} after {times[row - 1]:.15g}; times must increase"
         raise InputError(msg)
     uneven = np.flatnonzero(np.abs(steps - bin_seconds) > tolerance)
     if uneven.size:
         row = int(uneven[0]) + 1
         msg = (
-            f"{path}:{row + 2}: t_seconds goes from {times[row - 1]:g} to {times[row]:g}, where the others are "
+            f"{path}:{row + 2}: t_seconds goes from {times[row - 1]:.15g} to {times[row]:.15g}, where the others are "
             f"{bin_seconds:g} s apart; fill the gap or cut the trace there"
         )
         raise InputError(msg)

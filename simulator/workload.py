@@ -7,6 +7,7 @@ from importlib import resources
 
 import numpy as np
 import yaml
+from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 
 from simulator.errors import InputError
@@ -27,7 +28,7 @@ class DayShape(Settings):
     cosine: tuple[float, ...] = Field(min_length=1, description="Cosine coefficients, the constant first.")
     sine: tuple[float, ...] = Field(min_length=1, description="Sine coefficients, the first is not used.")
 
-    def log_rate(self, time_of_day: Floats) -> Floats:
+    def log_rate(self, time_of_day: NDArray[np.floating]) -> Floats:
         """Log of the relative rate at times of day, seconds."""
         phases = 2 * np.pi * np.outer(time_of_day / _DAY_SECONDS, np.arange(len(self.cosine)))
         return np.asarray(np.cos(phases) @ np.array(self.cosine) + np.sin(phases) @ np.array(self.sine))
@@ -66,7 +67,7 @@ class WorkloadModel(Settings):
         requests = np.exp(log_rate) * mean_rps * _BIN_SECONDS
         return Trace(requests, _BIN_SECONDS, name=self.name)
 
-    def log_shape(self, times: Floats) -> Floats:
+    def log_shape(self, times: NDArray[np.floating]) -> Floats:
         """The log-rate without noise and bursts at times since the first midnight, seconds."""
         weekday = (self.first_weekday + (times // _DAY_SECONDS).astype(int)) % 7
         time_of_day = times % _DAY_SECONDS
@@ -74,7 +75,7 @@ class WorkloadModel(Settings):
         return np.where(weekend, self.weekend.log_rate(time_of_day), self.weekday.log_rate(time_of_day))
 
     def _noise(self, bins: int, rng: np.random.Generator) -> Floats:
-        from scipy.signal import lfilter  # noqa: PLC0415 - scipy is not in a deployed controller
+        from scipy.signal import lfilter
 
         steps = rng.standard_normal(bins) * self.noise_std * np.sqrt(1 - self.noise_autocorrelation**2)
         if bins:
@@ -82,16 +83,20 @@ class WorkloadModel(Settings):
         return np.asarray(lfilter([1.0], [1.0, -self.noise_autocorrelation], steps)) - self.noise_std**2 / 2
 
     def _bursts(self, bins: int, rng: np.random.Generator) -> Floats:
-        from scipy.signal import lfilter  # noqa: PLC0415 - see _noise
+        from scipy.signal import lfilter
 
         counts = rng.poisson(self.bursts_per_day * _BIN_SECONDS / _DAY_SECONDS, bins)
-        jumps = np.where(counts > 0, rng.standard_gamma(_BURST_SHAPE * np.maximum(counts, 1)) / _BURST_SHAPE, 0.0)
+        jumps = np.where(
+            counts > 0, rng.standard_gamma(_BURST_SHAPE * np.maximum(counts, 1)) / _BURST_SHAPE, 0.0
+        )
         jumps *= self.burst_height
         decay = np.exp(-_BIN_SECONDS / self.burst_decay_seconds)
         return np.asarray(lfilter([1.0], [1.0, -decay], jumps))
 
 
-def fit_workload(trace: Trace, *, name: str, source: str, first_weekday: int, harmonics: int = 6) -> WorkloadModel:
+def fit_workload(
+    trace: Trace, *, name: str, source: str, first_weekday: int, harmonics: int = 6
+) -> WorkloadModel:
     """Fit a model to a trace of at least two days in bins of a minute.
 
     Shape by least squares on the log-rate; bursts are residuals over three robust standard
@@ -151,7 +156,9 @@ def load_model(name: str) -> WorkloadModel:
         InputError: if there is none of that name.
     """
     folder = resources.files("simulator") / "models"
-    names = sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+    names = sorted(
+        entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml")
+    )
     if name not in names:
         msg = f"workload model {name!r} is unknown; there are: {', '.join(names)}"
         raise InputError(msg)

@@ -12,9 +12,9 @@ pkg/apis/autoscaling/v2/defaults.go.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from enum import IntEnum
-import functools
 from typing import Final, Literal
 
 import numpy as np

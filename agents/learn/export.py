@@ -25,11 +25,12 @@ def export_actor(policy: ActorCriticPolicy) -> bytes:
     (size,) = policy.observation_space.shape or (0,)
     content = io.BytesIO()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # the tracing exporter is the one without extra packages
+        # the tracing exporter is deprecated, and the one that needs no extra package
+        warnings.simplefilter("ignore", DeprecationWarning)
         torch.onnx.export(
             _Actor(policy).eval().cpu(),
             (torch.zeros(1, size),),
-            content,
+            content,  # type: ignore[arg-type]  # torch takes a buffer, its annotation does not
             input_names=["observation"],
             output_names=["logits"],
             dynamic_axes={"observation": {0: "batch"}, "logits": {0: "batch"}},

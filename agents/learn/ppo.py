@@ -17,7 +17,9 @@ class PpoSettings(Settings):
     """Settings of PPO; the defaults suit a 15 s control period and some minutes of foresight."""
 
     environments: int = Field(default=8, ge=1, le=4096, description="Environments stepped together.")
-    rollout_steps: int = Field(default=128, ge=8, description="Steps of each environment between two updates.")
+    rollout_steps: int = Field(
+        default=128, ge=8, description="Steps of each environment between two updates."
+    )
     batch_size: int = Field(default=256, ge=8, description="Size of a minibatch.")
     epochs: int = Field(default=10, ge=1, description="Passes over a rollout.")
     learning_rate: float = Field(default=1e-3, gt=0, description="Adam's step, falling linearly to a tenth.")
@@ -25,7 +27,9 @@ class PpoSettings(Settings):
     gae_lambda: float = Field(default=0.92, ge=0, le=1, description="Generalised advantage estimation.")
     entropy: float = Field(default=0.003, ge=0, description="Worth of entropy.")
     hold_bias: float = Field(
-        default=2.0, ge=0, description="Added to the logit of hold at first, so that exploring starts near it."
+        default=2.0,
+        ge=0,
+        description="Added to the logit of hold at first, so that exploring starts near it.",
     )
     hidden: tuple[int, ...] = Field(default=(64, 64), description="Widths of the hidden layers.")
 
@@ -47,5 +51,6 @@ def make_ppo(env: VecEnv, settings: PpoSettings, hold_action: int, seed: int) ->
         device="cpu",
     )
     with torch.no_grad():
-        model.policy.action_net.bias[hold_action] += settings.hold_bias
+        bias: torch.Tensor = model.policy.action_net.get_parameter("bias")
+        bias[hold_action] += settings.hold_bias
     return model

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 
@@ -37,7 +37,7 @@ class Plan:
     trace: Trace | None
     steps: int
     seed: int
-    settings: PpoSettings = PpoSettings()
+    settings: PpoSettings = field(default_factory=PpoSettings)
     processes: bool = True
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 import dataclasses
 import json
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -33,8 +33,18 @@ from agents.baselines.hpa_proposal import (
     UtilizationTarget,
     propose,
 )
-from simulator.plant import POD_KINDS, Ints, Pod, PodGroup, PodGroups, PodRules, PodSample, PodTable
-from simulator.plant import group_pods, pod_kinds
+from simulator.plant import (
+    POD_KINDS,
+    Ints,
+    Pod,
+    PodGroup,
+    PodGroups,
+    PodRules,
+    PodSample,
+    PodTable,
+    group_pods,
+    pod_kinds,
+)
 
 Case = dict[str, Any]
 
@@ -323,7 +333,7 @@ def cases() -> Iterator[Any]:
                     yield pytest.param(table, row, id=f"case-{table}-{row['id']}")
 
 
-@pytest.mark.parametrize(("table", "row"), cases())
+@pytest.mark.parametrize(("table", "row"), list(cases()))
 def test_hpa_case(table: str, row: Case) -> None:
     CHECKS[table](row)
 

@@ -1,0 +1,210 @@
+"""The command ``setpoint``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from simulator.errors import InputError
+
+app = typer.Typer(
+    name="setpoint",
+    help="Learn to autoscale in a simulator, judge it against strong baselines, run what was learned.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    rich_markup_mode="markdown",
+)
+traces_app = typer.Typer(no_args_is_help=True, help="Look at workload traces.")
+control_app = typer.Typer(no_args_is_help=True, help="The control loop.")
+app.add_typer(traces_app, name="traces")
+app.add_typer(control_app, name="control")
+
+TaskOption = Annotated[str, typer.Option("--task", help="A task that ships (web) or a task's YAML file.")]
+TraceOption = Annotated[
+    Path, typer.Option("--trace", help="CSV or CSV.gz with the columns t_seconds,requests.")
+]
+StartOption = Annotated[
+    float | None,
+    typer.Option("--start", help="Where the judged part starts, on the trace's own clock, seconds."),
+]
+DurationOption = Annotated[
+    float | None, typer.Option("--duration", min=1.0, help="Length of the judged part, seconds.")
+]
+MeanOption = Annotated[
+    float | None,
+    typer.Option(
+        "--mean-rps", min=1e-9, help="Scale the part before --start (the whole trace without one) to this."
+    ),
+]
+SeedOption = Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same result.")]
+EXTRAS = {
+    "simpy": "sim",
+    "numba": "sim",
+    "scipy": "sim",
+    "pandas": "sim",
+    "pyarrow": "sim",
+    "gymnasium": "sim",
+    "torch": "train",
+    "stable_baselines3": "train",
+    "onnx": "train",
+    "mlflow": "train",
+    "plotly": "report",
+    "jinja2": "report",
+    "markupsafe": "report",
+    "matplotlib": "report",
+}
+
+
+@traces_app.command("show")
+def show_trace(
+    file: Annotated[Path, typer.Argument(help="CSV or CSV.gz with the columns t_seconds,requests.")],
+    png: Annotated[Path | None, typer.Option(help="Draw it into this PNG file, too.")] = None,
+) -> None:
+    """Print what a trace is and draw it."""
+    from experiments.commands import show_trace as command
+
+    command(file, png)
+
+
+@app.command()
+def simulate(
+    task: TaskOption = "web",
+    *,
+    trace: TraceOption,
+    policy: Annotated[
+        str, typer.Option(help="hpa:target=0.6, fixed:replicas=20 or a bundle's path.")
+    ] = "hpa",
+    start: StartOption = None,
+    duration: DurationOption = None,
+    mean_rps: MeanOption = None,
+    seed: SeedOption = 0,
+    png: Annotated[Path, typer.Option(help="Where the timeline is drawn.")] = Path("timeline.png"),
+) -> None:
+    """Run one policy, print a summary and draw the timeline."""
+    from experiments.commands import Part
+    from experiments.commands import simulate as command
+
+    command(Part(task, trace, start, duration, mean_rps), policy, seed, png)
+
+
+@app.command()
+def evaluate(
+    task: TaskOption = "web",
+    *,
+    trace: TraceOption,
+    policy: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="hpa:target=0.6, fixed:replicas=20, hindsight-hpa or a bundle's path; once for each."
+        ),
+    ] = None,
+    start: StartOption = None,
+    duration: DurationOption = None,
+    mean_rps: MeanOption = None,
+    seeds: Annotated[int, typer.Option(min=1, max=1000, help="Runs of each policy, seeds 0 to K-1.")] = 5,
+    out: Annotated[Path, typer.Option(help="Folder of results.csv, results.parquet and report.html.")],
+    processes: Annotated[
+        int | None, typer.Option(min=1, help="Runs at a time; all cores if not given.")
+    ] = None,
+) -> None:
+    """Judge policies on the same arrivals; calibrated-hpa is always among them.
+
+    Without --start the last day is judged, or the last half of a trace shorter than two days.
+    Interrupted, the same command goes on where it stopped.
+    """
+    from experiments.commands import Part
+    from experiments.commands import evaluate as command
+
+    command(Part(task, trace, start, duration, mean_rps), tuple(policy or ("hpa",)), seeds, out, processes)
+
+
+@app.command()
+def train(
+    task: TaskOption = "web",
+    *,
+    trace: Annotated[
+        Path | None,
+        typer.Option(help="Take episodes from this trace; from the task's workload model if not given."),
+    ] = None,
+    start: Annotated[float | None, typer.Option(help="Start of the part to train on, seconds.")] = None,
+    duration: Annotated[
+        float | None, typer.Option(min=1.0, help="Length of the part to train on, seconds.")
+    ] = None,
+    mean_rps: Annotated[float | None, typer.Option(min=1e-9, help="Scale that part to this mean.")] = None,
+    agent: Annotated[str, typer.Option(help="The learning algorithm: ppo.")] = "ppo",
+    steps: Annotated[int, typer.Option(min=1, help="Environment steps.")] = 100_000,
+    seed: SeedOption = 0,
+    out: Annotated[Path, typer.Option(help="The bundle to write, *.bundle.")],
+) -> None:
+    """Train a policy; Ctrl-C keeps the last good bundle."""
+    from experiments.commands import Part
+    from experiments.commands import train as command
+
+    command(Part(task, trace, start, duration, mean_rps), agent, steps, seed, out)
+
+
+@control_app.command("rehearse")
+def rehearse(
+    task: TaskOption = "web",
+    *,
+    trace: TraceOption,
+    policy: Annotated[
+        str, typer.Option(help="hpa:target=0.6, fixed:replicas=20 or a bundle's path.")
+    ] = "hpa",
+    start: StartOption = None,
+    duration: DurationOption = 3600.0,
+    mean_rps: MeanOption = None,
+    seed: SeedOption = 0,
+    log: Annotated[
+        Path | None, typer.Option(help="Write one JSON record a decision here, not to the screen.")
+    ] = None,
+) -> None:
+    """Run the real control loop on a simulated cluster in virtual time, a JSON record a decision."""
+    from experiments.commands import Part
+    from experiments.commands import rehearse as command
+
+    command(Part(task, trace, start, duration, mean_rps), policy, seed, log)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Where everything goes.")] = Path("build/demo"),
+    steps: Annotated[int, typer.Option(min=1, help="Training steps.")] = 80_000,
+) -> None:
+    """From a workload to a trained policy and a finished report, in a few minutes."""
+    from experiments.demo import run_demo
+
+    run_demo(out, steps)
+
+
+def main() -> None:
+    """Run a command; wrong input ends in one line and exit code 2, Ctrl-C in 130."""
+    try:
+        from simulator.ownership import check_import_names
+
+        check_import_names()
+        app(standalone_mode=True)
+    except InputError as error:
+        _fail(str(error), 2)
+    except ModuleNotFoundError as error:
+        extra = EXTRAS.get((error.name or "").partition(".")[0])
+        if extra is None:
+            raise
+        _fail(f"this command needs {error.name}; install it with: pip install 'setpoint[{extra}]'", 2)
+    except OSError as error:
+        _fail(f"{error.filename or 'output'}: {error.strerror or error}", 1)
+    except KeyboardInterrupt:
+        _fail("interrupted: what is finished stays, and the same command goes on from there", 130)
+
+
+def _fail(message: str, code: int) -> None:
+    print(f"setpoint: {message}", file=sys.stderr)  # noqa: T201 - the command line's own output
+    raise SystemExit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,243 @@
+"""What the commands do: input checked first, then work, then output."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from agents.bundle import SUFFIX
+from controllers.loop import Record
+from envs.task import Task, load_task
+from experiments.evaluate import Question
+from experiments.evaluate import evaluate as judge
+from experiments.figures import draw_timeline, draw_trace, terminal_chart
+from experiments.recipes import check_policy, resolve
+from experiments.run import Run, execute
+from simulator.errors import InputError
+from simulator.trace import COARSE_BIN_SECONDS, Split, Trace, read_trace, split_trace
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from agents.learn.training import Progress as Trained
+    from experiments.report import Findings
+
+_PLAIN_WIDTH = 120
+CONSOLE = Console(highlight=False, width=None if sys.stdout.isatty() else _PLAIN_WIDTH)
+STATUS = Console(stderr=True, highlight=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A task and the part of a trace that a command is about."""
+
+    task: str
+    trace: Path | None
+    start: float | None
+    duration: float | None
+    mean_rps: float | None
+
+    def load(self) -> tuple[Task, Split]:
+        """The task and the split trace."""
+        task = load_task(self.task)
+        return task, split_trace(read_trace(self.trace or ""), self.start, self.duration, self.mean_rps)
+
+
+def show_trace(file: Path, png: Path | None) -> None:
+    """``setpoint traces show``."""
+    trace = read_trace(file)
+    rate = trace.rate_rps
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    for name, value in (
+        ("file", str(file)),
+        ("sha256", trace.sha256),
+        ("bins", f"{len(rate)} of {trace.bin_seconds:g} s, from {trace.start_seconds:g} s"),
+        ("duration", f"{trace.duration_seconds / 3600:.4g} h"),
+        ("requests", f"{trace.requests.sum():,.0f}"),
+        ("rate, requests/s", f"mean {rate.mean():.4g}, lowest {rate.min():.4g}, highest {rate.max():.4g}"),
+        ("peak to mean", f"{rate.max() / rate.mean():.3g}" if rate.mean() > 0 else "no requests"),
+    ):
+        table.add_row(name, value)
+    CONSOLE.print(table)
+    CONSOLE.print(f"\nrequests/s, {trace.duration_seconds / 3600:.4g} h from left to right")
+    CONSOLE.print(terminal_chart(rate))
+    if trace.bin_seconds > COARSE_BIN_SECONDS:
+        CONSOLE.print(f"Bins of {trace.bin_seconds:g} s are too coarse to speak of seconds.")
+    if png:
+        draw_trace(trace, png)
+        CONSOLE.print(f"drawn in {png}")
+
+
+def simulate(part: Part, policy: str, seed: int, png: Path) -> None:
+    """``setpoint simulate``."""
+    task, split = part.load()
+    template = Run(task, split.judged, split.history, policy, policy, seed)
+    check_policy(policy, template)
+    from experiments.sweep import Sweep
+
+    with Sweep(png.parent / ".setpoint-runs") as sweep:
+        found = resolve(policy, template, split, sweep, STATUS.print)
+    run = Run(task, split.judged, split.history, found.policy, policy, seed)
+    with _bar(f"simulating {split.judged.requests.sum():,.0f} requests") as update:
+        outcome = execute(run, update)
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    for name, value in outcome.row.items():
+        shown = f"{value:.5g}" if isinstance(value, float) else str(value)
+        table.add_row(name, "" if shown == "nan" else shown)
+    CONSOLE.print(table)
+    timeline = outcome.timeline
+    for name, values in (("load, requests/s", timeline["rate_rps"]), ("replicas ready", timeline["ready"])):
+        CONSOLE.print(f"\n{name}")
+        CONSOLE.print(terminal_chart(values, height=5))
+    title = f"{policy} on {split.judged.name}, seed {seed}"
+    draw_timeline(timeline, task.objective.slo_seconds, title, png)
+    CONSOLE.print(f"\ntimeline drawn in {png}")
+
+
+def evaluate(part: Part, policies: tuple[str, ...], seeds: int, out: Path, processes: int | None) -> Findings:
+    """``setpoint evaluate``."""
+    if part.trace is None:
+        msg = "--trace is needed"
+        raise InputError(msg)
+    question = Question(
+        task=load_task(part.task),
+        trace=read_trace(part.trace),
+        policies=policies,
+        seeds=seeds,
+        start_seconds=part.start,
+        duration_seconds=part.duration,
+        mean_rps=part.mean_rps,
+    )
+    with _status() as say:
+        findings = judge(question, out, processes, say)
+    print_summary(findings)
+    CONSOLE.print(f"report: {out / 'report.html'}    numbers: {out / 'results.csv'}")
+    return findings
+
+
+def print_summary(findings: Findings) -> None:
+    """The report's table and verdict on the screen."""
+    from experiments.report import summarize, verdict
+
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    names = ("policy", "cost", "violations", "against", "matched", "p95", "cpu", "events")
+    titles = (
+        "policy",
+        "cost, USD",
+        "violations, %",
+        "against calibrated",
+        "at matched violations",
+        "p95, ms",
+        "CPU",
+        "scale events",
+    )
+    for title in titles:
+        table.add_column(title, justify="left" if title == "policy" else "right")
+    for row in summarize(findings):
+        table.add_row(*(str(row[name]) for name in names))
+    CONSOLE.print(table)
+    CONSOLE.print(verdict(findings))
+
+
+def train(part: Part, agent: str, steps: int, seed: int, out: Path) -> None:
+    """``setpoint train``."""
+    if agent != "ppo":
+        msg = f"--agent {agent!r} is unknown; there are: ppo"
+        raise InputError(msg)
+    if out.suffix != SUFFIX:
+        msg = f"--out {out}: a bundle's name ends in {SUFFIX}"
+        raise InputError(msg)
+    task = load_task(part.task)
+    trace = training_part(part) if part.trace else None
+    from agents.learn import training
+    from experiments.tracking import track
+
+    plan = training.Plan(task, trace, steps, seed)
+    parameters = {
+        "agent": agent,
+        "task": task.name,
+        "steps": steps,
+        "seed": seed,
+        **plan.settings.model_dump(),
+    }
+    with track("setpoint", parameters, out.parent / "mlflow.db") as log, _bar(f"training {agent}") as update:
+
+        def report(progress: Trained) -> None:
+            update(progress.steps / steps, f"reward {progress.reward_per_step:.2f} a step")
+            log({"reward_per_step": progress.reward_per_step, **progress.losses}, progress.steps)
+
+        training.train(plan, out, report)
+    CONSOLE.print(f"trained for {steps} steps: {out}")
+
+
+def training_part(part: Part) -> Trace:
+    """The part of a trace to train on, scaled by its own mean."""
+    trace = read_trace(part.trace or "")
+    start = trace.start_seconds if part.start is None else part.start
+    chosen = trace.slice(start, part.duration or trace.end_seconds - start)
+    if part.mean_rps is not None:
+        if chosen.mean_rps <= 0:
+            msg = f"{trace.name}: no requests in the part to scale to a mean of {part.mean_rps:g} requests/s"
+            raise InputError(msg)
+        chosen = chosen.scale(part.mean_rps / chosen.mean_rps)
+    return chosen
+
+
+def rehearse(part: Part, policy: str, seed: int, log: Path | None) -> None:
+    """``setpoint control rehearse``."""
+    task, split = part.load()
+    check_policy(policy, Run(task, split.judged, split.history, policy, policy, seed))
+    from experiments.rehearsal import rehearse as run
+    from experiments.sweep import atomic_path
+
+    def line(record: Record) -> str:
+        return json.dumps(record.to_json(), allow_nan=False)
+
+    if log is None:
+        measures = run(task, split, policy, seed, lambda record: print(line(record)))  # noqa: T201 - the output
+    else:
+        with atomic_path(log) as partial, partial.open("w", encoding="utf-8") as file:
+            measures = run(task, split, policy, seed, lambda record: print(line(record), file=file))
+    STATUS.print(
+        f"{policy}: {measures['cost_usd']:.4g} USD, {measures['slo_violation_ratio']:.3%} violations, "
+        f"{measures['scale_events']:.0f} scale events"
+    )
+
+
+@contextmanager
+def _bar(title: str) -> Iterator[Callable[..., None]]:
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=STATUS, transient=True) as progress:
+        job = progress.add_task(title, total=1.0)
+
+        def update(share: float, text: str = "") -> None:
+            progress.update(
+                job, completed=float(np.clip(share, 0, 1)), description=f"{title}  {text}".rstrip()
+            )
+
+        yield update
+
+
+@contextmanager
+def _status() -> Iterator[Callable[[str], None]]:
+    if not STATUS.is_terminal:
+        yield STATUS.print
+        return
+    with STATUS.status("starting") as status:
+        yield status.update

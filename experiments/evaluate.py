@@ -1,0 +1,138 @@
+"""``evaluate``: policies on one trace, one table, one page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+import pandas as pd
+
+from envs.task import Task
+from experiments.recipes import Resolved, check_policy, resolve, runs_of
+from experiments.report import BASELINE, Findings, write_report
+from experiments.run import Run
+from experiments.sweep import Sweep
+from experiments.table import make_table, write_table
+from simulator.errors import InputError
+from simulator.trace import Split, Trace, split_trace
+
+_DAY_SECONDS = 86_400.0
+MOST_REQUESTS = 2e9
+"""More than this in one run is refused: it would take hours."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is judged on what.
+
+    Attributes:
+        start_seconds: start of the judged part; None for the last day, or the last half of what is
+            shorter than two days.
+    """
+
+    task: Task
+    trace: Trace
+    policies: tuple[str, ...]
+    seeds: int
+    start_seconds: float | None = None
+    duration_seconds: float | None = None
+    mean_rps: float | None = None
+
+    def split(self) -> Split:
+        """History and judged part.
+
+        Raises:
+            InputError: if the part is outside the trace or there is too much to simulate.
+        """
+        start = self.start_seconds
+        if start is None:
+            wanted = self.duration_seconds or self.task.judged_seconds
+            start = max(self.trace.start_seconds, self.trace.end_seconds - wanted)
+            if self.trace.duration_seconds < 2 * wanted and self.duration_seconds is None:
+                bins = len(self.trace.requests) // 2
+                start = self.trace.start_seconds + bins * self.trace.bin_seconds
+        duration = self.duration_seconds or min(self.task.judged_seconds, self.trace.end_seconds - start)
+        split = split_trace(self.trace, start, duration if duration > 0 else None, self.mean_rps)
+        requests = float(split.judged.requests.sum())
+        if requests > MOST_REQUESTS:
+            msg = (
+                f"{self.trace.name}: {requests:.3g} requests in the judged part; at most {MOST_REQUESTS:g} "
+                "are simulated: use --mean-rps or a shorter --duration"
+            )
+            raise InputError(msg)
+        return split
+
+
+def evaluate(question: Question, out: Path, processes: int | None, say: Callable[[str], None]) -> Findings:
+    """Judge and write ``results.csv``, ``results.parquet`` and ``report.html`` to a folder.
+
+    Finished runs stay in ``out/runs``, so the same command resumes after an interruption.
+
+    Raises:
+        InputError: before anything is written, if a policy or the trace's part is wrong.
+    """
+    split = question.split()
+    template = Run(question.task, split.judged, split.history, BASELINE, BASELINE, 0)
+    policies = list(dict.fromkeys((*question.policies, BASELINE)))
+    for policy in policies:
+        check_policy(policy, template)
+    out.mkdir(parents=True, exist_ok=True)
+    with Sweep(out / "runs", processes) as sweep:
+        resolved = []
+        for policy in policies:
+            found = resolve(policy, template, split, sweep, say)
+            if found.calibration:
+                say(f"{policy} is {found.policy}")
+            resolved.append(found)
+        runs = [run for one in resolved for run in runs_of(one, template, question.seeds)]
+        finished: list[Run] = []
+
+        def done(run: Run) -> None:
+            finished.append(run)
+            say(f"judged {run.label}, seed {run.seed} ({len(finished)} of {len(runs)})")
+
+        outcomes = sweep.outcomes(runs, done)
+    table = make_table([outcome.row for outcome in outcomes])
+    timelines = {
+        run.label: outcome.timeline for run, outcome in zip(runs, outcomes, strict=True) if run.seed == 0
+    }
+    findings = Findings(
+        task=question.task,
+        table=table,
+        resolved=resolved,
+        timelines=timelines,
+        hpa_points=next(
+            (one.calibration.tried for one in resolved if one.label == "hindsight-hpa" and one.calibration),
+            (),
+        ),
+        warnings=_warnings(question, split),
+        provenance=_provenance(question, split, resolved, table),
+    )
+    write_table(table, out)
+    write_report(findings, out / "report.html")
+    return findings
+
+
+def _warnings(question: Question, split: Split) -> list[str]:
+    if not split.coarse:
+        return []
+    return [
+        (
+            f"The trace has bins of {question.trace.bin_seconds:g} s: too coarse to speak of seconds. The load between "
+            "them is interpolated, so short bursts that a real service would meet are missing here."
+        )
+    ]
+
+
+def _provenance(
+    question: Question, split: Split, resolved: list[Resolved], table: pd.DataFrame
+) -> list[tuple[str, str]]:
+    settings = table.drop_duplicates("policy").set_index("policy")["policy_settings"]
+    return [
+        ("setpoint", metadata.version("setpoint")),
+        ("trace", f"{question.trace.name}, sha256 {question.trace.sha256 or 'none'}"),
+        ("counts multiplied by", f"{split.factor:.6g}"),
+        *((f"policy {one.label}", str(settings[one.label])) for one in resolved),
+    ]

@@ -1,0 +1,193 @@
+"""One self-contained page from a result table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from envs.task import Task
+from experiments.calibrate import SPACES, Tried
+from experiments.estimates import Estimate, estimate, matched_cost_usd, probability_of_improvement
+from experiments.figures import plane_plot, timeline_plot
+from experiments.recipes import Resolved
+from experiments.sweep import atomic_path
+from simulator.plant import Floats
+
+BASELINE = "calibrated-hpa"
+_DASH = "\N{EN DASH}"
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """All that the page is made of.
+
+    Attributes:
+        table: the result table.
+        timelines: of each policy's first seed, by policy.
+        hpa_points: HPA settings tried on the judged part, for its front; empty if none were.
+    """
+
+    task: Task
+    table: pd.DataFrame
+    resolved: list[Resolved]
+    timelines: dict[str, dict[str, Floats]]
+    hpa_points: tuple[Tried, ...]
+    warnings: list[str]
+    provenance: list[tuple[str, str]]
+
+
+def write_report(findings: Findings, path: Path) -> None:
+    """Write the page; it needs nothing from the network."""
+    from jinja2 import Environment
+    from markupsafe import Markup
+    from plotly.offline import get_plotlyjs
+
+    def embed(name: str, figure: Any) -> Markup:  # noqa: ANN401 - plotly is imported lazily
+        html = figure.to_html(
+            full_html=False, include_plotlyjs=False, div_id=name, config={"displaylogo": False}
+        )
+        return Markup(html)  # noqa: S704 - plotly escapes what it embeds
+
+    template = (resources.files("experiments") / "report.html.j2").read_text(encoding="utf-8")
+    slo = findings.task.objective.slo_seconds
+    page = (
+        Environment(autoescape=True)
+        .from_string(template)
+        .render(
+            plotly_js=Markup(get_plotlyjs()),  # noqa: S704 - plotly's own script
+            plane=embed(
+                "plane",
+                plane_plot(_means(findings), findings.task.objective.violation_budget, findings.hpa_points),
+            ),
+            timelines=[
+                {"policy": name, "seed": 0, "plot": embed(f"timeline{index}", timeline_plot(timeline, slo))}
+                for index, (name, timeline) in enumerate(findings.timelines.items())
+            ],
+            **_texts(findings),
+        )
+    )
+    with atomic_path(path) as partial:
+        partial.write_text(page, encoding="utf-8")
+
+
+def verdict(findings: Findings) -> str:
+    """One sentence on each policy that is no HPA: cheaper or dearer, within the budget or not."""
+    costs, violations = _medians(findings)
+    sentences = []
+    for policy in costs:
+        if policy.startswith(("calibrated-", "hindsight-", "hpa", "fixed")):
+            continue
+        change = costs[policy] / costs[BASELINE] - 1
+        budget = findings.task.objective.violation_budget
+        kept = "keeps" if violations[policy] <= budget else "breaks"
+        word = "cheaper than" if change < 0 else "dearer than"
+        more = "more" if violations[policy] > violations[BASELINE] else "no more"
+        sentences.append(
+            f"{policy} is {abs(change):.1%} {word} the calibrated HPA, with {more} violations "
+            f"({violations[policy]:.2%} against {violations[BASELINE]:.2%}), and {kept} the budget of {budget:.2%}."
+        )
+    return " ".join(sentences) or f"The calibrated HPA costs {costs[BASELINE]:.4g} USD."
+
+
+def _medians(findings: Findings) -> tuple[dict[str, float], dict[str, float]]:
+    means = _means(findings)
+    return (
+        {name: estimate(cost).value for name, (cost, _) in means.items()},
+        {name: estimate(late).value for name, (_, late) in means.items()},
+    )
+
+
+def _means(findings: Findings) -> dict[str, tuple[Floats, Floats]]:
+    return {
+        str(name): (
+            group["cost_usd"].to_numpy(dtype=float),
+            group["slo_violation_ratio"].to_numpy(dtype=float),
+        )
+        for name, group in findings.table.groupby("policy", sort=False)
+    }
+
+
+def _texts(findings: Findings) -> dict[str, Any]:
+    first = findings.table.iloc[0]
+    service = findings.task.scenario.service
+    setting = (
+        f"{first['duration_s'] / 3600:.4g} h from {first['start_s']:g} s, {first['mean_rps']:.4g} requests/s on "
+        f"average; SLO {1000 * findings.task.objective.slo_seconds:g} ms; {service.min_replicas} to "
+        f"{service.max_replicas} replicas of {service.slots_per_pod} slots; every request simulated."
+    )
+    return {
+        "task": findings.task.name,
+        "trace": first["trace"],
+        "setting": setting,
+        "verdict": verdict(findings),
+        "warnings": findings.warnings,
+        "rows": summarize(findings),
+        "seeds": findings.table["seed"].nunique(),
+        "budget": f"{findings.task.objective.violation_budget:.2%}",
+        "searches": [_search(resolved) for resolved in findings.resolved if resolved.calibration],
+        "provenance": findings.provenance,
+    }
+
+
+def summarize(findings: Findings) -> list[dict[str, Any]]:
+    """A row a policy with everything as text, in the table's order."""
+    means = _means(findings)
+    specs = {resolved.label: resolved.policy for resolved in findings.resolved}
+    rows = []
+    for policy, group in findings.table.groupby("policy", sort=False):
+        cost, late = means[str(policy)]
+        costs, lates = estimate(cost), estimate(late)
+        baseline = estimate(means[BASELINE][0]).value
+        matched = matched_cost_usd(findings.hpa_points, lates.value)
+        rows.append(
+            {
+                "policy": policy,
+                "settings": "" if specs[str(policy)] == policy else specs[str(policy)],
+                "cost": f"{costs.value:.4g}",
+                "cost_interval": _interval(costs, 1),
+                "violations": _percent(lates.value),
+                "violations_interval": _interval(lates, 100),
+                "over": lates.value > findings.task.objective.violation_budget,
+                "against": f"{costs.value / baseline - 1:+.1%}" if policy != BASELINE else _DASH,
+                "cheaper": f"{probability_of_improvement(cost, means[BASELINE][0]):.2f}"
+                if policy != BASELINE
+                else _DASH,
+                "matched": _DASH if np.isnan(matched) else f"{costs.value / matched - 1:+.1%}",
+                "p95": f"{group['latency_p95_ms'].mean():.4g}",
+                "cpu": f"{group['cpu_utilization'].mean():.0%}",
+                "events": f"{group['scale_events'].mean():.0f}",
+            }
+        )
+    return rows
+
+
+def _search(resolved: Resolved) -> dict[str, Any]:
+    calibration = resolved.calibration
+    if calibration is None:
+        return {}
+    chosen = calibration.chosen
+    outcome = f"{chosen.cost_usd:.4g} USD with {chosen.slo_violation_ratio:.3%} violations there"
+    if not calibration.within_budget:
+        outcome += "; no settings kept the budget, so these are the ones with the fewest violations"
+    space = next(space for name, space in SPACES.items() if resolved.label.endswith(f"-{name}"))
+    return {
+        "label": resolved.label,
+        "spec": chosen.spec,
+        "on": resolved.on,
+        "outcome": outcome,
+        "count": len(calibration.tried),
+        "space": str(space),
+    }
+
+
+def _interval(found: Estimate, scale: float) -> str:
+    return f"{scale * found.low:.4g} to {scale * found.high:.4g}"
+
+
+def _percent(ratio: float) -> str:
+    return _DASH if np.isnan(ratio) else f"{100 * ratio:.3g}"

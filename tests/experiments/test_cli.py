@@ -1,0 +1,195 @@
+"""The command line on good and on broken input."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from agents.bundle import Bundle, load_bundle
+from envs.task import load_task
+from experiments.table import COLUMNS
+from simulator.trace import Trace, write_trace
+
+SETPOINT = Path(sys.executable).with_name("setpoint")
+
+
+@pytest.fixture(scope="module")
+def trace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("traces") / "waves.csv"
+    minutes = np.arange(90)
+    write_trace(Trace(np.round(60 * (60 + 40 * np.sin(minutes / 7))), 60.0), path)
+    return path
+
+
+def setpoint(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [str(SETPOINT), *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+
+
+def evaluate(trace: Path, out: Path, *more: object) -> subprocess.CompletedProcess[str]:
+    part = ("--start", 3600, "--duration", 600, "--seeds", 2)
+    return setpoint("evaluate", "--trace", trace, *part, "--out", out, *more, cwd=out.parent)
+
+
+def test_evaluate_writes_the_same_bytes_twice_and_a_whole_report(trace: Path, tmp_path: Path) -> None:
+    contents = []
+    for name in ("one", "two"):
+        done = evaluate(trace, tmp_path / name, "--policy", "fixed:replicas=9", "--policy", "hpa:target=0.6")
+        assert done.returncode == 0, done.stderr
+        contents.append((tmp_path / name / "results.csv").read_bytes())
+    assert contents[0] == contents[1]
+    table = pd.read_parquet(tmp_path / "one" / "results.parquet")
+    assert list(table.columns) == list(COLUMNS)
+    assert list(pd.read_csv(tmp_path / "one" / "results.csv").columns) == list(COLUMNS)
+    assert set(table["policy"]) == {"fixed:replicas=9", "hpa:target=0.6", "calibrated-hpa"}
+    assert (table["duration_s"] == 600).all()
+    page = (tmp_path / "one" / "report.html").read_text()
+    assert page.count("<html") == 1
+    assert "src=" not in page.split("</script>", 1)[1]
+    assert not list((tmp_path / "one").rglob("*.part"))
+
+
+def test_simulate_and_rehearse_agree(trace: Path, tmp_path: Path) -> None:
+    part = ("--trace", trace, "--duration", 1200, "--policy", "hpa:target=0.5")
+    simulated = setpoint("simulate", *part, cwd=tmp_path)
+    assert simulated.returncode == 0, simulated.stderr
+    assert (tmp_path / "timeline.png").read_bytes().startswith(b"\x89PNG")
+    rehearsed = setpoint("control", "rehearse", *part, cwd=tmp_path)
+    assert rehearsed.returncode == 0, rehearsed.stderr
+    records = [json.loads(line) for line in rehearsed.stdout.splitlines()]
+    assert len(records) == 80
+    assert records[0]["seen"]["cpu"][0]["value"] is None
+    cost = next(line.split()[1] for line in simulated.stdout.splitlines() if line.startswith("cost_usd"))
+    assert f"{float(cost):.4g} USD" in rehearsed.stderr
+
+
+def test_traces_show(trace: Path, tmp_path: Path) -> None:
+    done = setpoint("traces", "show", trace, "--png", "trace.png", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "90 of 60 s" in done.stdout
+    assert (tmp_path / "trace.png").read_bytes().startswith(b"\x89PNG")
+
+
+BROKEN = {
+    "empty": (b"", "empty"),
+    "text": (b"t_seconds,requests\n0,5\n60,many\n120,5\n", ":3: requests is 'many'"),
+    "negative": (b"t_seconds,requests\n0,5\n60,-1\n120,5\n", ":3: requests is -1"),
+    "nan": (b"t_seconds,requests\n0,5\n60,nan\n120,5\n", ":3: requests is 'nan'"),
+    "unordered": (b"t_seconds,requests\n0,5\n120,1\n60,5\n", ":4: t_seconds is 60 after 120"),
+    "gap": (b"t_seconds,requests\n0,5\n60,1\n180,5\n240,5\n", ":4: t_seconds goes from 60 to 180"),
+    "noise": (bytes(range(256)) * 20, "not a text file"),
+    "columns": (b"time,count\n0,5\n60,1\n", "t_seconds"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_trace_ends_in_one_line(name: str, tmp_path: Path) -> None:
+    content, message = BROKEN[name]
+    (tmp_path / "broken.csv").write_bytes(content)
+    done = evaluate(tmp_path / "broken.csv", tmp_path / "out")
+    assert_refused(done, tmp_path / "out", "broken.csv", message)
+
+
+def test_a_truncated_gzip_file(trace: Path, tmp_path: Path) -> None:
+    (tmp_path / "cut.csv.gz").write_bytes(gzip.compress(trace.read_bytes())[:-40])
+    assert_refused(
+        evaluate(tmp_path / "cut.csv.gz", tmp_path / "out"), tmp_path / "out", "cut.csv.gz", "gzip"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--policy", "magic"), "policy 'magic' is unknown"),
+        (("--policy", "calibrated-magic"), "recipes are: calibrated-hpa"),
+        (("--policy", "hpa:colour=3"), "setting 'colour' is unknown; there are: target"),
+        (("--policy", "hpa:target=0"), "target is 0"),
+        (("--policy", "fixed:replicas=-1"), "replicas is -1"),
+        (("--policy", "nowhere/none.bundle"), "nowhere/none.bundle: no such file"),
+        (("--start", "1e9"), "start 1e+09 s is at or beyond the end"),
+        (("--duration", "1e7"), "is not within the trace"),
+        (("--task", "nothing.yaml"), "nothing.yaml: no such task file"),
+    ],
+)
+def test_wrong_arguments_end_in_one_line(
+    arguments: tuple[str, str], message: str, trace: Path, tmp_path: Path
+) -> None:
+    assert_refused(evaluate(trace, tmp_path / "out", *arguments), tmp_path / "out", message)
+
+
+def test_a_missing_trace(tmp_path: Path) -> None:
+    done = evaluate(tmp_path / "missing.csv", tmp_path / "out")
+    assert_refused(done, tmp_path / "out", "missing.csv: no such file")
+
+
+def test_bundles_that_do_not_fit(trace: Path, tmp_path: Path) -> None:
+    other = load_task("web").interface.model_copy(update={"period_seconds": 30.0})
+    Bundle.of(b"no model", other, {}).save(tmp_path / "other.bundle")
+    done = evaluate(trace, tmp_path / "out", "--policy", tmp_path / "other.bundle")
+    assert_refused(
+        done, tmp_path / "out", "trained for another interface: period_seconds is 30.0 there and 15.0 here"
+    )
+    content = (tmp_path / "other.bundle").read_bytes()
+    (tmp_path / "half.bundle").write_bytes(content[: len(content) // 2])
+    done = evaluate(trace, tmp_path / "out", "--policy", tmp_path / "half.bundle")
+    assert_refused(done, tmp_path / "out", "half.bundle: not a whole bundle")
+
+
+def test_a_full_disk_ends_in_one_line_and_leaves_nothing_half_written(trace: Path, tmp_path: Path) -> None:
+    program = (
+        "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000)); "
+        "from experiments.cli import main; main()"
+    )
+    part = ["--start", "3600", "--duration", "600", "--seeds", "1", "--policy", "fixed:replicas=9"]
+    command = [
+        sys.executable,
+        "-c",
+        program,
+        "evaluate",
+        "--trace",
+        str(trace),
+        *part,
+        "--out",
+        str(tmp_path / "out"),
+    ]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stderr
+    assert "File too large" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out" / "report.html").exists()
+    assert not list((tmp_path / "out").rglob("*.part"))
+
+
+def test_interrupted_training_keeps_a_bundle(tmp_path: Path) -> None:
+    command = [str(SETPOINT), "train", "--steps", "1000000", "--out", "p.bundle"]
+    environment = {**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/runs.db"}
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, env=environment)
+    for _ in range(600):
+        if (tmp_path / "p.bundle").exists():
+            break
+        time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "what is finished stays" in errors.splitlines()[-1]
+    assert load_bundle(tmp_path / "p.bundle").provenance["steps"] > 0
+    assert (tmp_path / "runs.db").stat().st_size > 0
+
+
+def assert_refused(done: subprocess.CompletedProcess[str], out: Path, *messages: str) -> None:
+    assert done.returncode == 2, done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    for message in messages:
+        assert message in done.stderr
+    assert not out.exists()
