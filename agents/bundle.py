@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
 from agents.policy import Context, Mask
 from envs.interface import Interface, fingerprint_of
@@ -98,12 +97,16 @@ def load_bundle(path: str | Path) -> Bundle:
     try:
         interface = Interface.model_validate(manifest["interface"])
         bundle = Bundle(actor, interface, manifest["facts"], manifest["provenance"])
-        fingerprint = manifest["fingerprint"]
-    except (KeyError, ValidationError) as error:
+        whole = bundle.fingerprint == manifest["fingerprint"]
+        mismatch = interface.mismatch(dict(bundle.facts))
+    except (KeyError, TypeError, ValueError) as error:
         msg = f"{path}: damaged: {' '.join(str(error).split())}"
         raise InputError(msg) from None
-    if bundle.fingerprint != fingerprint:
+    if not whole:
         msg = f"{path}: damaged or changed: its content does not match its fingerprint"
+        raise InputError(msg)
+    if mismatch:
+        msg = f"{path}: changed, or made by another version of setpoint: {mismatch}"
         raise InputError(msg)
     return bundle
 

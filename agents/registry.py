@@ -48,6 +48,8 @@ class Spec:
 
 def is_bundle(spec: str) -> bool:
     """Whether a spec is a Bundle's path, there or not."""
+    if spec.partition(":")[0] in RULES:
+        return False
     return spec.endswith(SUFFIX) or "/" in spec or Path(spec).is_file()
 
 
@@ -64,7 +66,11 @@ def parse_spec(spec: str) -> Spec:
         if not equals or not key or not value or key in settings:
             msg = f"policy {spec!r}: {pair!r} must be one setting as key=value, each key once"
             raise InputError(msg)
-        settings[key] = yaml.safe_load(value)
+        try:
+            settings[key] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            msg = f"policy {spec!r}: the value of {pair!r} cannot be read; quote it as in YAML"
+            raise InputError(msg) from None
     return Spec(name, settings)
 
 
@@ -108,5 +114,6 @@ def _describe(spec: Spec, entry: Entry, error: ValidationError) -> str:
         elif item["type"] == "missing":
             parts.append(f"setting {name!r} is needed")
         else:
-            parts.append(f"{name} is {item['input']!r}: {item['msg'].removeprefix('Value error, ')}")
+            given = f"{name} is {item['input']!r}: " if name else ""
+            parts.append(given + item["msg"].removeprefix("Value error, "))
     return f"policy {spec}: " + "; ".join(parts)

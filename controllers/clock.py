@@ -8,6 +8,8 @@ from typing import Protocol
 
 from simulator.plant import SimulatedPlant
 
+_DECIMALS = 6
+
 
 class Clock(Protocol):
     """What lets time pass for a control loop."""
@@ -57,5 +59,5 @@ class VirtualClock:
         step = min(seconds, self._end - self._now)
         if step > 0:
             self._plant.advance(step)
-            self._now += step
+            self._now = round(self._now + step, _DECIMALS)
         return self._now < self._end

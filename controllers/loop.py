@@ -7,6 +7,7 @@ its reason, nothing is changed, and the next tick starts from a fresh look.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -116,8 +117,8 @@ def _ints(values: Ints) -> list[int]:
 def _metric(metric: Metric) -> list[dict[str, float | None]]:
     return [
         {
-            "value": None if value != value else float(value),  # noqa: PLR0124 - NaN alone differs from itself
-            "age_seconds": None if age == float("inf") else float(age),
+            "value": float(value) if math.isfinite(value) else None,
+            "age_seconds": float(age) if math.isfinite(age) else None,
         }
         for value, age in zip(metric.value, metric.age_seconds, strict=True)
     ]

@@ -53,7 +53,7 @@ class ActionMap(Settings):
         """Bool ``(..., S, A)``: the actions that pass the guard unchanged; hold always may be taken."""
         low, high = guard.limits(snapshot)
         wanted = snapshot.wanted[..., np.newaxis]
-        replicas = wanted + self._steps(np.array(self.changes), wanted)
+        replicas = np.maximum(wanted + self._steps(np.array(self.changes), wanted), 0)
         allowed = (replicas >= low[..., np.newaxis]) & (replicas <= high[..., np.newaxis])
         allowed[..., self.hold] = True
         return np.asarray(allowed)

@@ -51,11 +51,12 @@ class Guard:
 
     def reset(self, mask: NDArray[np.bool_] | None = None) -> None:
         """Forget changes and wishes; with a mask ``(...)``, only where it is True."""
-        if mask is None or self._changed_seconds is None:
+        if mask is None:
             self._changed_seconds = None
             self._wishes.clear()
             return
-        self._changed_seconds[mask] = -np.inf
+        if self._changed_seconds is not None:
+            self._changed_seconds[mask] = -np.inf
         for _, wish in self._wishes:
             wish[mask] = 0
 

@@ -17,9 +17,9 @@ from experiments.sweep import atomic_path
 from simulator.trace import write_trace
 from simulator.workload import load_model
 
-DAYS = 8
-JUDGED_FROM_DAY = 7
-MEAN_RPS = 100.0
+DAYS = 10
+JUDGED_FROM_DAY = 9.25
+MEAN_RPS = 300.0
 SEED = 2
 SEEDS = 5
 _DAY_SECONDS = 86_400.0
@@ -27,7 +27,7 @@ _JUDGED_SECONDS = 43_200.0
 
 
 def run_demo(out: Path, steps: int) -> None:
-    """Draw a workload, train on its first week, judge on the first half of the day after it."""
+    """Draw a workload, train on its first nine days, judge from 6 to 18 o'clock on the tenth."""
     times: dict[str, float] = {}
     if os.environ.get("SETPOINT_SETUP_SECONDS"):
         times["install"] = float(os.environ["SETPOINT_SETUP_SECONDS"])

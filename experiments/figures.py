@@ -115,13 +115,9 @@ def timeline_plot(timeline: dict[str, Floats], slo_seconds: float) -> go.Figure:
     for row, name, values, colour, shape in lines:
         line = {"color": colour, "width": 1.2, "shape": shape}
         figure.add_trace(go.Scatter(x=hours, y=values, name=name, mode="lines", line=line), row=row, col=1)
-    figure.add_hline(
-        y=1000 * slo_seconds,
-        line={"color": LIMIT, "dash": "dash", "width": 1},
-        row=3,
-        col=1,
-        annotation={"text": "SLO", "font": {"color": LIMIT}},
-    )
+    limit = {"color": LIMIT, "width": 1, "dash": "dash"}
+    ends, level = [hours[0], hours[-1]], [1000 * slo_seconds] * 2
+    figure.add_trace(go.Scatter(x=ends, y=level, name="SLO", mode="lines", line=limit), row=3, col=1)
     figure.update_yaxes(title="requests/s", rangemode="tozero", row=1, col=1)
     figure.update_yaxes(title="replicas", rangemode="tozero", row=2, col=1)
     figure.update_yaxes(title="p95, ms", type="log", row=3, col=1)
@@ -158,11 +154,13 @@ def plane_plot(
     for index, (name, (cost, violations)) in enumerate(means.items()):
         marker = {"size": 10, "color": PALETTE[index % len(PALETTE)], "line": {"width": 1, "color": "white"}}
         figure.add_trace(go.Scatter(x=100 * violations, y=cost, name=name, mode="markers", marker=marker))
-    figure.add_vline(
-        x=100 * budget,
-        line={"color": LIMIT, "dash": "dash", "width": 1},
-        annotation={"text": "budget", "font": {"color": LIMIT}},
-    )
+    costs = [
+        *(point.cost_usd for point in curve),
+        *(float(one) for cost, _ in means.values() for one in cost),
+    ]
+    limit = {"color": LIMIT, "width": 1, "dash": "dash"}
+    ends = [min(costs), max(costs)]
+    figure.add_trace(go.Scatter(x=[100 * budget] * 2, y=ends, name="budget", mode="lines", line=limit))
     figure.update_xaxes(title="requests violating the SLO, % (log)", type="log")
     figure.update_yaxes(title="cost, USD")
     return _styled(figure, 460)

@@ -49,7 +49,7 @@ def write_report(findings: Findings, path: Path) -> None:
 
     def embed(name: str, figure: Any) -> Markup:  # noqa: ANN401 - plotly is imported lazily
         html = figure.to_html(
-            full_html=False, include_plotlyjs=False, div_id=name, config={"displaylogo": False}
+            full_html=False, include_plotlyjs=False, div_id=name, config={"displayModeBar": False}
         )
         return Markup(html)  # noqa: S704 - plotly escapes what it embeds
 

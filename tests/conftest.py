@@ -13,20 +13,38 @@ from skips import ALLOWED_SKIPS
 ROOT = Path(__file__).parent.parent
 CI = os.environ.get("CI") == "true"
 
-hypothesis.settings.register_profile("ci", derandomize=True, deadline=None)
+hypothesis.settings.register_profile("ci", derandomize=True, deadline=None, print_blob=True)
 hypothesis.settings.register_profile("dev", deadline=None)
 hypothesis.settings.load_profile("ci" if CI else "dev")
 
 
-@pytest.hookimpl(wrapper=True)
+@pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_makereport(
-    item: pytest.Item, call: pytest.CallInfo[None]
+    item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    if CI and report.skipped and not any(item.nodeid.startswith(start) for start in ALLOWED_SKIPS):
-        report.outcome = "failed"
-        report.longrepr = f"skipped under CI and not named in tests/skips.py: {report.longrepr}"
+    fail_if_skipped(report)
     return report
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    report = yield
+    fail_if_skipped(report)
+    return report
+
+
+def fail_if_skipped(report: pytest.TestReport | pytest.CollectReport) -> None:
+    """Under CI, turn a skip that skips.py does not name into a failure; an expected failure is no skip."""
+    if not CI or not report.skipped or hasattr(report, "wasxfail"):
+        return
+    if report.nodeid in ALLOWED_SKIPS or report.nodeid.partition("[")[0] in ALLOWED_SKIPS:
+        return
+    reason = report.longrepr[-1] if isinstance(report.longrepr, tuple) else report.longrepr
+    report.outcome = "failed"
+    report.longrepr = f"skipped under CI, but tests/skips.py does not name {report.nodeid}: {reason}"
 
 
 @pytest.fixture(scope="session")
@@ -34,7 +52,5 @@ def traces_dir() -> Path:
     """The folder of real traces."""
     folder = Path(os.environ.get("SETPOINT_TRACES", ROOT.parent / "shared" / "traces"))
     if not (folder / "MANIFEST.json").is_file():
-        pytest.skip(
-            f"no traces in {folder}: set SETPOINT_TRACES to a folder that has them with a MANIFEST.json"
-        )
+        pytest.skip(f"set SETPOINT_TRACES to a folder of traces: {folder} holds no MANIFEST.json")
     return folder

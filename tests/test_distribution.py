@@ -2,44 +2,59 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
-ABSENT = ("torch", "stable_baselines3", "mlflow", "simpy", "gymnasium", "pandas")
+FOLDERS = {"simulator", "envs", "agents", "controllers", "experiments"}
+ABSENT = ("torch", "stable_baselines3", "mlflow", "simpy", "numba", "gymnasium", "pandas")
+CHECK_ABSENT = f"from importlib.util import find_spec; print([n for n in {ABSENT} if find_spec(n)])"
+CHECK_OWNERS = f"""
+from importlib.metadata import packages_distributions
+from simulator.ownership import check_import_names
+check_import_names()
+owners = packages_distributions()
+print({{owner for folder in {FOLDERS} for owner in owners[folder]}})
+"""
 
 
-def run(*command: str | Path, cwd: Path) -> str:
-    done = subprocess.run(
-        [str(part) for part in command], cwd=cwd, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+def run(*command: str | Path, cwd: Path, code: int = 0) -> tuple[str, str]:
+    """Standard output and standard error of a command that has to end with this code."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout.strip(), done.stderr.strip()
+
+
+def check_contents(wheel: Path) -> None:
+    """All that git keeps in the five folders, but notebooks, and nothing else."""
+    with zipfile.ZipFile(wheel) as archive:
+        packed = {name for name in archive.namelist() if ".dist-info/" not in name}
+    assert {name.partition("/")[0] for name in packed} == FOLDERS
+    assert {"envs/tasks/web.yaml", "experiments/report.html.j2"} <= packed
+    assert not [name for name in packed if "__pycache__" in name or name.endswith(".ipynb")]
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_bare_wheel(tmp_path: Path) -> None:
-    run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", tmp_path, ROOT, cwd=tmp_path)
+    build = (sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", tmp_path)
+    run(*build, ROOT, cwd=tmp_path)
     (wheel,) = tmp_path.glob("*.whl")
+    check_contents(wheel)
     run(sys.executable, "-m", "venv", tmp_path / "env", cwd=tmp_path)
     python = tmp_path / "env" / "bin" / "python"
     run(python, "-m", "pip", "install", "--quiet", "-c", ROOT / "constraints.txt", wheel, cwd=tmp_path)
-    assert "evaluate" in run(python.with_name("setpoint"), "--help", cwd=tmp_path)
-    found = f"import importlib.util as u; print([n for n in {ABSENT} if u.find_spec(n)])"
-    assert run(python, "-c", found, cwd=tmp_path).strip() == "[]"
-    names = "import importlib.metadata as m; print(m.packages_distributions()['agents'], m.packages_distributions()['envs'])"
-    assert run(python, "-c", names, cwd=tmp_path).strip() == "['setpoint'] ['setpoint']"
+    assert run(python, "-c", CHECK_ABSENT, cwd=tmp_path)[0] == "[]"
+    assert run(python, "-c", CHECK_OWNERS, cwd=tmp_path)[0] == "{'setpoint'}"
+
+    setpoint = python.with_name("setpoint")
+    assert "evaluate" in run(setpoint, "--help", cwd=tmp_path)[0]
+    _, error = run(setpoint, "traces", "show", "none.csv", cwd=tmp_path, code=2)
+    assert "pip install 'setpoint[" in error
     run(python, ROOT / "tests" / "bare_controller.py", cwd=tmp_path)
-    missing = subprocess.run(
-        [python.with_name("setpoint"), "traces", "show", "none.csv"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert missing.returncode == 2
-    assert "pip install 'setpoint[" in missing.stderr

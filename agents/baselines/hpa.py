@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from agents.baselines.hpa_behavior import (
     CONTROLLER_WINDOW_SECONDS,
@@ -81,11 +81,16 @@ class HpaSettings(Settings):
         " behavior (at most double, or 4).",
     )
 
-    @model_validator(mode="after")
-    def _check(self) -> HpaSettings:
-        if abs(self.target * _PERCENT - self.target_percent) > _ROUNDING_PERCENT:
-            msg = f"target must be a whole percent, such as 0.6, not {self.target}"
+    @field_validator("target")
+    @classmethod
+    def _whole_percent(cls, target: float) -> float:
+        if abs(target * _PERCENT - round(target * _PERCENT)) > _ROUNDING_PERCENT:
+            msg = "only a whole percent, such as 0.6, is allowed"
             raise ValueError(msg)
+        return target
+
+    @model_validator(mode="after")
+    def _one_scale_up(self) -> HpaSettings:
         if self.behavior is not None and self.scale_up != "default":
             msg = f"scale_up is {self.scale_up!r}: only one of scale_up and behavior is allowed"
             raise ValueError(msg)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -58,21 +61,22 @@ class Progress:
 
 
 class _Saver(BaseCallback):
-    """Reports progress and writes the Bundle whenever the last episodes were the best so far."""
+    """Writes the Bundle after every update and reports progress."""
 
     def __init__(self, plan: Plan, out: Path, report: Callable[[Progress], None]) -> None:
         super().__init__()
         self._plan = plan
         self._out = out
         self._report = report
+        self.interrupted = False
 
     def _on_rollout_start(self) -> None:
         if self.num_timesteps:
-            self._report(self._progress())
             save(self.model, self._plan, self._out, self.num_timesteps)  # type: ignore[arg-type]
+            self._report(self._progress())
 
     def _on_step(self) -> bool:
-        return True
+        return not self.interrupted
 
     def _progress(self) -> Progress:
         finished = [episode["r"] / episode["l"] for episode in self.model.ep_info_buffer or ()]
@@ -88,16 +92,40 @@ class _Saver(BaseCallback):
 def train(plan: Plan, out: Path, report: Callable[[Progress], None]) -> Bundle:
     """Train and write the Bundle after every update; the last one is returned.
 
-    KeyboardInterrupt passes through, and the file holds the last good Bundle.
+    Ctrl-C ends training after the step under way; the file holds the last good Bundle.
+
+    Raises:
+        KeyboardInterrupt: after Ctrl-C.
     """
     torch.set_num_threads(max(1, (os.cpu_count() or 2) // 2))
     env = make_vec_env(plan.task, plan.trace, plan.settings.environments, processes=plan.processes)
     try:
         model = make_ppo(env, plan.settings, plan.task.actions.hold, plan.seed)
-        model.learn(plan.steps, callback=_Saver(plan, out, report), log_interval=10**9)
+        saver = _Saver(plan, out, report)
+        with _interrupts(saver):
+            model.learn(plan.steps, callback=saver, log_interval=10**9)
+        if saver.interrupted:
+            raise KeyboardInterrupt
         return save(model, plan, out, model.num_timesteps)
     finally:
         env.close()
+
+
+@contextmanager
+def _interrupts(saver: _Saver) -> Iterator[None]:
+    """Ctrl-C asks the saver to stop, so that no worker is left in the middle of a message."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(_signal: int, _frame: object) -> None:
+        saver.interrupted = True
+
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def save(model: PPO, plan: Plan, out: Path, steps: int) -> Bundle:

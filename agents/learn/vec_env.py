@@ -14,7 +14,7 @@ from envs.autoscale import AutoscaleEnv
 from envs.task import Task
 from simulator.trace import Trace
 
-WORST_STEP_REWARD = -30.0
+WORST_STEP_REWARD = -60.0
 """A step's reward is not let below this in training: a long outage is bad enough at that."""
 
 
