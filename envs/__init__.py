@@ -2,7 +2,7 @@
 
 
 def register_envs() -> None:
-    """Register setpoint's environments; Gymnasium calls this when it is imported."""
+    """Register setpoint's environments; ``envs.plugin`` calls this once Gymnasium is imported."""
     from gymnasium import register, registry
 
     if "setpoint/Web-v1" not in registry:

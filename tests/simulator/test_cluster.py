@@ -325,7 +325,7 @@ def test_pods_pend_for_their_share_of_the_start() -> None:
     for end, ready, pending in ((9.5, 1, 2), (10.5, 1, 0), (19.5, 1, 0), (20.5, 3, 0)):
         cluster.advance(end - cluster.now_seconds)
         assert counts(cluster) == (3, 3 - ready, ready, 0)
-        assert cluster._pods.count()[0] == pending  # noqa: SLF001 - a Snapshot does not tell the two apart
+        assert cluster._pods.count()[0] == pending
 
 
 def test_a_step_is_half_open() -> None:
