@@ -1,43 +1,46 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-SELECT := $(if $(CI),,-m "not slow")
-SOURCES := simulator envs agents controllers experiments tests
+STAMP := $(VENV)/.setup-seconds
+SELECT := $(if $(filter true,$(CI)),,-m "not slow")
 
-help:  ## show this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+help:  ## list these targets
+	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; \
+	do printf '%-18s %s\n' "$$name" "$$text"; done
 
-setup: $(VENV)/.installed  ## make the environment
+setup: $(STAMP)  ## install setpoint and its tools into .venv, where something changed
 
-$(VENV)/.installed: pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(VENV)
-	@begin=$$(date +%s); \
-	$(BIN)/python -m pip install --quiet -c constraints.txt torch==2.13.0 hatchling editables && \
-	$(BIN)/python -m pip install --quiet -c constraints.txt --no-build-isolation -e '.[all,dev]' && \
-	echo $$(( $$(date +%s) - begin )) > $@
+# Build requirements come first and without isolation, so that they are pinned, too.
+$(STAMP): pyproject.toml constraints.txt
+	@begin=$$(date +%s); set -ex; \
+	$(PYTHON) -m venv $(VENV); \
+	$(BIN)/python -m pip install --quiet -c constraints.txt hatchling editables; \
+	$(BIN)/python -m pip install --quiet -c constraints.txt --no-build-isolation -e '.[all,dev]'; \
+	set +x; echo $$(($$(date +%s) - begin)) > $@; \
+	echo "set up in $$(cat $@) s"
 
-demo: setup  ## train, judge and report, from nothing
-	@SETPOINT_SETUP_SECONDS=$$(cat $(VENV)/.installed) $(BIN)/setpoint demo --out build/demo
+demo: setup  ## train, judge and report from nothing, into build/demo
+	SETPOINT_SETUP_SECONDS=$$(cat $(STAMP)) $(BIN)/setpoint demo --out build/demo
 
-test: lint types contracts unit  ## all checks
+test: lint types contracts unit  ## all checks; with CI=true the slow tests, too
 
-lint: setup  ## style
+lint: setup  ## style and format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
 types: setup  ## static types
 	$(BIN)/mypy
 
-contracts: setup  ## which folder may import which
+contracts: setup  ## which module may import which
 	$(BIN)/lint-imports
 
 unit: setup  ## tests; with CI=true the slow ones, too
 	$(BIN)/python -m pytest -n 2 $(SELECT)
 
-bench: setup  ## figures beside their peers' in the same run
+bench: setup  ## figures beside their peers' in the same run, into build/bench.json
 	$(BIN)/python -m experiments.bench build/bench.json
 
-clean:  ## remove what was built
+clean:  ## remove the environment, outputs and caches
 	rm -rf build dist $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 .PHONY: help setup demo test lint types contracts unit bench clean

@@ -119,7 +119,7 @@ def _read(path: Path) -> tuple[dict[str, Any], bytes]:
     except FileNotFoundError:
         msg = f"{path}: no such file"
         raise InputError(msg) from None
-    except (zipfile.BadZipFile, KeyError, ValueError, EOFError, zlib.error) as error:
+    except (zipfile.BadZipFile, KeyError, ValueError, EOFError, RuntimeError, zlib.error) as error:
         msg = f"{path}: not a whole bundle ({error}); train it again or copy it again"
         raise InputError(msg) from None
     except OSError as error:

@@ -41,6 +41,7 @@ MeanOption = Annotated[
     ),
 ]
 SeedOption = Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same result.")]
+_INTERRUPTED = 130
 EXTRAS = {
     "simpy": "sim",
     "numba": "sim",
@@ -187,7 +188,7 @@ def main() -> None:
         from simulator.ownership import check_import_names
 
         check_import_names()
-        app(standalone_mode=True)
+        app()
     except InputError as error:
         _fail(str(error), 2)
     except ModuleNotFoundError as error:
@@ -197,8 +198,12 @@ def main() -> None:
         _fail(f"this command needs {error.name}; install it with: pip install 'setpoint[{extra}]'", 2)
     except OSError as error:
         _fail(f"{error.filename or 'output'}: {error.strerror or error}", 1)
-    except KeyboardInterrupt:
-        _fail("interrupted: what is finished stays, and the same command goes on from there", 130)
+    except SystemExit as stop:
+        if stop.code == _INTERRUPTED:
+            _fail(
+                "interrupted: what is finished stays, and the same command goes on from there", _INTERRUPTED
+            )
+        raise
 
 
 def _fail(message: str, code: int) -> None:

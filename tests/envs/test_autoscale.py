@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import warnings
 from typing import Any
 
 import gymnasium
@@ -102,3 +103,90 @@ def test_a_step_opens_no_file_and_no_connection() -> None:
 def test_a_trace_shorter_than_an_episode_is_refused() -> None:
     with pytest.raises(InputError, match="an episode needs 3600 s"):
         AutoscaleEnv(trace=Trace(np.ones(5), 60.0, name="short"))
+
+
+def test_the_checkers_have_nothing_to_complain_of() -> None:
+    """Also as it is made by name: the passive checker and the order enforcer watch a whole episode."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_sb3_env(AutoscaleEnv(), warn=True)
+        check_env(AutoscaleEnv(), skip_render_check=True)
+        env = gymnasium.make("setpoint/Web-v1")
+        env.reset(seed=2)
+        ended = False
+        while not ended:
+            *_, terminated, ended, _ = env.step(env.action_space.sample())
+            assert not terminated
+
+
+def test_after_the_episode_there_is_no_more_to_step_into() -> None:
+    env = AutoscaleEnv(trace=overload())
+    env.reset(seed=1, options={"start_seconds": 0})
+    for _ in range(240):
+        env.step(np.int64(4))
+    with pytest.raises(InputError, match="the trace ends at 3600 s"):
+        env.step(np.int64(4))
+    env.reset()
+    assert env.step(np.int64(4))[3] is False
+
+
+@pytest.mark.parametrize("action", range(10))
+def test_the_mask_tells_which_actions_the_guard_clips(action: int) -> None:
+    env = AutoscaleEnv(trace=Trace(np.full(60, 300.0), 60.0, name="quiet"))
+    for warm_up in ([], [9, 9, 9, 9, 9, 9, 9]):
+        _, info = env.reset(seed=5, options={"start_seconds": 0})
+        for chosen in warm_up:
+            *_, info = env.step(np.int64(chosen))
+        mask, before = info["action_mask"], int(env._snapshot.wanted[0])
+        asked = int(env.task.actions.desired(np.array([action]), env._snapshot).replicas[0])
+        *_, info = env.step(np.int64(action))
+        low, high = (env.task.scenario.service.min_replicas, env.task.scenario.service.max_replicas)
+        assert info["replicas"] == min(max(asked, low), high)
+        assert mask[action] == (info["replicas"] == asked)
+        assert before in (low, high), "one end of the bounds at a time, so that something is clipped"
+        assert 0 < mask.sum() < 10
+        assert env.action_space.contains(env.action_space.sample(mask))
+
+
+def test_an_observation_is_what_the_observer_makes_of_the_snapshot_and_the_reward_of_the_interval() -> None:
+    env = AutoscaleEnv(trace=overload())
+    observation, _ = env.reset(seed=4, options={"start_seconds": 600})
+    observer, cluster = env.task.interface.new_observer(), env._cluster
+    observer.observe(env._snapshot) if observation[12] else pytest.fail(
+        "metrics were seen before they were taken"
+    )
+    intervals = []
+    advance = cluster.advance
+    cluster.advance = lambda seconds: intervals.append(advance(seconds)) or intervals[-1]  # type: ignore[method-assign, func-returns-value]
+    for step in range(30):
+        observation, reward, _, _, info = env.step(np.int64(5 if step % 3 else 4))
+        assert observation.tobytes() == observer.observe(cluster.snapshot()).tobytes()
+        assert observation in env.observation_space
+        assert reward == float(env.task.reward.of(intervals[-1]))
+        assert info["cost_usd"] == intervals[-1].cost_usd[0]
+        assert info["violations"] == intervals[-1].late[0, 0]
+        assert info["offered"] == intervals[-1].offered[0]
+    assert {float(interval.duration_seconds) for interval in intervals} == {15.0}
+    assert sum(int(interval.late[0, 0]) for interval in intervals) > 0
+    assert observation[12] == 0
+
+
+def test_the_start_can_be_fixed_and_is_told() -> None:
+    env = AutoscaleEnv(trace=overload())
+    starts = {env.reset(seed=seed)[1]["start_seconds"] for seed in range(12)}
+    assert len(starts) > 6
+    assert all(start % 60 == 0 and 0 <= start <= 3600 for start in starts)
+    offered = {}
+    for start in (0, 3600):
+        assert env.reset(seed=1, options={"start_seconds": start})[1]["start_seconds"] == start
+        offered[start] = env.step(np.int64(4))[4]["offered"]
+    assert offered[3600] > 3 * offered[0] > 0
+    for start in (3601, -60):
+        with pytest.raises(InputError, match="is not within the trace"):
+            env.reset(seed=1, options={"start_seconds": start})
+
+
+def test_a_trace_as_long_as_an_episode_is_enough() -> None:
+    env = AutoscaleEnv(trace=Trace(np.full(12, 300.0 * 50), 300.0, start_seconds=7200.0))
+    assert env.reset(seed=1)[1]["start_seconds"] == 0
+    assert env.step(np.int64(4))[4]["offered"] > 0

@@ -1,0 +1,165 @@
+"""Training: a Bundle that is good after every update, and tells where it comes from."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from stable_baselines3 import PPO
+
+from agents.bundle import LearnedPolicy, load_bundle
+from agents.learn import training
+from agents.learn.ppo import PpoSettings
+from agents.learn.training import Plan, Progress, train
+from agents.learn.vec_env import WORST_STEP_REWARD, BoundedReward, make_vec_env
+from envs.autoscale import AutoscaleEnv
+from envs.task import load_task
+from simulator.trace import Trace
+
+TASK = load_task("web")
+WAVES = Trace(
+    60 * (200 + 150 * np.sin(np.arange(90) / 6)),
+    60.0,
+    start_seconds=120.0,
+    name="waves.csv",
+    sha256="ab" * 32,
+)
+TINY = PpoSettings(environments=2, rollout_steps=16, batch_size=16, epochs=2, hidden=(8,))
+
+
+def plan_of(steps: int = 64, seed: int = 3, trace: Trace | None = WAVES) -> Plan:
+    return Plan(TASK, trace, steps, seed, TINY, processes=False)
+
+
+def test_the_bundle_is_written_after_every_update(tmp_path: Path) -> None:
+    out, written = tmp_path / "new" / "agent.bundle", []
+
+    def report(progress: Progress) -> None:
+        bundle = load_bundle(out)
+        written.append((progress.steps, bundle.provenance["steps"], bundle.actor_digest))
+
+    last = train(plan_of(96), out, report)
+    assert [(steps, saved) for steps, saved, _ in written] == [(32, 32), (64, 64)]
+    assert len({digest for *_, digest in written} | {last.actor_digest}) == 3, (
+        "every update changed the actor"
+    )
+    assert load_bundle(out) == last
+    assert [path.name for path in out.parent.iterdir()] == ["agent.bundle"]
+
+
+def test_the_provenance_is_whole(tmp_path: Path) -> None:
+    last = train(plan_of(), tmp_path / "agent.bundle", lambda progress: None)
+    versions = last.provenance["versions"]
+    assert versions["torch"] == torch.__version__
+    assert dict(last.provenance) == {
+        "agent": "ppo",
+        "task": "web",
+        "steps": 64,
+        "seed": 3,
+        "trace": "waves.csv",
+        "trace_sha256": "ab" * 32,
+        "trace_start_seconds": 120.0,
+        "trace_duration_seconds": 5400.0,
+        "settings": TINY.model_dump(mode="json"),
+        "versions": versions,
+    }
+    assert set(versions) == {"setpoint", "torch", "stable-baselines3"}
+    assert last.interface == TASK.interface
+    json.dumps(dict(last.provenance), allow_nan=False)
+
+
+def test_training_on_the_model_says_so_and_rounds_up_to_whole_rollouts(tmp_path: Path) -> None:
+    last = train(plan_of(steps=33, trace=None), tmp_path / "agent.bundle", lambda progress: None)
+    assert last.provenance["trace"] == "model nasa"
+    assert last.provenance["trace_sha256"] == ""
+    assert last.provenance["steps"] == 64
+
+
+def test_the_seed_decides_all(tmp_path: Path) -> None:
+    files = [tmp_path / name for name in ("one", "again", "other")]
+    for file, seed in zip(files, (3, 3, 4), strict=True):
+        train(plan_of(seed=seed), file, lambda progress: None)
+    assert files[0].read_bytes() == files[1].read_bytes()
+    assert load_bundle(files[0]).actor_digest != load_bundle(files[2]).actor_digest
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
+def test_whatever_stops_the_report_leaves_a_loadable_bundle(
+    error: type[BaseException], tmp_path: Path
+) -> None:
+    """Even where it stops the first one."""
+
+    def stop(progress: Progress) -> None:
+        raise error
+
+    with pytest.raises(error):
+        train(plan_of(10_000), tmp_path / "cut.bundle", stop)
+    bundle = load_bundle(tmp_path / "cut.bundle")
+    assert bundle.provenance["steps"] == 32
+    assert LearnedPolicy(bundle).logits(np.zeros(14, dtype=np.float32)).shape == (1, 10)
+
+
+def test_the_exported_actor_decides_as_the_trained_one_on_recorded_observations(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models: list[PPO] = []
+    make = training.make_ppo
+    monkeypatch.setattr(training, "make_ppo", lambda *arguments: models.append(make(*arguments)) or models[0])
+    train(plan_of(128), tmp_path / "agent.bundle", lambda progress: None)
+    policy, network = LearnedPolicy(load_bundle(tmp_path / "agent.bundle")), models[0].policy
+    env, rng = AutoscaleEnv(TASK, WAVES), np.random.default_rng(0)
+    observations = [env.reset(seed=1)[0]]
+    observations += [env.step(np.int64(rng.integers(10)))[0] for _ in range(200)]
+    batch = np.stack(observations)
+    with torch.no_grad():
+        original = network.get_distribution(torch.as_tensor(batch)).distribution.logits.numpy()  # type: ignore[union-attr]
+    exported = policy.logits(batch)[:, 0]
+    exported = exported - np.log(np.exp(exported).sum(axis=-1, keepdims=True))
+    assert np.abs(exported - original).max() < 1e-5
+    ranked = np.sort(original, axis=-1)
+    clear = ranked[:, -1] - ranked[:, -2] > 2e-5
+    assert clear.mean() > 0.9
+    assert np.array_equal(exported.argmax(axis=-1)[clear], original.argmax(axis=-1)[clear])
+
+
+def test_progress_counts_in_the_environments_own_units(tmp_path: Path) -> None:
+    """The reported reward is the mean per step, -1 for a perfectly packed service."""
+    found: list[Progress] = []
+    settings = TINY.model_copy(update={"rollout_steps": 240, "batch_size": 240})
+    calm = Trace(np.full(60, 60 * 20.0), 60.0, name="calm")
+    train(Plan(TASK, calm, 960, 1, settings, processes=False), tmp_path / "agent.bundle", found.append)
+    assert [progress.steps for progress in found] == [480]
+    assert -60 < found[0].reward_per_step < 0
+    assert math.isfinite(found[0].losses["value_loss"])
+    found.clear()
+    train(plan_of(), tmp_path / "agent.bundle", found.append)
+    assert math.isnan(found[0].reward_per_step), "no episode has ended yet"
+
+
+def test_rewards_are_bounded_and_scaled_and_never_shifted() -> None:
+    wrapped = BoundedReward(AutoscaleEnv(TASK, WAVES))
+    assert wrapped.reward(0.0) == 0
+    assert wrapped.reward(WORST_STEP_REWARD / 2) == -0.5
+    assert wrapped.reward(WORST_STEP_REWARD) == wrapped.reward(10 * WORST_STEP_REWARD) == -1
+
+
+def test_processes_step_as_one_process_does() -> None:
+    actions = np.random.default_rng(2).integers(10, size=(6, 2))
+
+    def play(*, processes: bool) -> bytes:
+        env = make_vec_env(TASK, WAVES, 2, processes=processes)
+        try:
+            env.seed(5)
+            seen = [np.asarray(env.reset()).tobytes()]
+            for action in actions:
+                observations, rewards, *_ = env.step(action)
+                seen.append(np.asarray(observations).tobytes() + rewards.astype(np.float32).tobytes())
+        finally:
+            env.close()
+        return b"".join(seen)
+
+    assert play(processes=True) == play(processes=False)
