@@ -62,6 +62,10 @@ class Observer:
         self.settings = settings
         self._capacity = np.array(settings.capacity_rps)
         self._slots = np.array(settings.slots_per_pod)
+        services = len(self._capacity)
+        self._scale = np.repeat([feature.scale for feature in FEATURES], services)
+        self._low = np.repeat([feature.low for feature in FEATURES], services)
+        self._high = np.repeat([feature.high for feature in FEATURES], services)
         self._minute = max(1, round(_MINUTE_SECONDS / settings.period_seconds))
         self._depth = max(2, round(_HISTORY_SECONDS / settings.period_seconds) + 1)
         self._rates: Floats | None = None
@@ -69,14 +73,12 @@ class Observer:
     @property
     def size(self) -> int:
         """Length F of the vector."""
-        return len(FEATURES) * len(self._capacity)
+        return len(self._scale)
 
     @property
     def bounds(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Lowest and highest values: two float32 ``(F,)``."""
-        low = np.repeat([feature.low for feature in FEATURES], len(self._capacity))
-        high = np.repeat([feature.high for feature in FEATURES], len(self._capacity))
-        return low.astype(np.float32), high.astype(np.float32)
+        return self._low.astype(np.float32), self._high.astype(np.float32)
 
     def reset(self, mask: NDArray[np.bool_] | None = None) -> None:
         """Forget the rates; with a mask ``(...)``, only where it is True."""
@@ -108,13 +110,9 @@ class Observer:
                 np.isnan(snapshot.cpu.value) | np.isnan(now),
                 np.isnan(snapshot.latency_p95.value),
             )
-        scaled = [
-            np.clip(
-                np.nan_to_num(value / feature.scale, nan=0.0, posinf=feature.high), feature.low, feature.high
-            )
-            for feature, value in zip(FEATURES, raw, strict=True)
-        ]
-        return np.concatenate(scaled, axis=-1).astype(np.float32)
+        vector = np.concatenate(raw, axis=-1) / self._scale
+        vector[np.isnan(vector)] = 0.0
+        return np.asarray(np.clip(vector, self._low, self._high), dtype=np.float32)
 
     def _remember(self, rate: Metric) -> Floats:
         if self._rates is None:

@@ -204,6 +204,20 @@ def _count_late(arrived, finish, begin, end, thresholds, late):  # type: ignore[
 
 
 @numba.njit(cache=True, nogil=True)
+def _crossed(ring, threshold, time):  # type: ignore[no-untyped-def]
+    """How many of the waiting requests, oldest first, had an age over the threshold before a time."""
+    queue, head, waiting = ring
+    low, high = 0, waiting
+    while low < high:
+        middle = (low + high) >> 1
+        if queue[(head + middle) % len(queue), 0] + threshold < time:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@numba.njit(cache=True, nogil=True)
 def _serve(span, requests, waiting_ring, heap, slots, thresholds, totals):  # type: ignore[no-untyped-def]
     """Run one stretch; the queue's new head and length."""
     begin, end = span
@@ -273,16 +287,17 @@ def _serve(span, requests, waiting_ring, heap, slots, thresholds, totals):  # ty
         busy += worked
         pod_busy[slot_pod[slot]] += worked
 
+    area += waiting * (end - begin)
     while next_arrival < len(arrivals):
         place = (head + waiting) % len(queue)
         queue[place, 0] = arrivals[next_arrival]
         queue[place, 1] = demands[next_arrival]
+        area += end - arrivals[next_arrival]
         waiting += 1
         next_arrival += 1
-    for offset in range(waiting):
-        arrived = queue[(head + offset) % len(queue), 0]
-        area += end - max(arrived, begin)
-        _count_late(arrived, np.inf, begin, end, thresholds, late)
+    for index in range(len(thresholds)):
+        ring = queue, head, waiting
+        late[index] += _crossed(ring, thresholds[index], end) - _crossed(ring, thresholds[index], begin)
 
     counts[0] += len(arrivals)
     counts[1] += started
