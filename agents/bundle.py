@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents.policy import Context, Mask
+from envs.actions import metrics_missing
 from envs.interface import Interface, fingerprint_of
 from simulator.errors import InputError
 from simulator.plant import Desired, Snapshot
@@ -134,8 +135,8 @@ def _read(path: Path) -> tuple[dict[str, Any], bytes]:
 class LearnedPolicy:
     """A Bundle at work: Observer, actor, ActionMap.
 
-    Missing metrics: holds while CPU or rate is NaN; the Observer hears of every Snapshot all the
-    same. Latency is NaN whenever nothing was served; the actor is told so by a flag.
+    Missing metrics: the ActionMap holds while CPU or rate is NaN; the Observer hears of every Snapshot
+    all the same. Latency is NaN whenever nothing was served; the actor is told so by a flag.
     """
 
     def __init__(self, bundle: Bundle) -> None:
@@ -164,15 +165,13 @@ class LearnedPolicy:
         """The most likely action's replicas."""
         observation = self._observer.observe(snapshot)
         actions = self.logits(observation).argmax(axis=-1)
-        missing = np.isnan(snapshot.cpu.value) | np.isnan(snapshot.rate.value)
-        actions = np.where(missing, self._interface.actions.hold, actions)
         wish = self._interface.actions.desired(actions, snapshot)
         if snapshot.wanted.ndim > 1:
             return wish
-        return Desired(wish.replicas, self._explain(snapshot, actions, missing))
+        return Desired(wish.replicas, self._explain(snapshot, actions))
 
-    def _explain(self, snapshot: Snapshot, actions: NDArray[np.int64], missing: NDArray[np.bool_]) -> str:
-        if missing.any():
+    def _explain(self, snapshot: Snapshot, actions: NDArray[np.int64]) -> str:
+        if metrics_missing(snapshot).any():
             return "cpu or rate is missing: hold"
         changes = ", ".join(f"{self._interface.actions.changes[action]:+.0%}" for action in actions)
         return f"cpu {snapshot.cpu.value.mean():.0%}, rate {snapshot.rate.value.sum():.4g}/s: {changes}"

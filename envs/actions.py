@@ -17,6 +17,7 @@ class ActionMap(Settings):
     """Each action changes what is wanted by a share of it, by at least one replica.
 
     ``replicas = wanted + sign(c) max(1, round(|c| wanted))`` for the change ``c`` of the action.
+    Missing metrics: while CPU or rate is NaN, every action holds.
     """
 
     changes: tuple[float, ...] = Field(
@@ -46,15 +47,16 @@ class ActionMap(Settings):
         Args:
             actions: int64 ``(..., S)``; an index into ``changes`` for each service.
         """
-        change = np.array(self.changes)[actions]
+        change = np.where(metrics_missing(snapshot), 0.0, np.array(self.changes)[actions])
         return Desired(np.maximum(snapshot.wanted + self._steps(change, snapshot.wanted), 0))
 
     def mask(self, snapshot: Snapshot, guard: Guard) -> NDArray[np.bool_]:
-        """Bool ``(..., S, A)``: the actions that pass the guard unchanged; hold always may be taken."""
+        """Bool ``(..., S, A)``: the actions that are done as they are; hold always may be taken."""
         low, high = guard.limits(snapshot)
         wanted = snapshot.wanted[..., np.newaxis]
         replicas = np.maximum(wanted + self._steps(np.array(self.changes), wanted), 0)
         allowed = (replicas >= low[..., np.newaxis]) & (replicas <= high[..., np.newaxis])
+        allowed &= ~metrics_missing(snapshot)[..., np.newaxis]
         allowed[..., self.hold] = True
         return np.asarray(allowed)
 
@@ -62,3 +64,8 @@ class ActionMap(Settings):
     def _steps(change: NDArray[np.float64], wanted: Ints) -> Ints:
         size = np.maximum(np.rint(np.abs(change) * wanted), 1.0)
         return np.asarray(np.sign(change) * size).astype(np.int64)
+
+
+def metrics_missing(snapshot: Snapshot) -> NDArray[np.bool_]:
+    """Bool ``(..., S)``: where too little is known to act."""
+    return np.isnan(snapshot.cpu.value) | np.isnan(snapshot.rate.value)

@@ -46,17 +46,20 @@ class Guard:
         self.settings = settings
         self._min = np.array(settings.min_replicas, dtype=np.int64)
         self._max = np.array(settings.max_replicas, dtype=np.int64)
+        self._seen_seconds: Floats | None = None
+        self._seen_wanted: Ints | None = None
         self._changed_seconds: Floats | None = None
         self._wishes: deque[tuple[Floats, Ints]] = deque()
 
     def reset(self, mask: NDArray[np.bool_] | None = None) -> None:
         """Forget changes and wishes; with a mask ``(...)``, only where it is True."""
         if mask is None:
-            self._changed_seconds = None
+            self._seen_seconds = self._seen_wanted = self._changed_seconds = None
             self._wishes.clear()
             return
-        if self._changed_seconds is not None:
-            self._changed_seconds[mask] = -np.inf
+        for seconds in (self._seen_seconds, self._changed_seconds):
+            if seconds is not None:
+                seconds[mask] = -np.inf
         for _, wish in self._wishes:
             wish[mask] = 0
 
@@ -82,16 +85,25 @@ class Guard:
         low, high = self.limits(snapshot)
         replicas = np.clip(wish.replicas, low, high)
         if self.settings.cooldown_seconds:
-            now = np.broadcast_to(snapshot.time_seconds[..., np.newaxis], replicas.shape)
-            before = -np.inf if self._changed_seconds is None else self._changed_seconds
-            self._changed_seconds = np.where(replicas != snapshot.wanted, now, before)
+            self._changed_seconds = self._last_change(snapshot)
+            self._seen_seconds = np.broadcast_to(
+                snapshot.time_seconds[..., np.newaxis], replicas.shape
+            ).copy()
+            self._seen_wanted = snapshot.wanted.copy()
         return Desired(replicas, wish.reason)
 
     def _held(self, snapshot: Snapshot) -> NDArray[np.bool_]:
-        if self._changed_seconds is None or self.settings.frozen:
+        if self.settings.frozen or not self.settings.cooldown_seconds:
             return np.full(snapshot.wanted.shape, self.settings.frozen)
-        since = snapshot.time_seconds[..., np.newaxis] - self._changed_seconds
+        since = snapshot.time_seconds[..., np.newaxis] - self._last_change(snapshot)
         return np.asarray(since < self.settings.cooldown_seconds)
+
+    def _last_change(self, snapshot: Snapshot) -> Floats:
+        """When the decision was made that changed what is wanted; a change the Plant refused is none."""
+        if self._seen_seconds is None or self._seen_wanted is None or self._changed_seconds is None:
+            return np.full(snapshot.wanted.shape, -np.inf)
+        changed = snapshot.wanted != self._seen_wanted
+        return np.where(changed, self._seen_seconds, self._changed_seconds)
 
     def _highest_wish(self, snapshot: Snapshot) -> Ints:
         oldest = snapshot.time_seconds - self.settings.stabilization_seconds

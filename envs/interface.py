@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 
-import numpy as np
 from pydantic import Field
 
 from envs.actions import ActionMap
 from envs.guard import Guard, GuardSettings
 from envs.observer import FEATURES, VERSION, Observer, ObserverSettings
+from simulator.errors import InputError
+from simulator.plant import Ints
 from simulator.service import Settings
 
 _TIGHTENABLE = ("guard.min_replicas", "guard.max_replicas")
@@ -54,8 +55,24 @@ class Interface(Settings):
         names = [name for name in ours | facts if ours.get(name) != facts.get(name)]
         return "; ".join(f"{name} is {facts.get(name)} there and {ours.get(name)} here" for name in names)
 
-    def tightened(self, min_replicas: np.ndarray, max_replicas: np.ndarray) -> Interface:
-        """The same with other bounds."""
+    def tightened(self, min_replicas: Ints, max_replicas: Ints) -> Interface:
+        """The same with bounds within its own.
+
+        Args:
+            min_replicas: int64 ``(S,)``.
+            max_replicas: int64 ``(S,)``.
+
+        Raises:
+            InputError: if a bound is outside its own.
+        """
+        own = zip(self.services, self.guard.min_replicas, self.guard.max_replicas, strict=True)
+        for (service, low, high), fewest, most in zip(own, min_replicas, max_replicas, strict=True):
+            if not low <= fewest <= most <= high:
+                msg = (
+                    f"{service}: bounds {fewest} to {most} must be within {low} to {high} replicas, "
+                    "which the policy was trained for"
+                )
+                raise InputError(msg)
         bounds = {
             "min_replicas": tuple(int(low) for low in min_replicas),
             "max_replicas": tuple(int(high) for high in max_replicas),

@@ -17,7 +17,7 @@ from envs.observer import ObserverSettings
 from envs.reward import Reward
 from simulator.errors import InputError
 from simulator.scenario import Scenario
-from simulator.service import Settings
+from simulator.service import Settings, is_whole_multiple
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,7 +41,7 @@ class Task(Settings):
 
     @model_validator(mode="after")
     def _whole_periods(self) -> Task:
-        if not (self.horizon_seconds / self.period_seconds).is_integer():
+        if not is_whole_multiple(self.horizon_seconds, self.period_seconds):
             msg = (
                 f"horizon_seconds ({self.horizon_seconds:g}) must be a whole number of periods "
                 f"({self.period_seconds:g} s)"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pydantic import Field, model_validator
 
-from simulator.service import Service, Settings
+from simulator.service import Service, Settings, is_whole_multiple
 
 if TYPE_CHECKING:
     from simulator.cluster import Cluster
@@ -27,7 +27,7 @@ class MetricPipeline(Settings):
 
     @model_validator(mode="after")
     def _whole_scrapes(self) -> MetricPipeline:
-        if not (self.window_seconds / self.scrape_seconds).is_integer():
+        if not is_whole_multiple(self.window_seconds, self.scrape_seconds):
             msg = (
                 f"window_seconds ({self.window_seconds:g}) must be a whole number of scrape_seconds "
                 f"({self.scrape_seconds:g})"

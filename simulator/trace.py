@@ -180,6 +180,9 @@ def split_trace(
     part = trace.slice(trace.start_seconds, before) if before > 0 else trace
     factor = 1.0
     if mean_rps is not None:
+        if not mean_rps > 0:
+            msg = f"mean_rps is {mean_rps:g}; must be above 0"
+            raise InputError(msg)
         if part.mean_rps <= 0:
             msg = (
                 f"{trace.name}: no requests before {start:g} s to scale to a mean of {mean_rps:g} requests/s"

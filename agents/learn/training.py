@@ -70,10 +70,15 @@ class _Saver(BaseCallback):
         self._report = report
         self.interrupted = False
 
+    def keep(self) -> Bundle:
+        """Write the Bundle as it is now and report."""
+        bundle = save(self.model, self._plan, self._out, self.num_timesteps)  # type: ignore[arg-type]
+        self._report(self._progress())
+        return bundle
+
     def _on_rollout_start(self) -> None:
         if self.num_timesteps:
-            save(self.model, self._plan, self._out, self.num_timesteps)  # type: ignore[arg-type]
-            self._report(self._progress())
+            self.keep()
 
     def _on_step(self) -> bool:
         return not self.interrupted
@@ -106,7 +111,7 @@ def train(plan: Plan, out: Path, report: Callable[[Progress], None]) -> Bundle:
             model.learn(plan.steps, callback=saver, log_interval=10**9)
         if saver.interrupted:
             raise KeyboardInterrupt
-        return save(model, plan, out, model.num_timesteps)
+        return saver.keep()
     finally:
         env.close()
 

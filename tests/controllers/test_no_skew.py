@@ -16,7 +16,6 @@ from agents.runner import Decision, run
 from controllers.clock import VirtualClock
 from controllers.loop import Loop, Record
 from envs.autoscale import AutoscaleEnv
-from envs.observer import FEATURES
 from envs.task import load_task
 from simulator.plant import Desired, Metric, PodGroup, PodGroups, Snapshot
 from simulator.trace import Trace
@@ -32,7 +31,6 @@ SPECS = {
     "hpa": ["hpa", "hpa:target=0.5,window=60", "hpa:target=0.6,window=0,period=40"],
 }
 ALL = [*(spec for specs in SPECS.values() for spec in specs), TINY]
-MISSING = [feature.name for feature in FEATURES].index("metric_missing")
 
 
 def made(spec: str) -> Policy:
@@ -89,7 +87,6 @@ def test_the_loop_and_the_runner_see_and_decide_the_same(spec: str) -> None:
 
 
 def test_the_environment_and_the_loop_see_and_do_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The environment takes actions alone, so the policy's hold on missing metrics is added here."""
     policy = LearnedPolicy(load_bundle(TINY))
     env, twin = AutoscaleEnv(TASK, HILLS), AutoscaleEnv(TASK, HILLS)
     observation, info = env.reset(seed=9, options={"start_seconds": 0.0})
@@ -97,7 +94,6 @@ def test_the_environment_and_the_loop_see_and_do_the_same(monkeypatch: pytest.Mo
     while not truncated:
         acted_on.append(observation.tobytes())
         action = policy.logits(observation)[0].argmax()
-        action = INTERFACE.actions.hold if observation[MISSING] else action
         observation, _, _, truncated, info = env.step(np.int64(action))
         asked.append(info["replicas"])
 

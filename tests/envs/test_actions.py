@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -17,9 +18,9 @@ from simulator.plant import Desired, Ints, Metric, Snapshot
 
 def look(wanted: Ints | list[int], seconds: float = 0.0) -> Snapshot:
     counts = np.array(wanted, dtype=np.int64)
-    missing = Metric.missing(counts.shape)
+    known, missing = Metric(0.5 * np.ones(counts.shape), np.zeros(counts.shape)), Metric.missing(counts.shape)
     time_seconds = np.full(counts.shape[:-1], seconds)
-    return Snapshot(time_seconds, counts, 0 * counts, counts, 0 * counts, missing, missing, missing, missing)
+    return Snapshot(time_seconds, counts, 0 * counts, counts, 0 * counts, known, known, missing, missing)
 
 
 ACTIONS = ActionMap()
@@ -101,6 +102,21 @@ def test_the_mask_is_what_the_guard_leaves_unchanged(
         passes = guard_that_remembers().allow(now, wish).replicas == wish.replicas
         expected = passes | (action == actions.hold)
         assert np.array_equal(mask[..., action], expected)
+
+
+@pytest.mark.parametrize("name", ["cpu", "rate"])
+def test_where_a_metric_is_missing_every_action_holds(name: str) -> None:
+    wanted = np.full((2, 2), 10)
+    value = np.array([[0.5, np.nan], [0.5, 0.5]])
+    seen = dataclasses.replace(look(wanted), **{name: Metric(value, np.zeros((2, 2)))})
+    guard = Guard(GuardSettings(min_replicas=(1, 1), max_replicas=(90, 90)))
+    mask = ACTIONS.mask(seen, guard)
+    assert mask.sum(axis=-1).tolist() == [[10, 1], [10, 10]]
+    assert mask[0, 1, ACTIONS.hold]
+    for action in range(len(ACTIONS.changes)):
+        asked = ACTIONS.desired(np.full((2, 2), action), seen).replicas
+        assert asked[0, 1] == 10
+        assert (asked[1] == asked[0, 0]).all()
 
 
 def test_hold_may_always_be_taken() -> None:

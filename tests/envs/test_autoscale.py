@@ -133,7 +133,7 @@ def test_after_the_episode_there_is_no_more_to_step_into() -> None:
 @pytest.mark.parametrize("action", range(10))
 def test_the_mask_tells_which_actions_the_guard_clips(action: int) -> None:
     env = AutoscaleEnv(trace=Trace(np.full(60, 300.0), 60.0, name="quiet"))
-    for warm_up in ([], [9, 9, 9, 9, 9, 9, 9]):
+    for warm_up in ([4] * 3, [4] * 3 + [9] * 7):
         _, info = env.reset(seed=5, options={"start_seconds": 0})
         for chosen in warm_up:
             *_, info = env.step(np.int64(chosen))

@@ -65,6 +65,14 @@ def test_cooldown_holds_after_a_change_and_only_after_one() -> None:
     assert asked(guard, 9, 2, 135.0) == 2
 
 
+def test_a_change_that_the_plant_refused_starts_no_cooldown() -> None:
+    guard = guard_of(cooldown_seconds=60)
+    assert asked(guard, 4, 6, 0.0) == 6
+    assert asked(guard, 4, 7, 15.0) == 7, "still 4: the first was refused"
+    assert asked(guard, 7, 9, 30.0) == 7
+    assert asked(guard, 7, 9, 75.0) == 9
+
+
 def test_cooldown_yields_to_the_bounds() -> None:
     guard = guard_of(cooldown_seconds=60)
     assert asked(guard, 4, 6, 0.0) == 6
