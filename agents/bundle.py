@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -23,6 +22,7 @@ from agents.policy import Context, Mask
 from envs.actions import metrics_missing
 from envs.interface import Interface, fingerprint_of
 from simulator.errors import InputError
+from simulator.files import whole_file
 from simulator.plant import Desired, Snapshot
 
 FORMAT = 1
@@ -64,7 +64,6 @@ class Bundle:
 
     def save(self, path: str | Path) -> None:
         """Write the file; the same content gives the same bytes, and a failure leaves the old file."""
-        path = Path(path)
         manifest = {
             "format": FORMAT,
             "fingerprint": self.fingerprint,
@@ -72,16 +71,10 @@ class Bundle:
             "facts": dict(self.facts),
             "provenance": dict(self.provenance),
         }
-        partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
-                content = json.dumps(manifest, indent=1, sort_keys=True)
-                archive.writestr(zipfile.ZipInfo(_MANIFEST, _ZIP_EPOCH), content)
-                archive.writestr(zipfile.ZipInfo(_ACTOR, _ZIP_EPOCH), self.actor)
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+        with whole_file(path) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
+            content = json.dumps(manifest, indent=1, sort_keys=True)
+            archive.writestr(zipfile.ZipInfo(_MANIFEST, _ZIP_EPOCH), content)
+            archive.writestr(zipfile.ZipInfo(_ACTOR, _ZIP_EPOCH), self.actor)
 
 
 def load_bundle(path: str | Path) -> Bundle:

@@ -24,6 +24,7 @@ from experiments.figures import draw_timeline, draw_trace, terminal_chart
 from experiments.recipes import check_policy, resolve
 from experiments.run import Run, execute
 from simulator.errors import InputError
+from simulator.files import whole_file
 from simulator.trace import COARSE_BIN_SECONDS, Split, Trace, read_trace, split_trace
 
 if TYPE_CHECKING:
@@ -176,8 +177,8 @@ def train(part: Part, agent: str, steps: int, seed: int, out: Path) -> None:
             update(progress.steps / steps, f"reward {progress.reward_per_step:.2f} a step")
             log({"reward_per_step": progress.reward_per_step, **progress.losses}, progress.steps)
 
-        training.train(plan, out, report)
-    CONSOLE.print(f"trained for {steps} steps: {out}")
+        bundle = training.train(plan, out, report)
+    CONSOLE.print(f"trained for {bundle.provenance['steps']} steps: {out}")
 
 
 def training_part(part: Part) -> Trace:
@@ -198,7 +199,6 @@ def rehearse(part: Part, policy: str, seed: int, log: Path | None) -> None:
     task, split = part.load()
     check_policy(policy, Run(task, split.judged, split.history, policy, policy, seed))
     from experiments.rehearsal import rehearse as run
-    from experiments.sweep import atomic_path
 
     def line(record: Record) -> str:
         return json.dumps(record.to_json(), allow_nan=False)
@@ -206,7 +206,7 @@ def rehearse(part: Part, policy: str, seed: int, log: Path | None) -> None:
     if log is None:
         measures = run(task, split, policy, seed, lambda record: print(line(record)))  # noqa: T201 - the output
     else:
-        with atomic_path(log) as partial, partial.open("w", encoding="utf-8") as file:
+        with whole_file(log) as partial, partial.open("w", encoding="utf-8") as file:
             measures = run(task, split, policy, seed, lambda record: print(line(record), file=file))
     STATUS.print(
         f"{policy}: {measures['cost_usd']:.4g} USD, {measures['slo_violation_ratio']:.3%} violations, "

@@ -13,7 +13,6 @@ from rich.table import Table
 
 from envs.task import load_task
 from experiments.commands import CONSOLE, Part, evaluate, train
-from experiments.sweep import atomic_path
 from simulator.trace import write_trace
 from simulator.workload import load_model
 
@@ -38,10 +37,7 @@ def run_demo(out: Path, steps: int) -> None:
     with _stage("draw the workload", times):
         rng = np.random.default_rng(SEED)
         drawn = load_model("nasa").draw(DAYS * _DAY_SECONDS, MEAN_RPS, rng)
-        with atomic_path(trace) as partial:
-            named = partial.with_name(f".{partial.name}.gz")
-            write_trace(drawn, named)
-            named.replace(partial)
+        write_trace(drawn, trace)
     before = JUDGED_FROM_DAY * _DAY_SECONDS
     with _stage("train", times):
         train(Part("web", trace, 0.0, before, None), "ppo", steps, 0, bundle)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -16,6 +17,7 @@ from experiments.run import Run
 from experiments.sweep import Sweep
 from experiments.table import make_table, write_table
 from simulator.errors import InputError
+from simulator.files import whole_file
 from simulator.trace import Split, Trace, split_trace
 
 _DAY_SECONDS = 86_400.0
@@ -110,8 +112,11 @@ def evaluate(question: Question, out: Path, processes: int | None, say: Callable
         warnings=_warnings(question, split),
         provenance=_provenance(question, split, resolved, table),
     )
-    write_table(table, out)
-    write_report(findings, out / "report.html")
+    with ExitStack() as stack:  # all three are written before the first takes its name
+        names = ("results.csv", "results.parquet", "report.html")
+        csv, parquet, page = (stack.enter_context(whole_file(out / name)) for name in names)
+        write_table(table, csv, parquet)
+        write_report(findings, page)
     return findings
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from experiments.sweep import atomic_path
+from simulator.files import whole_file
 from simulator.plant import Floats
 from simulator.trace import Trace
 
@@ -78,7 +78,7 @@ def _figure(rows: int) -> tuple[Any, list[Axes]]:
 
 
 def _save(figure: Any, path: Path) -> None:  # noqa: ANN401 - matplotlib is imported lazily
-    with atomic_path(path) as partial:
+    with whole_file(path) as partial:
         figure.savefig(partial, format="png", dpi=120, metadata={"Software": None})
 
 

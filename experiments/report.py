@@ -15,7 +15,6 @@ from experiments.calibrate import SPACES, Tried
 from experiments.estimates import Estimate, estimate, matched_cost_usd, probability_of_improvement
 from experiments.figures import plane_plot, timeline_plot
 from experiments.recipes import Resolved
-from experiments.sweep import atomic_path
 from simulator.plant import Floats
 
 BASELINE = "calibrated-hpa"
@@ -71,8 +70,7 @@ def write_report(findings: Findings, path: Path) -> None:
             **_texts(findings),
         )
     )
-    with atomic_path(path) as partial:
-        partial.write_text(page, encoding="utf-8")
+    path.write_text(page, encoding="utf-8")
 
 
 def verdict(findings: Findings) -> str:

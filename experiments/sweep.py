@@ -6,15 +6,17 @@ import json
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Iterator
+import zipfile
+import zlib
+from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 
 from experiments.run import Outcome, Run, execute
+from simulator.files import whole_file
 
 Done = Callable[[Run], None]
 
@@ -32,15 +34,13 @@ class Store:
             with np.load(path, allow_pickle=False) as content:
                 row = json.loads(str(content["row"]))
                 timeline = {name: content[name] for name in content.files if name != "row"}
-        except (OSError, ValueError, KeyError, EOFError):
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
             return None
         return Outcome(row, timeline)
 
     def save(self, run: Run, outcome: Outcome) -> None:
         """Keep a finished run."""
-        path = self._path(run)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_path(path) as partial, partial.open("wb") as file:
+        with whole_file(self._path(run)) as partial, partial.open("wb") as file:
             np.savez_compressed(file, row=np.array(json.dumps(outcome.row)), **outcome.timeline)  # type: ignore[arg-type]
 
     def _path(self, run: Run) -> Path:
@@ -101,14 +101,3 @@ class Sweep:
 
 def _ignore_interrupt() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-@contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
-    """A path to write to beside the wanted one; it becomes that if the block ends well."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        yield partial
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from experiments.measures import MEASURES
-from experiments.sweep import atomic_path
 
 COLUMNS = (
     "task",
@@ -31,11 +29,7 @@ def make_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def write_table(table: pd.DataFrame, folder: Path) -> None:
-    """Write ``results.csv`` and ``results.parquet``; NaN is an empty field in the CSV."""
-    csv = table.to_csv(index=False, lineterminator="\n").encode()
-    parquet = io.BytesIO()
+def write_table(table: pd.DataFrame, csv: Path, parquet: Path) -> None:
+    """Write the table twice; NaN is an empty field in the CSV."""
+    table.to_csv(csv, index=False, lineterminator="\n")
     table.to_parquet(parquet, index=False)
-    for name, content in (("results.csv", csv), ("results.parquet", parquet.getvalue())):
-        with atomic_path(folder / name) as partial:
-            partial.write_bytes(content)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulator.errors import InputError
+from simulator.files import whole_file
 from simulator.plant import Floats
 
 if TYPE_CHECKING:
@@ -234,8 +235,8 @@ def write_trace(trace: Trace, path: str | Path) -> None:
     times = trace.start_seconds + trace.bin_seconds * np.arange(len(trace.requests))
     rows = [f"{time:.15g},{count:.15g}" for time, count in zip(times, trace.requests, strict=True)]
     content = "\n".join([",".join(COLUMNS), *rows, ""]).encode()
-    path = Path(path)
-    path.write_bytes(gzip.compress(content, mtime=0) if path.suffix == ".gz" else content)
+    with whole_file(path) as partial:
+        partial.write_bytes(gzip.compress(content, mtime=0) if partial.suffix == ".gz" else content)
 
 
 def _read_bytes(path: Path) -> bytes:

@@ -1,0 +1,132 @@
+"""Calibration on costs and violations that are known, and recipes on a real trace's part."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import product
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from envs.task import load_task
+from experiments.calibrate import SPACES, Calibration, Space, Tried, calibrate
+from experiments.recipes import SEED, check_policy, resolve, runs_of
+from experiments.run import Outcome, Run
+from experiments.sweep import Sweep
+from simulator.errors import InputError
+from simulator.trace import Trace, split_trace
+
+TASK = load_task("web")
+HOUR = Trace(np.full(60, 60 * 100.0), 60.0, name="flat")
+GRID = Space(
+    "hpa", {"target": tuple(range(14)), "window": tuple(range(4))}, coarse=((1, 4, 7, 10, 13), (0, 2))
+)
+
+
+@dataclass
+class FakeSweep:
+    """Costs and violations by a formula of the grid's point."""
+
+    cost: Any
+    violations: Any
+    asked: list[str] = field(default_factory=list)
+
+    def outcomes(self, runs: list[Run]) -> list[Outcome]:
+        rows = []
+        for run in runs:
+            self.asked.append(run.policy)
+            pairs = (pair.partition("=")[2] for pair in run.policy.partition(":")[2].split(","))
+            target, window = (int(value) for value in pairs)
+            rows.append(
+                {
+                    "cost_usd": self.cost(target, window),
+                    "slo_violation_ratio": self.violations(target, window),
+                }
+            )
+        return [Outcome(row, {}) for row in rows]
+
+
+def search(sweep: FakeSweep, budget: float) -> Calibration:
+    template = Run(TASK, HOUR, None, "calibrated-hpa", "calibrated-hpa", SEED)
+    return calibrate(template, GRID, budget, cast("Sweep", sweep))
+
+
+def rank(sweep: FakeSweep, point: tuple[int, ...], budget: float) -> tuple[bool, float]:
+    cost, violations = sweep.cost(*point), sweep.violations(*point)
+    return violations > budget, violations if violations > budget else cost
+
+
+@given(st.integers(0, 12), st.floats(0.001, 0.05), st.floats(0.0, 2.0))
+def test_no_neighbour_of_the_chosen_one_and_no_coarse_point_is_better(
+    steep: int, budget: float, slope: float
+) -> None:
+    """Cost falls and violations rise with the target; the window costs and helps."""
+    sweep = FakeSweep(
+        cost=lambda target, window: 30 - target + 0.1 * window,
+        violations=lambda target, window: 0.0005 * (1 + steep) * target + 0.001 * slope / (1 + window),
+    )
+    found = search(sweep, budget)
+    (chosen,) = (point for point in product(range(14), range(4)) if GRID.spec(point) == found.chosen.spec)
+    for other in (*GRID.neighbours(chosen), *product(*GRID.coarse)):
+        assert rank(sweep, other, budget) >= rank(sweep, chosen, budget)
+    assert found.within_budget == (found.chosen.slo_violation_ratio <= budget)
+    assert len(sweep.asked) == len(set(sweep.asked)) == len(found.tried), "nothing is run twice"
+
+
+def test_where_nothing_keeps_the_budget_it_takes_the_fewest_violations() -> None:
+    sweep = FakeSweep(
+        cost=lambda target, window: 30 - target, violations=lambda target, window: 0.1 + target / 100
+    )
+    found = search(sweep, 0.01)
+    assert not found.within_budget
+    assert found.chosen.slo_violation_ratio == 0.1
+
+
+def test_settings_without_a_measure_are_never_chosen() -> None:
+    sweep = FakeSweep(
+        cost=lambda target, window: 30 - target,
+        violations=lambda target, window: float("nan") if target > 4 else 0.001,
+    )
+    assert search(sweep, 0.01).chosen == Tried("hpa:target=4,window=0", 26, 0.001)
+
+
+def test_the_hpa_space_is_the_published_one() -> None:
+    space = SPACES["hpa"]
+    assert [len(values) for values in space.axes.values()] == [14, 4, 2]
+    assert "target in 0.3, 0.35" in str(space)
+    assert "0.95; window in 0, 60, 300, 600; scale_up in default, gentle" in str(space)
+    for point in product(*space.coarse):
+        check_policy(space.spec(point), Run(TASK, HOUR, None, "", "", 0))
+
+
+def test_calibrated_never_sees_the_judged_part_and_hindsight_sees_nothing_else(tmp_path: Path) -> None:
+    calm_then_wild = np.concatenate([np.full(30, 60 * 60.0), 60 * 60.0 * (1 + np.arange(10) % 2 * 5)])
+    split = split_trace(Trace(calm_then_wild, 60.0, name="two"), 1800.0, 600.0)
+    template = Run(TASK, split.judged, split.history, "", "", 0)
+    with Sweep(tmp_path) as sweep:
+        before = resolve("calibrated-hpa", template, split, sweep)
+        other = split_trace(
+            Trace(np.concatenate([calm_then_wild[:30], np.full(10, 9.0)]), 60.0, name="two"), 1800.0
+        )
+        again = resolve("calibrated-hpa", Run(TASK, other.judged, other.history, "", "", 0), other, sweep)
+        after = resolve("hindsight-hpa", template, split, sweep)
+    assert before == again
+    assert before.on == "the 0.5 h before the judged part"
+    assert before.calibration is not None
+    assert after.calibration is not None
+    assert before.calibration.chosen.slo_violation_ratio < after.calibration.chosen.slo_violation_ratio
+    judged = runs_of(before, template, 3)
+    assert [(run.policy, run.label, run.seed) for run in judged] == [
+        (before.policy, "calibrated-hpa", seed) for seed in range(3)
+    ]
+    assert SEED not in {run.seed for run in judged}
+
+
+@pytest.mark.parametrize("policy", ["calibrated-fixed", "hindsight-", "magic"])
+def test_unknown_recipes_are_refused(policy: str) -> None:
+    with pytest.raises(InputError, match="is unknown"):
+        check_policy(policy, Run(TASK, HOUR, None, policy, policy, 0))

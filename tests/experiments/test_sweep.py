@@ -1,0 +1,75 @@
+"""Sweeps: kept runs, damaged files, and keys that hold all a result depends on."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from envs.task import load_task
+from experiments.run import Outcome, Run, execute
+from experiments.sweep import Store, Sweep
+from simulator.trace import Trace
+
+TASK = load_task("web")
+FLAT = Trace(np.full(5, 60 * 100.0), 60.0, name="flat")
+RUN = Run(TASK, FLAT, FLAT, "fixed:replicas=3", "three", 0)
+OTHERS = {
+    "task": TASK.model_copy(update={"period_seconds": 30.0}),
+    "judged": FLAT.scale(2.0),
+    "history": None,
+    "policy": "fixed:replicas=4",
+    "label": "four",
+    "seed": 1,
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_the_key_holds_every_field(name: str) -> None:
+    assert set(OTHERS) == {field.name for field in dataclasses.fields(Run)}
+    assert dataclasses.replace(RUN).key == RUN.key
+    assert dataclasses.replace(RUN, **{name: OTHERS[name]}).key != RUN.key
+
+
+def equal(one: Outcome, other: Outcome) -> bool:
+    same_rows = repr(one.row) == repr(other.row)
+    return same_rows and all(
+        np.array_equal(one.timeline[name], other.timeline[name], equal_nan=True) for name in one.timeline
+    )
+
+
+def test_what_is_kept_comes_back_as_it_was(tmp_path: Path) -> None:
+    outcome, store = execute(RUN), Store(tmp_path / "runs")
+    assert store.load(RUN) is None
+    store.save(RUN, outcome)
+    loaded = store.load(RUN)
+    assert loaded is not None
+    assert equal(loaded, outcome)
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "text"])
+def test_a_damaged_file_is_run_again(damage: str, tmp_path: Path) -> None:
+    with Sweep(tmp_path, processes=1) as sweep:
+        (first,) = sweep.outcomes([RUN])
+    (path,) = tmp_path.iterdir()
+    content = path.read_bytes()
+    path.write_bytes({"cut": content[:-30], "empty": b"", "text": b"hello"}[damage])
+    with Sweep(tmp_path, processes=1) as sweep:
+        (again,) = sweep.outcomes([RUN])
+    assert equal(first, again)
+    assert path.read_bytes() == content
+
+
+def test_outcomes_come_in_order_each_run_once(tmp_path: Path) -> None:
+    runs = [dataclasses.replace(RUN, seed=seed) for seed in (2, 0, 1, 0)]
+    done: list[int] = []
+    with Sweep(tmp_path, processes=2) as sweep:
+        outcomes = sweep.outcomes(runs, lambda run: done.append(run.seed))
+        assert [outcome.row["seed"] for outcome in outcomes] == [2, 0, 1, 0]
+        assert sorted(done) == [0, 1, 2]
+        done.clear()
+        sweep.outcomes(runs, lambda run: done.append(run.seed))
+        assert done == [2, 0, 1, 0], "kept ones are told of, too"
+    assert len(list(tmp_path.iterdir())) == 3
