@@ -138,7 +138,10 @@ def plane_plot(
     from experiments.estimates import front
 
     figure = go.Figure()
-    curve = front(hpa_points)
+    shown = np.concatenate([*(100 * late for _, late in means.values()), [100 * budget]])
+    shown = shown[shown > 0]
+    lowest, highest = shown.min() / 1.5, shown.max() * 1.5
+    curve = [point for point in front(hpa_points) if lowest <= 100 * point.slo_violation_ratio <= highest]
     if curve:
         figure.add_trace(
             go.Scatter(
@@ -153,7 +156,8 @@ def plane_plot(
         )
     for index, (name, (cost, violations)) in enumerate(means.items()):
         marker = {"size": 10, "color": PALETTE[index % len(PALETTE)], "line": {"width": 1, "color": "white"}}
-        figure.add_trace(go.Scatter(x=100 * violations, y=cost, name=name, mode="markers", marker=marker))
+        late = np.maximum(100 * violations, lowest)
+        figure.add_trace(go.Scatter(x=late, y=cost, name=name, mode="markers", marker=marker))
     costs = [
         *(point.cost_usd for point in curve),
         *(float(one) for cost, _ in means.values() for one in cost),

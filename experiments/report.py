@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from agents.registry import is_bundle
 from envs.task import Task
 from experiments.calibrate import SPACES, Tried
 from experiments.estimates import Estimate, estimate, matched_cost_usd, probability_of_improvement
@@ -74,30 +75,39 @@ def write_report(findings: Findings, path: Path) -> None:
 
 
 def verdict(findings: Findings) -> str:
-    """One sentence on each policy that is no HPA: cheaper or dearer, within the budget or not."""
-    costs, violations = _medians(findings)
-    sentences = []
-    for policy in costs:
-        if policy.startswith(("calibrated-", "hindsight-", "hpa", "fixed")):
-            continue
-        change = costs[policy] / costs[BASELINE] - 1
-        budget = findings.task.objective.violation_budget
-        kept = "keeps" if violations[policy] <= budget else "breaks"
-        word = "cheaper than" if change < 0 else "dearer than"
-        more = "more" if violations[policy] > violations[BASELINE] else "no more"
-        sentences.append(
-            f"{policy} is {abs(change):.1%} {word} the calibrated HPA, with {more} violations "
-            f"({violations[policy]:.2%} against {violations[BASELINE]:.2%}), and {kept} the budget of {budget:.2%}."
-        )
-    return " ".join(sentences) or f"The calibrated HPA costs {costs[BASELINE]:.4g} USD."
+    """What became of each Bundle, or else of the calibrated HPA: cheaper or dearer, within the budget or not."""
+    means = {
+        name: (estimate(cost).value, estimate(late).value) for name, (cost, late) in _means(findings).items()
+    }
+    bundles = [name for name in means if is_bundle(name)]
+    budget = findings.task.objective.violation_budget
+    kept = f"{_budget(BASELINE, means[BASELINE][1], budget)}."
+    return " ".join([*(_compare(name, means, findings) for name in bundles), kept])
 
 
-def _medians(findings: Findings) -> tuple[dict[str, float], dict[str, float]]:
-    means = _means(findings)
-    return (
-        {name: estimate(cost).value for name, (cost, _) in means.items()},
-        {name: estimate(late).value for name, (_, late) in means.items()},
+def _compare(policy: str, means: dict[str, tuple[float, float]], findings: Findings) -> str:
+    cost, late = means[policy]
+    baseline_cost, baseline_late = means[BASELINE]
+    word = "fewer" if late < baseline_late else "more" if late > baseline_late else "as many"
+    text = (
+        f"{policy} is {_change(cost, baseline_cost)} than {BASELINE}, with {word} violations "
+        f"({_percent(late)} % against {_percent(baseline_late)} %)"
     )
+    matched = matched_cost_usd(findings.hpa_points, late)
+    if not np.isnan(matched):
+        text += f", and {_change(cost, matched)} than the HPA with hindsight at as many violations"
+    return f"{text}. {_budget(policy, late, findings.task.objective.violation_budget)}."
+
+
+def _change(cost: float, other: float) -> str:
+    change = cost / other - 1
+    return f"{abs(change):.1%} {'cheaper' if change < 0 else 'dearer'}"
+
+
+def _budget(policy: str, late: float, budget: float) -> str:
+    if np.isnan(late):
+        return f"{policy} met no requests"
+    return f"{policy} {'keeps' if late <= budget else 'breaks'} the budget of {_percent(budget)} %"
 
 
 def _means(findings: Findings) -> dict[str, tuple[Floats, Floats]]:
@@ -123,10 +133,11 @@ def _texts(findings: Findings) -> dict[str, Any]:
         "trace": first["trace"],
         "setting": setting,
         "verdict": verdict(findings),
+        "front": bool(findings.hpa_points),
         "warnings": findings.warnings,
         "rows": summarize(findings),
         "seeds": findings.table["seed"].nunique(),
-        "budget": f"{findings.task.objective.violation_budget:.2%}",
+        "budget": f"{_percent(findings.task.objective.violation_budget)} %",
         "searches": [_search(resolved) for resolved in findings.resolved if resolved.calibration],
         "provenance": findings.provenance,
     }
