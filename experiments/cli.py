@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -188,7 +188,9 @@ def main() -> None:
         from simulator.ownership import check_import_names
 
         check_import_names()
-        app()
+        code = app(standalone_mode=False)
+    except typer.TyperException as error:
+        _refuse(error)
     except InputError as error:
         _fail(str(error), 2)
     except ModuleNotFoundError as error:
@@ -198,15 +200,22 @@ def main() -> None:
         _fail(f"this command needs {error.name}; install it with: pip install 'setpoint[{extra}]'", 2)
     except OSError as error:
         _fail(f"{error.filename or 'output'}: {error.strerror or error}", 1)
-    except SystemExit as stop:
-        if stop.code == _INTERRUPTED:
-            _fail(
-                "interrupted: what is finished stays, and the same command goes on from there", _INTERRUPTED
-            )
-        raise
+    else:
+        if code == _INTERRUPTED:
+            _fail("interrupted: what is finished stays, and the same command goes on from there", code)
+        raise SystemExit(code)
 
 
-def _fail(message: str, code: int) -> None:
+def _refuse(error: typer.TyperException) -> NoReturn:
+    """A command line that cannot be read ends in one line, unless its help has been shown instead."""
+    message, context = error.format_message(), getattr(error, "ctx", None)
+    if not message:
+        raise SystemExit(2)
+    command = context.command_path if context else "setpoint"
+    _fail(f"{message.rstrip('.')} (see {command} --help)", 2)
+
+
+def _fail(message: str, code: int) -> NoReturn:
     print(f"setpoint: {message}", file=sys.stderr)  # noqa: T201 - the command line's own output
     raise SystemExit(code)
 

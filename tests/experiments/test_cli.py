@@ -119,6 +119,14 @@ def test_a_truncated_gzip_file(trace: Path, tmp_path: Path) -> None:
         (("--start", "1e9"), "start 1e+09 s is at or beyond the end"),
         (("--duration", "1e7"), "is not within the trace"),
         (("--task", "nothing.yaml"), "nothing.yaml: no such task file"),
+        (
+            ("--seeds", "0"),
+            "'--seeds': Input should be greater than or equal to 1 (see setpoint evaluate --help)",
+        ),
+        (("--mean-rps", "many"), "'--mean-rps': Input should be a valid number"),
+        (("--mean-rps", "nan"), "'--mean-rps': "),
+        (("--duration", "inf"), "is not within the trace"),
+        (("--colour", "red"), "No such option: --colour"),
     ],
 )
 def test_wrong_arguments_end_in_one_line(
