@@ -143,11 +143,12 @@ def print_summary(findings: Findings) -> None:
         "scale events",
     )
     for title in titles:
-        table.add_column(title, justify="left" if title == "policy" else "right")
+        table.add_column(title, justify="left" if title == "policy" else "right", overflow="fold")
     for row in summarize(findings):
         table.add_row(*(str(row[name]) for name in names))
     CONSOLE.print(table)
-    CONSOLE.print(verdict(findings))
+    for line in (verdict(findings), *findings.warnings):
+        CONSOLE.print(line)
 
 
 def train(part: Part, agent: str, steps: int, seed: int, out: Path) -> None:

@@ -109,7 +109,7 @@ def evaluate(question: Question, out: Path, processes: int | None, say: Callable
             (one.calibration.tried for one in resolved if one.label == "hindsight-hpa" and one.calibration),
             (),
         ),
-        warnings=_warnings(question, split),
+        warnings=_warnings(question, split, table),
         provenance=_provenance(question, split, resolved, table),
     )
     with ExitStack() as stack:  # all three are written before the first takes its name
@@ -120,15 +120,19 @@ def evaluate(question: Question, out: Path, processes: int | None, say: Callable
     return findings
 
 
-def _warnings(question: Question, split: Split) -> list[str]:
-    if not split.coarse:
-        return []
-    return [
-        (
+def _warnings(question: Question, split: Split, table: pd.DataFrame) -> list[str]:
+    warnings = []
+    if split.coarse:
+        warnings.append(
             f"The trace has bins of {question.trace.bin_seconds:g} s: too coarse to speak of seconds. The load between "
             "them is interpolated, so short bursts that a real service would meet are missing here."
         )
-    ]
+    if len(set(table["policy"])) > 1 and not table["scale_events"].any():
+        warnings.append(
+            "No policy ever scaled: this load does not tell them apart. --mean-rps gives the trace's shape "
+            "another level."
+        )
+    return warnings
 
 
 def _provenance(

@@ -90,18 +90,20 @@ def _compare(policy: str, means: dict[str, tuple[float, float]], findings: Findi
     baseline_cost, baseline_late = means[BASELINE]
     word = "fewer" if late < baseline_late else "more" if late > baseline_late else "as many"
     text = (
-        f"{policy} is {_change(cost, baseline_cost)} than {BASELINE}, with {word} violations "
+        f"{policy} is {_change(cost, baseline_cost)} {BASELINE}, with {word} violations "
         f"({_percent(late)} % against {_percent(baseline_late)} %)"
     )
     matched = matched_cost_usd(findings.hpa_points, late)
     if not np.isnan(matched):
-        text += f", and {_change(cost, matched)} than the HPA with hindsight at as many violations"
+        text += f", and {_change(cost, matched)} the HPA with hindsight at as many violations"
     return f"{text}. {_budget(policy, late, findings.task.objective.violation_budget)}."
 
 
 def _change(cost: float, other: float) -> str:
-    change = cost / other - 1
-    return f"{abs(change):.1%} {'cheaper' if change < 0 else 'dearer'}"
+    change = f"{abs(cost / other - 1):.1%}"
+    if change == "0.0%":
+        return "as dear as"
+    return f"{change} {'cheaper' if cost < other else 'dearer'} than"
 
 
 def _budget(policy: str, late: float, budget: float) -> str:

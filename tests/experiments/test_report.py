@@ -57,6 +57,12 @@ def test_the_verdict_says_who_wins_and_who_keeps_the_budget() -> None:
     )
 
 
+def test_a_difference_too_small_to_be_shown_is_none() -> None:
+    assert verdict(findings_of((4.0001, 0.02))).startswith(
+        "my.bundle is as dear as calibrated-hpa, with as many violations (2 % against 2 %)"
+    )
+
+
 def test_the_table_holds_every_policy_and_compares_with_the_baseline() -> None:
     mine, baseline = summarize(findings_of((3.0, 0.01)))
     assert (mine["policy"], mine["against"], mine["cheaper"], mine["matched"]) == (
