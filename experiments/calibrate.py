@@ -85,7 +85,7 @@ class Calibration:
 
 
 def calibrate(
-    template: Run, space: Space, budget: float, sweep: Sweep, note: Callable[[str], None] | None = None
+    template: Run, space: Space, budget: float, sweep: Sweep, note: Callable[[str], None]
 ) -> Calibration:
     """Search a space on the request engine: a coarse grid first, then the best point's neighbours.
 
@@ -94,14 +94,19 @@ def calibrate(
 
     Args:
         template: the run whose policy is exchanged: task, trace part and seed.
+        note: told of each setting that was tried.
     """
     tried: dict[Point, Tried] = {}
+    finished: list[Run] = []
+
+    def done(run: Run) -> None:
+        finished.append(run)
+        note(f"{template.label}: {len(finished)} settings tried, {run.policy} the last")
+
     asked = list(product(*space.coarse))
     for _ in range(MOST_ROUNDS):
         runs = [with_policy(template, space.spec(point), space.spec(point)) for point in asked]
-        if note:
-            note(f"{template.label}: {len(tried)} settings tried, {len(asked)} to try")
-        for point, outcome in zip(asked, sweep.outcomes(runs), strict=True):
+        for point, outcome in zip(asked, sweep.outcomes(runs, done), strict=True):
             row = outcome.row
             tried[point] = Tried(space.spec(point), row["cost_usd"], row["slo_violation_ratio"])
         best = min(tried, key=lambda point: _rank(tried[point], budget))

@@ -53,9 +53,7 @@ def check_policy(policy: str, template: Run) -> None:
         raise InputError(msg)
 
 
-def resolve(
-    policy: str, template: Run, split: Split, sweep: Sweep, note: Callable[[str], None] | None = None
-) -> Resolved:
+def resolve(policy: str, template: Run, split: Split, sweep: Sweep, note: Callable[[str], None]) -> Resolved:
     """Find a recipe's settings; what is no recipe comes back as it is."""
     name = _recipe_of(policy)
     if name is None:

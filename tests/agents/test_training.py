@@ -15,8 +15,9 @@ from agents.bundle import LearnedPolicy, load_bundle
 from agents.learn import training
 from agents.learn.ppo import PpoSettings
 from agents.learn.training import Plan, Progress, train
-from agents.learn.vec_env import WORST_STEP_REWARD, BoundedReward, make_vec_env
+from agents.learn.vec_env import WORST_STEP_REWARD, BoundedReward, ExploringStarts, make_vec_env
 from envs.autoscale import AutoscaleEnv
+from envs.observer import FEATURES
 from envs.task import load_task
 from simulator.trace import Trace
 
@@ -143,6 +144,27 @@ def test_rewards_are_bounded_and_scaled_and_never_shifted() -> None:
     assert wrapped.reward(0.0) == 0
     assert wrapped.reward(WORST_STEP_REWARD / 2) == -0.5
     assert wrapped.reward(WORST_STEP_REWARD) == wrapped.reward(10 * WORST_STEP_REWARD) == -1
+
+
+def test_episodes_start_from_overload_and_from_idle_pods_and_never_blind() -> None:
+    env = ExploringStarts(AutoscaleEnv(TASK, WAVES))
+    starts = [env.reset(seed=seed, options={"start_seconds": 600.0}) for seed in range(40)]
+    again = [env.reset(seed=seed, options={"start_seconds": 600.0})[0] for seed in range(40)]
+    assert all(np.array_equal(start, other) for (start, _), other in zip(starts, again, strict=True))
+    features = {feature.name: index for index, feature in enumerate(FEATURES)}
+    loads = [start[features["load"]] for start, _ in starts]
+    assert max(loads) > 1.2
+    assert min(loads) < 0.5
+    assert not any(start[features["metric_missing"]] for start, _ in starts)
+    assert all(info["action_mask"].sum() > 1 for _, info in starts)
+
+
+def test_the_shortest_episodes_keep_three_quarters_to_learn_from() -> None:
+    short = TASK.model_copy(update={"horizon_seconds": 60.0})
+    env = ExploringStarts(AutoscaleEnv(short, WAVES))
+    for seed in range(5):
+        env.reset(seed=seed)
+        assert [env.step(np.int64(4))[3] for _ in range(3)] == [False, False, True]
 
 
 def test_processes_step_as_one_process_does() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
@@ -35,10 +36,11 @@ class FakeSweep:
     violations: Any
     asked: list[str] = field(default_factory=list)
 
-    def outcomes(self, runs: list[Run]) -> list[Outcome]:
+    def outcomes(self, runs: list[Run], done: Callable[[Run], None]) -> list[Outcome]:
         rows = []
         for run in runs:
             self.asked.append(run.policy)
+            done(run)
             pairs = (pair.partition("=")[2] for pair in run.policy.partition(":")[2].split(","))
             target, window = (int(value) for value in pairs)
             rows.append(
@@ -52,7 +54,7 @@ class FakeSweep:
 
 def search(sweep: FakeSweep, budget: float) -> Calibration:
     template = Run(TASK, HOUR, None, "calibrated-hpa", "calibrated-hpa", SEED)
-    return calibrate(template, GRID, budget, cast("Sweep", sweep))
+    return calibrate(template, GRID, budget, cast("Sweep", sweep), lambda _: None)
 
 
 def rank(sweep: FakeSweep, point: tuple[int, ...], budget: float) -> tuple[bool, float]:
@@ -108,12 +110,14 @@ def test_calibrated_never_sees_the_judged_part_and_hindsight_sees_nothing_else(t
     split = split_trace(Trace(calm_then_wild, 60.0, name="two"), 1800.0, 600.0)
     template = Run(TASK, split.judged, split.history, "", "", 0)
     with Sweep(tmp_path) as sweep:
-        before = resolve("calibrated-hpa", template, split, sweep)
+        before = resolve("calibrated-hpa", template, split, sweep, lambda _: None)
         other = split_trace(
             Trace(np.concatenate([calm_then_wild[:30], np.full(10, 9.0)]), 60.0, name="two"), 1800.0
         )
-        again = resolve("calibrated-hpa", Run(TASK, other.judged, other.history, "", "", 0), other, sweep)
-        after = resolve("hindsight-hpa", template, split, sweep)
+        again = resolve(
+            "calibrated-hpa", Run(TASK, other.judged, other.history, "", "", 0), other, sweep, lambda _: None
+        )
+        after = resolve("hindsight-hpa", template, split, sweep, lambda _: None)
     assert before == again
     assert before.on == "the 0.5 h before the judged part"
     assert before.calibration is not None
