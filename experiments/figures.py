@@ -63,6 +63,8 @@ def draw_timeline(timeline: dict[str, Floats], slo_seconds: float, title: str, p
     axes[2].axhline(1000 * slo_seconds, color=LIMIT, linewidth=1, linestyle="--")
     axes[2].annotate("SLO", (1, 1000 * slo_seconds), xycoords=("axes fraction", "data"), color=LIMIT)
     axes[2].set(yscale="log", ylabel="p95 latency, ms", xlabel="hours since the start")
+    for axis_formatter in (axes[2].yaxis.set_major_formatter, axes[2].yaxis.set_minor_formatter):
+        axis_formatter("{x:g}")
     _save(figure, path)
 
 
