@@ -15,7 +15,7 @@ from agents.baselines.hpa import HpaSettings, make_hpa
 from agents.bundle import SUFFIX, make_learned
 from agents.policy import Context, Policy
 from simulator.errors import InputError
-from simulator.service import Settings
+from simulator.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)

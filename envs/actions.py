@@ -10,7 +10,7 @@ from pydantic import Field, field_validator
 
 from envs.guard import Guard
 from simulator.plant import Desired, Ints, Snapshot
-from simulator.service import Settings
+from simulator.settings import Settings
 
 
 class ActionMap(Settings):

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from simulator.plant import Desired, Floats, Ints, Snapshot
-from simulator.service import Settings
+from simulator.settings import Settings
 
 
 class GuardSettings(Settings):

@@ -12,7 +12,7 @@ from envs.guard import Guard, GuardSettings
 from envs.observer import FEATURES, VERSION, Observer, ObserverSettings
 from simulator.errors import InputError
 from simulator.plant import Ints
-from simulator.service import Settings
+from simulator.settings import Settings
 
 _TIGHTENABLE = ("guard.min_replicas", "guard.max_replicas")
 

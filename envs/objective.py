@@ -6,7 +6,7 @@ import numpy as np
 from pydantic import Field
 
 from simulator.plant import Floats, Interval
-from simulator.service import Settings
+from simulator.settings import Settings
 
 
 class Objective(Settings):

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from simulator.plant import Floats, Metric, Snapshot
-from simulator.service import Settings
+from simulator.settings import Settings
 
 VERSION = 1
 """Raised whenever the same Snapshots would give another vector."""

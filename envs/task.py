@@ -6,8 +6,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from envs.actions import ActionMap
 from envs.guard import GuardSettings
@@ -15,9 +14,8 @@ from envs.interface import Interface
 from envs.objective import Objective
 from envs.observer import ObserverSettings
 from envs.reward import Reward
-from simulator.errors import InputError
 from simulator.scenario import Scenario
-from simulator.service import Settings, is_whole_multiple
+from simulator.settings import Settings, is_whole_multiple, parse_settings, read_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -97,39 +95,6 @@ def load_task(name_or_path: str | Path) -> Task:
     if str(name_or_path) in task_names():
         text = (resources.files("envs") / "tasks" / f"{name_or_path}.yaml").read_text(encoding="utf-8")
     else:
-        text = _read_text(Path(name_or_path))
-    try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        msg = f"{name_or_path}: not a YAML file ({' '.join(str(error).split())})"
-        raise InputError(msg) from None
-    try:
-        return Task.model_validate(content)
-    except ValidationError as error:
-        raise InputError(describe_errors(str(name_or_path), error)) from None
-
-
-def describe_errors(source: str, error: ValidationError) -> str:
-    """A pydantic error as one line: source, each field's path, what is wrong and the value."""
-    parts = []
-    for item in error.errors():
-        path = ".".join(str(place) for place in item["loc"]) or "the whole"
-        value = repr(item["input"])
-        given = (
-            ""
-            if item["type"] == "missing"
-            else f" (it is {value if len(value) <= 60 else value[:57] + '...'})"
-        )
-        parts.append(f"{path}: {item['msg'].removeprefix('Value error, ')}{given}")
-    return f"{source}: " + "; ".join(parts)
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        msg = f"{path}: no such task file; tasks that ship: {', '.join(task_names())}"
-        raise InputError(msg) from None
-    except (OSError, UnicodeDecodeError) as error:
-        msg = f"{path}: cannot be read as a task file ({error})"
-        raise InputError(msg) from None
+        hint = f"; tasks that ship: {', '.join(task_names())}"
+        text = read_text(Path(name_or_path), "task file", hint)
+    return parse_settings(Task, text, str(name_or_path))

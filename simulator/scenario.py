@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pydantic import Field, model_validator
 
-from simulator.service import Service, Settings, is_whole_multiple
+from simulator.service import Service
+from simulator.settings import Settings, is_whole_multiple
 
 if TYPE_CHECKING:
     from simulator.cluster import Cluster

@@ -6,21 +6,10 @@ import math
 from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from simulator.plant import Floats
-
-
-class Settings(BaseModel):
-    """A frozen, checked value that people write as YAML; unknown fields are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
-
-
-def is_whole_multiple(whole: float, part: float) -> bool:
-    """Whether ``whole`` is 1, 2, 3 ... times ``part``, but for rounding (0.3 is 3 times 0.1)."""
-    ratio = whole / part
-    return round(ratio) >= 1 and math.isclose(ratio, round(ratio), rel_tol=1e-9)
+from simulator.settings import Settings
 
 
 class LognormalLaw(Settings):

@@ -6,13 +6,12 @@ from functools import cache
 from importlib import resources
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from simulator.errors import InputError
 from simulator.plant import Floats
-from simulator.service import Settings
+from simulator.settings import Settings, parse_settings
 from simulator.trace import Trace
 
 _DAY_SECONDS = 86_400.0
@@ -162,8 +161,4 @@ def load_model(name: str) -> WorkloadModel:
     if name not in names:
         msg = f"workload model {name!r} is unknown; there are: {', '.join(names)}"
         raise InputError(msg)
-    try:
-        return WorkloadModel.model_validate(yaml.safe_load((folder / f"{name}.yaml").read_text()))
-    except ValidationError as error:
-        msg = f"workload model {name!r}: {error}"
-        raise InputError(msg) from None
+    return parse_settings(WorkloadModel, (folder / f"{name}.yaml").read_text(), f"workload model {name!r}")

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from agents.policy import Context, Mask
 from simulator.plant import Desired, Snapshot
-from simulator.service import Settings
+from simulator.settings import Settings
 
 
 class FixedSettings(Settings):

@@ -34,7 +34,7 @@ from agents.baselines.hpa_behavior import (
 from agents.baselines.hpa_proposal import Proposal, Tolerance, UtilizationTarget, propose
 from agents.policy import Context, Mask
 from simulator.plant import Desired, Floats, Ints, PodGroups, Snapshot
-from simulator.service import Settings
+from simulator.settings import Settings
 
 _PERCENT: Final = 100
 _ROUNDING_PERCENT: Final = 1e-6

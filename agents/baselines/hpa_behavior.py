@@ -23,7 +23,7 @@ from pydantic import Field
 
 from agents.policy import Mask
 from simulator.plant import Floats, Ints
-from simulator.service import Settings
+from simulator.settings import Settings
 
 Select = Literal["Max", "Min", "Disabled"]
 CONTROLLER_WINDOW_SECONDS: Final = 300

@@ -10,7 +10,7 @@ from pydantic import Field
 from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import VecEnv
 
-from simulator.service import Settings
+from simulator.settings import Settings
 
 
 class PpoSettings(Settings):
