@@ -101,7 +101,7 @@ def calibrate(
 
     def done(run: Run) -> None:
         finished.append(run)
-        note(f"{template.label}: {len(finished)} settings tried, {run.policy} the last")
+        note(f"{template.label}: {len(finished)} settings tried, last {run.policy}")
 
     asked = list(product(*space.coarse))
     for _ in range(MOST_ROUNDS):

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 _PLAIN_WIDTH = 120
 CONSOLE = Console(highlight=False, width=None if sys.stdout.isatty() else _PLAIN_WIDTH)
-STATUS = Console(stderr=True, highlight=False)
+STATUS = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else _PLAIN_WIDTH)
 
 
 @dataclass(frozen=True, slots=True)

@@ -190,7 +190,7 @@ def test_a_full_disk_ends_in_one_line_and_leaves_nothing_half_written(trace: Pat
 def test_interrupted_training_keeps_a_bundle(tmp_path: Path) -> None:
     command = [str(SETPOINT), "train", "--steps", "1000000", "--out", "p.bundle"]
     environment = {**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/runs.db"}
-    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, env=environment)
+    process = start(command, tmp_path, environment)
     for _ in range(600):
         if (tmp_path / "p.bundle").exists():
             break
@@ -206,7 +206,7 @@ def test_interrupted_training_keeps_a_bundle(tmp_path: Path) -> None:
 def test_an_interrupted_evaluation_goes_on_from_there(trace: Path, tmp_path: Path) -> None:
     command = [str(SETPOINT), "evaluate", "--trace", str(trace), "--start", "3600", "--duration", "600"]
     command += ["--seeds", "2", "--policy", "fixed:replicas=9", "--out", "out"]
-    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    process = start(command, tmp_path, dict(os.environ))
     for _ in range(600):
         if list((tmp_path / "out").glob("runs/*.npz")):
             break
@@ -221,6 +221,15 @@ def test_an_interrupted_evaluation_goes_on_from_there(trace: Path, tmp_path: Pat
     assert done.returncode == 0, done.stderr
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
     assert (tmp_path / "out" / "results.csv").exists()
+
+
+def start(command: list[str], cwd: Path, environment: dict[str, str]) -> subprocess.Popen[str]:
+    """A command that hears Ctrl-C even where these tests run in the background, where shells ignore it."""
+    heard = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        return subprocess.Popen(command, cwd=cwd, stderr=subprocess.PIPE, text=True, env=environment)
+    finally:
+        signal.signal(signal.SIGINT, heard)
 
 
 def assert_refused(done: subprocess.CompletedProcess[str], out: Path, *messages: str) -> None:
