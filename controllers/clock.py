@@ -24,18 +24,25 @@ class Clock(Protocol):
 
 
 class WallClock:
-    """Real time; ``stop`` ends a wait at once, as a signal handler does."""
+    """Real time; ``stop`` ends a wait at once, as a signal handler does.
+
+    Waits follow each other without a gap: what was done between two of them does not make the
+    period longer. What took longer than the period is not made up for.
+    """
 
     def __init__(self) -> None:
         self._stopped = threading.Event()
+        self._due = time.monotonic()
 
     def now_seconds(self) -> float:
         """Seconds since the epoch."""
         return time.time()
 
     def wait(self, seconds: float) -> bool:
-        """Sleep, unless stopped."""
-        return not self._stopped.wait(seconds)
+        """Sleep until so long after the last wait ended, unless stopped."""
+        now = time.monotonic()
+        self._due = max(self._due + seconds, now)
+        return not self._stopped.wait(self._due - now)
 
     def stop(self) -> None:
         """End the current wait and every later one."""

@@ -9,6 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from simulator.errors import InputError
+from simulator.plant import PlantGone
 
 app = typer.Typer(
     name="setpoint",
@@ -21,7 +22,9 @@ app = typer.Typer(
 traces_app = typer.Typer(no_args_is_help=True, help="Look at workload traces.")
 control_app = typer.Typer(no_args_is_help=True, help="The control loop.")
 app.add_typer(traces_app, name="traces")
+bundle_app = typer.Typer(no_args_is_help=True, help="Learned policies' files.")
 app.add_typer(control_app, name="control")
+app.add_typer(bundle_app, name="bundle")
 
 TaskOption = Annotated[str, typer.Option("--task", help="A task that ships (web) or a task's YAML file.")]
 TraceOption = Annotated[
@@ -171,6 +174,30 @@ def rehearse(
     command(Part(task, trace, start, duration, mean_rps), policy, seed, log)
 
 
+@control_app.command("run")
+def control_run(
+    config: Annotated[Path, typer.Argument(help="The controller's YAML file; docs/kubernetes.md has one.")],
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Decide and tell, but change nothing.")] = False,
+) -> None:
+    """Scale a Kubernetes Deployment: a JSON record a decision on standard output, a log on standard error."""
+    from controllers.config import load_config
+    from controllers.controller import run_controller
+
+    found = load_config(config)
+    run_controller(found.model_copy(update={"dry_run": found.dry_run or dry_run}), sys.stdout)
+
+
+@bundle_app.command("inspect")
+def inspect_bundle(
+    file: Annotated[Path, typer.Argument(help="A bundle, *.bundle.")],
+) -> None:
+    """Print what a bundle is: where it comes from, what it sees, what it may do."""
+    from experiments.inspection import inspect_bundle as command
+
+    command(file)
+
+
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Where everything goes.")] = Path("build/demo"),
@@ -198,6 +225,8 @@ def main() -> None:
         if extra is None:
             raise
         _fail(f"this command needs {error.name}; install it with: pip install 'setpoint[{extra}]'", 2)
+    except PlantGone as error:
+        _fail(str(error), 1)
     except OSError as error:
         _fail(f"{error.filename or 'output'}: {error.strerror or error}", 1)
     else:

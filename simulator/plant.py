@@ -168,15 +168,23 @@ class Interval:
     cost_usd: Floats
 
 
+class PlantGone(Exception):  # noqa: N818 - a fact, and no error of the Plant's
+    """What was to be scaled does not exist any more; trying again is of no use."""
+
+
 class Plant(Protocol):
-    """Whatever is measured and scaled: a simulated cluster or a real one."""
+    """Whatever is measured and scaled: a simulated cluster or a real one.
+
+    Both methods raise OSError where the Plant cannot be reached or refuses, which may pass, and
+    PlantGone where it is no more.
+    """
 
     def snapshot(self) -> Snapshot:
-        """What the Plant shows now. Raises OSError where it cannot be reached."""
+        """What the Plant shows now."""
         ...
 
     def apply(self, desired: Desired) -> None:
-        """Ask for replicas. Raises OSError where the Plant refuses or cannot be reached."""
+        """Ask for replicas."""
         ...
 
 

@@ -1,0 +1,1 @@
+"""Where a Plant's measurements come from."""

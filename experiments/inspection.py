@@ -1,0 +1,56 @@
+"""``setpoint bundle inspect``: what a Bundle is, with core dependencies alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from agents.bundle import load_bundle
+from envs.observer import FEATURES
+
+
+def inspect_bundle(file: Path) -> None:
+    """Print provenance, observation, actions and guard.
+
+    Raises:
+        InputError: if the file is no whole bundle.
+    """
+    bundle = load_bundle(file)
+    interface = bundle.interface
+    console = Console(highlight=False, soft_wrap=True)
+    changes = ", ".join(f"{change:+.0%}" if change else "hold" for change in interface.actions.changes)
+    console.print(
+        _pairs(
+            {
+                "file": file,
+                "fingerprint": bundle.fingerprint,
+                "actor": f"ONNX, {len(bundle.actor):,} bytes",
+                "services": ", ".join(interface.services),
+                "decides every": f"{interface.period_seconds:g} s",
+                "actions": changes,
+                **{f"guard {name}": value for name, value in interface.guard.model_dump().items()},
+                **{f"observer {name}": value for name, value in interface.observer.model_dump().items()},
+                **{f"trained: {name}": value for name, value in bundle.provenance.items()},
+            }.items()
+        )
+    )
+    features = Table("feature", "unit", "scale", "from", "to", box=None, padding=(0, 2, 0, 0))
+    for feature in FEATURES:
+        features.add_row(
+            feature.name, feature.unit, f"{feature.scale:g}", f"{feature.low:g}", f"{feature.high:g}"
+        )
+    console.print()
+    console.print(features)
+
+
+def _pairs(pairs: Iterable[tuple[str, object]]) -> Table:
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    table.add_column()
+    table.add_column(overflow="fold")
+    for name, value in pairs:
+        shown = ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+        table.add_row(name, "off" if value is None else shown)
+    return table
