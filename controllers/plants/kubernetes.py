@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import yaml
 from kubernetes import client, config
 from kubernetes.utils.quantity import parse_quantity
 from pydantic import Field
@@ -89,7 +90,7 @@ def connect(settings: KubernetesSettings) -> client.ApiClient:
             return found
         configuration = client.Configuration()
         config.load_incluster_config(configuration)
-    except (config.ConfigException, OSError, ValueError) as error:
+    except (config.ConfigException, yaml.YAMLError, OSError, ValueError, TypeError, LookupError) as error:
         reason = " ".join(str(error).split())
         if settings.kubeconfig is not None:
             msg = f"{settings.kubeconfig}: cannot be used as a kubeconfig ({reason})"
