@@ -6,7 +6,6 @@ its reason, nothing is changed, and the next tick starts from a fresh look.
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,8 +16,6 @@ from agents.runner import Decision, decide
 from controllers.clock import Clock
 from envs.guard import Guard
 from simulator.plant import Ints, Metric, Plant
-
-LOG = logging.getLogger("setpoint.loop")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +91,6 @@ class Loop:
         try:
             snapshot = self._plant.snapshot()
         except OSError as error:
-            LOG.warning("the plant cannot be read: %s", error)
             return Record(now, "unreadable", f"hold: the plant cannot be read: {error}", None)
         decision = decide(snapshot, self._policy, self._guard)
         reason = decision.wish.reason
@@ -105,7 +101,6 @@ class Loop:
         try:
             self._plant.apply(decision.allowed)
         except OSError as error:
-            LOG.warning("the plant refused: %s", error)
             return Record(now, "refused", f"{reason}; the plant refused: {error}", decision)
         return Record(now, "applied", reason, decision)
 

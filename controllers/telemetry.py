@@ -32,10 +32,11 @@ class Journal:
         """Write a record."""
         print(json.dumps(record.to_json(), allow_nan=False), file=self._file, flush=True)
         if record.decision is None:
-            LOG.info("%s: %s", record.outcome, record.reason)
+            LOG.warning("%s: %s", record.outcome, record.reason)
             return
         seen, allowed = record.decision.snapshot, record.decision.allowed
-        LOG.info(
+        LOG.log(
+            logging.WARNING if record.outcome == "refused" else logging.INFO,
             "%s: %s wanted, %s ready -> %s; %s",
             record.outcome,
             "/".join(map(str, seen.wanted)),
