@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import signal
+import threading
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -93,11 +94,18 @@ class Sweep:
     def _submit(self, run: Run) -> Future[Outcome]:
         if self._pool is None:
             context = multiprocessing.get_context("spawn")
-            self._pool = ProcessPoolExecutor(
-                self._processes, mp_context=context, initializer=_ignore_interrupt
-            )
+            self._pool = ProcessPoolExecutor(self._processes, mp_context=context, initializer=_begin_worker)
         return self._pool.submit(execute, run)
 
 
-def _ignore_interrupt() -> None:
+def _begin_worker() -> None:
+    """Ctrl-C is the parent's to handle; however the parent ends, the worker ends with it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

@@ -223,6 +223,37 @@ def test_an_interrupted_evaluation_goes_on_from_there(trace: Path, tmp_path: Pat
     assert (tmp_path / "out" / "results.csv").exists()
 
 
+def test_no_worker_outlives_an_evaluation_that_is_killed(trace: Path, tmp_path: Path) -> None:
+    command = [str(SETPOINT), "evaluate", "--trace", str(trace), "--seeds", "500", "--out", "out"]
+    process = start(command, tmp_path, dict(os.environ))
+    try:
+        for _ in range(600):
+            if list((tmp_path / "out").glob("runs/*.npz")):
+                break
+            time.sleep(0.1)
+        workers = [pid for pid in children_of(process.pid) if "spawn_main" in command_line(pid)]
+        assert workers
+    finally:
+        process.kill()
+        process.communicate()
+    for _ in range(300):
+        if not any("spawn_main" in command_line(pid) for pid in workers):
+            return
+        time.sleep(0.1)
+    pytest.fail(f"still there: {workers}")
+
+
+def children_of(parent: int) -> list[int]:
+    return [int(pid) for pid in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
+
+
+def command_line(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:
+        return ""
+
+
 def start(command: list[str], cwd: Path, environment: dict[str, str]) -> subprocess.Popen[str]:
     """A command that hears Ctrl-C even where these tests run in the background, where shells ignore it."""
     heard = signal.signal(signal.SIGINT, signal.SIG_DFL)
