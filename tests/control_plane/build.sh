@@ -24,7 +24,7 @@ flock --nonblock 9 || { say "waiting for another build"; flock 9; }
 work=$target.work
 rm -rf "$work"
 trap 'rm -rf "$work"' EXIT
-mkdir -p "$work"/{lists/partial,archives/partial,debs,root,bin}
+mkdir -p "$work"/{lists/partial,archives/partial,debs,root,tmp,bin}
 
 private_apt() {
     apt-get -qq -o Dir::State::Lists="$work/lists" -o Dir::Cache="$work" -o Dir::Cache::Archives="$work/archives" \
@@ -58,7 +58,7 @@ rm -rf "${tree:?}/vendor/$reflect2"
 cp -r "$work/root/usr/share/gocode/src/$reflect2" "$tree/vendor/$reflect2"
 
 cd "$tree"
-export GOROOT=$work/root/usr/lib/go-1.19 GOPATH=$work/go GOCACHE=$work/go-cache
+export GOROOT=$work/root/usr/lib/go-1.19 GOPATH=$work/go GOCACHE=$work/go-cache GOTMPDIR=$work/tmp
 export GO111MODULE=off GOPROXY=off GOFLAGS='' CGO_ENABLED=0 GOGC=400
 go=$GOROOT/bin/go
 

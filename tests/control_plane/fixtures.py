@@ -18,15 +18,16 @@ if TYPE_CHECKING:  # a run without these tests does not load Kubernetes' client
     from control_plane.prometheus import Application, Exporter, Prometheus
     from control_plane.resource_metrics import MetricsServer
 
-_CONTROL_PLANE = pytest.StashKey["ControlPlane"]()
+_STARTED = pytest.StashKey["dict[str, ControlPlane | Prometheus]"]()
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    control_plane = item.config.stash.get(_CONTROL_PLANE, None)
-    if report.failed and control_plane and "control_plane" in getattr(item, "fixturenames", ()):
-        report.sections += [(f"end of {name}'s log", text) for name, text in control_plane.tails().items()]
+    if report.failed:
+        for fixture, programs in item.config.stash.get(_STARTED, {}).items():
+            if fixture in getattr(item, "fixturenames", ()):
+                report.sections += [(f"end of {name}'s log", text) for name, text in programs.tails().items()]
     return report
 
 
@@ -46,9 +47,8 @@ def control_plane(pytestconfig: pytest.Config) -> Iterator[ControlPlane]:
     with _skip_where_missing():
         control_plane = ControlPlane()
     with control_plane:
-        pytestconfig.stash[_CONTROL_PLANE] = control_plane
+        pytestconfig.stash.setdefault(_STARTED, {})["control_plane"] = control_plane
         yield control_plane
-        del pytestconfig.stash[_CONTROL_PLANE]
 
 
 @pytest.fixture
@@ -110,7 +110,9 @@ def exporter() -> Iterator[Exporter]:
 
 
 @pytest.fixture(scope="session")
-def prometheus(exporter: Exporter, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
+def prometheus(
+    exporter: Exporter, pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Prometheus]:
     """A Prometheus that scrapes each second; a test that stops it starts it again."""
     from control_plane.prometheus import Prometheus
 
@@ -118,6 +120,7 @@ def prometheus(exporter: Exporter, tmp_path_factory: pytest.TempPathFactory) -> 
         prometheus = Prometheus(tmp_path_factory.mktemp("prometheus"), exporter.address)
     try:
         prometheus.start()
+        pytestconfig.stash.setdefault(_STARTED, {})["prometheus"] = prometheus
         yield prometheus
     finally:
         prometheus.kill()

@@ -160,6 +160,6 @@ class Prometheus:
             raise ValueError(f"{len(series)} series answer {text}")
         return float(series[0]["value"][1]) if series else None
 
-    def tail(self) -> str:
-        """The end of its log."""
-        return self._process.tail()
+    def tails(self) -> dict[str, str]:
+        """The end of its log, by program."""
+        return {self._process.name: self._process.tail()}
