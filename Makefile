@@ -2,10 +2,11 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.setup-seconds
+BUILD_CONTROL_PLANE := $(if $(KUBEBUILDER_ASSETS),,$(if $(filter true,$(CI))$(filter 1,$(KUBE)),control-plane))
 SELECT := $(if $(filter true,$(CI)),,-m "not slow")
 
 help:  ## list these targets
-	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; \
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; \
 	do printf '%-18s %s\n' "$$name" "$$text"; done
 
 setup: $(STAMP)  ## install setpoint and its tools into .venv, where something changed
@@ -34,8 +35,11 @@ types: setup  ## static types
 contracts: setup  ## which module may import which
 	$(BIN)/lint-imports
 
-unit: setup  ## tests; with CI=true the slow ones, too
+unit: setup $(BUILD_CONTROL_PLANE)  ## tests; with CI=true the slow ones, too
 	$(BIN)/python -m pytest -n 2 $(SELECT)
+
+control-plane:  ## what tests against a real Kubernetes need, into a cache: minutes the first time
+	tests/control_plane/build.sh
 
 bench: setup  ## figures beside their peers' in the same run, into build/bench.json
 	$(BIN)/python -m experiments.bench build/bench.json
@@ -43,4 +47,4 @@ bench: setup  ## figures beside their peers' in the same run, into build/bench.j
 clean:  ## remove the environment, outputs and caches
 	rm -rf build dist $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
-.PHONY: help setup demo test lint types contracts unit bench clean
+.PHONY: help setup demo test lint types contracts unit control-plane bench clean

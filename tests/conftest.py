@@ -12,6 +12,7 @@ from skips import ALLOWED_SKIPS
 
 ROOT = Path(__file__).parent.parent
 CI = os.environ.get("CI") == "true"
+pytest_plugins = ["control_plane.fixtures"]
 
 hypothesis.settings.register_profile("ci", derandomize=True, deadline=None, print_blob=True)
 hypothesis.settings.register_profile("dev", deadline=None)

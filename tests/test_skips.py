@@ -42,7 +42,7 @@ def suite(pytester: pytest.Pytester) -> pytest.Pytester:
     """An empty suite with this project's conftest.py."""
     pytester.makeconftest((HERE / "conftest.py").read_text())
     pytester.makepyfile(skips=f"ALLOWED_SKIPS = dict.fromkeys({NAMED!r}, 'because')")
-    pytester.makeini("[pytest]\npythonpath = .\n")
+    pytester.makeini(f"[pytest]\npythonpath = . {HERE}\n")
     return pytester
 
 
