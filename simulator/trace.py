@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import math
 import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,6 +27,7 @@ COARSE_BIN_SECONDS = 300.0
 """Bins wider than this are too coarse to speak of seconds."""
 _GRID_TOLERANCE_SECONDS = 1e-6
 _GRID_TOLERANCE_BINS = 1e-6
+_MOST_PARTS = 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,10 @@ class Trace:
         return float(self.requests.sum() / self.duration_seconds)
 
     def slice(self, start_seconds: float, duration_seconds: float) -> Trace:
-        """The part ``[start, start + duration)``; bins that are cut keep their share.
+        """The part ``[start, start + duration)``, to the second.
+
+        Where the part cuts bins, all bins are cut into as many equal ones as make it whole; where
+        none of up to 3,600 do, the part has bins of its own that keep its mass.
 
         Raises:
             InputError: if the part is empty or reaches outside the trace.
@@ -76,24 +81,24 @@ class Trace:
         inside = self.start_seconds <= start_seconds < end <= self.end_seconds + _GRID_TOLERANCE_SECONDS
         if not inside:
             msg = (
-                f"{self.name}: the part from {start_seconds:g} s for {duration_seconds:g} s is not within "
-                f"the trace, which has {self.start_seconds:g} s to {self.end_seconds:g} s"
+                f"{self.name}: the part from {start_seconds:.10g} s for {duration_seconds:.10g} s is not within "
+                f"the trace, which has {self.start_seconds:.10g} s to {self.end_seconds:.10g} s"
             )
             raise InputError(msg)
         first = (start_seconds - self.start_seconds) / self.bin_seconds
         count = duration_seconds / self.bin_seconds
-        whole = int(count + _GRID_TOLERANCE_BINS)
-        rest = 0.0 if 0 < count - whole <= _GRID_TOLERANCE_BINS and whole else max(count - whole, 0.0)
-        if abs(first - round(first)) <= _GRID_TOLERANCE_BINS and rest == 0.0:
-            requests = self.requests[round(first) : round(first) + whole]
-            return replace(self, requests=requests, start_seconds=start_seconds)
-        edges = start_seconds + self.bin_seconds * np.arange(whole + 1)
-        if rest:
-            edges = np.append(edges, end)
-        requests = np.diff(self._cumulative(edges))
-        if rest:
-            requests[-1] /= rest
-        return replace(self, requests=requests, start_seconds=start_seconds)
+        parts = _parts_that_fit(first, count)
+        if parts is None:
+            bins = math.ceil(count)
+            edges = start_seconds + duration_seconds / bins * np.arange(bins + 1)
+            fine, width = np.diff(self._cumulative(edges)), duration_seconds / bins
+        else:
+            low, high = math.floor(first), math.ceil(first + count - _GRID_TOLERANCE_BINS)
+            begin, size = round((first - low) * parts), round(count * parts)
+            near = self.requests[low:high]
+            fine = near if parts == 1 else np.repeat(near / parts, parts)
+            fine, width = fine[begin : begin + size], self.bin_seconds / parts
+        return replace(self, requests=fine, bin_seconds=width, start_seconds=start_seconds)
 
     def resample(self, bin_seconds: float) -> Trace:
         """The same counts in other bins; a rest at the end that fills no bin is dropped."""
@@ -132,6 +137,15 @@ class Trace:
     def _cumulative(self, times: NDArray[np.floating]) -> Floats:
         edges = self.start_seconds + self.bin_seconds * np.arange(len(self.requests) + 1)
         return np.asarray(np.interp(times, edges, np.concatenate(([0.0], np.cumsum(self.requests)))))
+
+
+def _parts_that_fit(first: float, count: float) -> int | None:
+    """In how many parts a bin has to be cut so that both positions, in bins, are whole."""
+    parts = np.arange(1, _MOST_PARTS + 1)
+    off = np.maximum(*(np.abs(place * parts - np.rint(place * parts)) for place in (first, count)))
+    fits = np.flatnonzero(off <= _GRID_TOLERANCE_BINS)
+    usable = fits[count * parts[fits] >= 0.5]
+    return int(parts[usable[0]]) if usable.size else None
 
 
 @dataclass(frozen=True, slots=True)

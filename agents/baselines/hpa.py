@@ -158,6 +158,7 @@ class Rescaler:
         self.proposals = Log(shape)
         self._window_seconds, self._growth = window_seconds, growth or GrowthLimit()
         self._fresh: Mask | None = np.ones(shape, dtype=bool)
+        self._asked: tuple[Ints, Ints, Floats] | None = None
         self.events: ScaleEvents | None = None
         if behavior is not None:
             up, down = filled_up(behavior.scale_up), filled_down(behavior.scale_down, window_seconds)
@@ -168,12 +169,20 @@ class Rescaler:
         if self._fresh is None:
             self._fresh = np.zeros(self.shape, dtype=bool)
         self._fresh[mask] = True
+        if self._asked is not None:
+            before, asked, _ = self._asked
+            asked[mask] = before[mask]
         self.proposals.reset(mask)
         if self.events is not None:
             self.events.reset(mask)
 
     def rescale(self, current: Ints, now_seconds: Floats, proposal: Ints, valid: Mask) -> Rescale:
-        """One pass; where the proposal is not valid, and the count within bounds, nothing happens."""
+        """One pass; where the proposal is not valid, and the count within bounds, nothing happens.
+
+        A change is remembered by the next pass, where it is seen to have happened: upstream, too,
+        remembers none that the API server refused.
+        """
+        self._remember(current)
         if self._fresh is not None:
             self.proposals.write(current, now_seconds, np.inf, self._fresh)
             self._fresh = None
@@ -186,9 +195,14 @@ class Rescaler:
         stabilized = self.stabilize(current, now_seconds, proposal, free)
         limit = self.limit(current, stabilized, now_seconds)
         replicas = limit.replicas if free is None else np.where(free, limit.replicas, bounded)
-        if self.events is not None:
-            self.events.store(current, replicas, now_seconds)
+        self._asked = current.copy(), replicas.copy(), now_seconds.copy()
         return Rescale(replicas, stabilized, limit, outside)
+
+    def _remember(self, current: Ints) -> None:
+        if self._asked is None or self.events is None:
+            return
+        before, asked, seconds = self._asked
+        self.events.store(before, np.where(current == asked, asked, before), seconds)
 
     def stabilize(
         self, current: Ints, now_seconds: Floats, proposal: Ints, where: Mask | None = None
@@ -220,8 +234,8 @@ class Hpa:
     The age of the samples is not looked at: pods whose samples are too old to trust are grouped as
     unready or missing by the Plant.
 
-    Changes are remembered when they are wished for: a guard that cuts the wish below what the
-    HPA's own bounds allow makes the rate policies more careful than upstream's.
+    Changes are remembered where they are seen to have happened; one that a guard cuts or another
+    hand changes is not, as if somebody else had made it.
     """
 
     def __init__(self, settings: HpaSettings, bounds: Bounds, services: tuple[str, ...] = ()) -> None:

@@ -50,10 +50,13 @@ class PlainHpa:
         self.log: list[tuple[int, float]] | None = None
         self.added: list[tuple[int, float]] = []
         self.removed: list[tuple[int, float]] = []
+        self.asked: tuple[int, float] = (0, 0.0)
 
     def step(self, current: int, now: float, proposal: int | None) -> int:
         if self.log is None:
             self.log = [(current, now)]
+        self.store(*self.asked)  # what was asked for last is seen to have happened
+        self.asked = (0, now)
         if current == 0:
             return 0
         if current > MAX or current < MIN:
@@ -62,7 +65,7 @@ class PlainHpa:
             return current
         else:
             wanted = self.limit(current, now, self.stabilize(current, now, proposal))
-        self.store(wanted - current, now)
+        self.asked = (wanted - current, now)
         return wanted
 
     def stabilize(self, current: int, now: float, proposal: int) -> int:
@@ -340,3 +343,18 @@ WRONG: list[dict[str, Any]] = [
 def test_wrong_settings_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         HpaSettings.model_validate(wrong)
+
+
+def test_a_change_that_was_refused_or_only_told_is_not_remembered() -> None:
+    """As upstream, which stores an event once the API server has taken the new count."""
+    gentle = HpaSettings(target=0.5, scale_up="gentle")
+    hpa = Hpa(gentle, BOUNDS)
+
+    def asked(wanted: int, now: float) -> int:
+        count = np.array([wanted])
+        snapshot = snapshot_of(now, count, np.stack([count, 0 * count, 0 * count]), np.array([1000]))
+        return int(hpa.decide(dataclasses.replace(snapshot, time_seconds=np.array(now))).replicas[0])
+
+    assert [asked(20, now) for now in (0.0, 15.0, 30.0)] == [25, 25, 25], "still 20: refused, or a dry run"
+    assert asked(25, 45.0) == 25, "taken at 30 s: the minute's share is used up"
+    assert asked(25, 91.0) == 30

@@ -65,7 +65,8 @@ class ControlPlane:
         self._service_accounts = self.authority.issue("service-accounts")
         self.admin = self._client(self._admin)
         self.kubeconfig = folder / "kubeconfig"
-        self.kubeconfig.write_text(json.dumps(self._kubeconfig()))
+        admin = {"client-certificate": str(self._admin.certificate), "client-key": str(self._admin.key)}
+        self.kubeconfig.write_text(json.dumps(self._kubeconfig(admin)))
 
         self._etcd = Process([etcd, *_etcd_flags(folder / "etcd", etcd_url, peer_url)], folder)
         self._api_server = Process([api_server, *self._api_server_flags(etcd_url, port)], folder)
@@ -128,10 +129,12 @@ class ControlPlane:
 
     def token_client(self, namespace: str, service_account: str) -> ApiClient:
         """A client with a ServiceAccount's token; what it may do, roles have to say."""
-        request: Any = {"spec": {"audiences": ["kubernetes"], "expirationSeconds": 3600}}
-        api = CoreV1Api(self.admin)
-        answer = api.create_namespaced_service_account_token(service_account, namespace, request)
-        return self._client(token=answer.status.token)
+        return self._client(token=self._token(namespace, service_account))
+
+    def write_token_kubeconfig(self, path: Path, namespace: str, service_account: str) -> None:
+        """The same for other programs, as a file."""
+        user = {"token": self._token(namespace, service_account)}
+        path.write_text(json.dumps(self._kubeconfig(user)))
 
     def create_namespace(self) -> str:
         """A new one's name, once it takes pods."""
@@ -185,18 +188,20 @@ class ControlPlane:
             configuration.api_key = {"authorization": f"Bearer {token}"}
         return ApiClient(configuration)
 
-    def _kubeconfig(self) -> dict[str, Any]:
+    def _token(self, namespace: str, service_account: str) -> str:
+        request: Any = {"spec": {"audiences": ["kubernetes"], "expirationSeconds": 3600}}
+        api = CoreV1Api(self.admin)
+        answer = api.create_namespaced_service_account_token(service_account, namespace, request)
+        return answer.status.token
+
+    def _kubeconfig(self, user: dict[str, str]) -> dict[str, Any]:
         cluster = {"server": self.url, "certificate-authority": str(self.authority.certificate)}
-        user = {
-            "client-certificate": str(self._admin.certificate),
-            "client-key": str(self._admin.key),
-        }
         return {
             "apiVersion": "v1",
             "kind": "Config",
             "clusters": [{"name": "test", "cluster": cluster}],
-            "users": [{"name": "admin", "user": user}],
-            "contexts": [{"name": "test", "context": {"cluster": "test", "user": "admin"}}],
+            "users": [{"name": "test", "user": user}],
+            "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
             "current-context": "test",
         }
 

@@ -183,6 +183,24 @@ def test_a_slice_of_whole_bins_is_the_same_bins(
         assert part.requests.tolist() == counts[first:last]
 
 
+@pytest.mark.parametrize(
+    ("start", "duration", "expected", "bin_seconds"),
+    [
+        (0.0, 90.0, [30.0, 30.0, 60.0], 30.0),
+        (30.0, 60.0, [30.0, 60.0], 30.0),
+        (10.0, 5.0, [5.0], 5.0),
+        (45.0, 30.0, [15.0, 30.0], 15.0),
+    ],
+)
+def test_a_part_that_cuts_bins_is_as_long_as_asked(
+    start: float, duration: float, expected: list[float], bin_seconds: float
+) -> None:
+    part = Trace(np.array([60.0, 120.0, 0.0]), 60.0).slice(start, duration)
+    assert part.duration_seconds == duration
+    assert part.requests.tolist() == expected
+    assert part.bin_seconds == bin_seconds
+
+
 def mass_before(trace: Trace, seconds: float) -> float:
     """Requests before ``seconds``, by adding up bins one by one."""
     mass = 0.0
@@ -201,7 +219,7 @@ def test_a_slice_keeps_its_mass(counts: list[float], bin_seconds: float, where: 
     part = trace.slice(start, duration)
     assert np.isfinite(part.requests).all()
     assert (part.requests >= -1e-6).all()
-    assert duration - 1e-5 * bin_seconds <= part.duration_seconds < duration + bin_seconds
+    assert part.duration_seconds == pytest.approx(duration, rel=1e-5)
     expected = mass_before(trace, start + duration) - mass_before(trace, start)
     scale = max(counts) + 1
     assert mass_before(part, start + duration) == pytest.approx(expected, abs=1e-5 * scale)
