@@ -129,7 +129,8 @@ class LearnedPolicy:
     """A Bundle at work: Observer, actor, ActionMap.
 
     Missing metrics: the ActionMap holds while CPU or rate is NaN; the Observer hears of every Snapshot
-    all the same. Latency is NaN whenever nothing was served; the actor is told so by a flag.
+    all the same. Latency is NaN whenever nothing was served; the actor is told so by a flag. It holds,
+    too, where the actor's output is not finite.
     """
 
     def __init__(self, bundle: Bundle) -> None:
@@ -137,7 +138,7 @@ class LearnedPolicy:
         self._interface = bundle.interface
         self._observer = bundle.interface.new_observer()
         self._session = _session(bundle.actor)
-        self._actions = len(bundle.interface.actions.changes)
+        self._actions = bundle.interface.actions.count
 
     @property
     def period_seconds(self) -> float:
@@ -157,7 +158,9 @@ class LearnedPolicy:
     def decide(self, snapshot: Snapshot) -> Desired:
         """The most likely action's replicas."""
         observation = self._observer.observe(snapshot)
-        actions = self.logits(observation).argmax(axis=-1)
+        logits = self.logits(observation)
+        usable = np.isfinite(logits).all(axis=-1)
+        actions = np.where(usable, logits.argmax(axis=-1), self._interface.actions.hold)
         wish = self._interface.actions.desired(actions, snapshot)
         if snapshot.wanted.ndim > 1:
             return wish
@@ -185,12 +188,16 @@ def make_learned(path: str | Path, context: Context) -> LearnedPolicy:
             raise InputError(msg)
     try:
         policy = LearnedPolicy(bundle)
-        shape = policy.logits(np.zeros(policy._observer.size, dtype=np.float32)).shape  # noqa: SLF001 - its maker
+        logits = policy.logits(np.zeros(policy._observer.size, dtype=np.float32))  # noqa: SLF001 - its maker
     except Exception as error:  # noqa: BLE001 - onnxruntime has exceptions of its own for each fault
         msg = f"{path}: the actor cannot be run ({str(error).splitlines()[0]})"
         raise InputError(msg) from None
-    if shape[0] != len(bundle.interface.services):
-        msg = f"{path}: the actor decides for {shape[0]} services; its interface has {len(bundle.interface.services)}"
+    if len(logits) != len(bundle.interface.services):
+        services = len(bundle.interface.services)
+        msg = f"{path}: the actor decides for {len(logits)} services; its interface has {services}"
+        raise InputError(msg)
+    if not np.isfinite(logits).all():
+        msg = f"{path}: the actor gives {logits.min()}, as after a training that diverged; train it again"
         raise InputError(msg)
     return policy
 

@@ -68,7 +68,7 @@ def parse_spec(spec: str) -> Spec:
             raise InputError(msg)
         try:
             settings[key] = yaml.safe_load(value)
-        except yaml.YAMLError:
+        except (yaml.YAMLError, ValueError):
             msg = f"policy {spec!r}: the value of {pair!r} cannot be read; quote it as in YAML"
             raise InputError(msg) from None
     return Spec(name, settings)

@@ -17,7 +17,8 @@ class ActionMap(Settings):
     """Each action changes what is wanted by a share of it, by at least one replica.
 
     ``replicas = wanted + sign(c) max(1, round(|c| wanted))`` for the change ``c`` of the action.
-    Missing metrics: while CPU or rate is NaN, every action holds.
+    Missing metrics: while the rate is NaN, or the CPU of a service that has ready pods, every action
+    holds; without a ready pod there is no CPU to measure.
     """
 
     changes: tuple[float, ...] = Field(
@@ -35,6 +36,11 @@ class ActionMap(Settings):
             msg = "changes must ascend, start at -1 or above and hold 0"
             raise ValueError(msg)
         return changes
+
+    @property
+    def count(self) -> int:
+        """Number of actions, axis A."""
+        return len(self.changes)
 
     @property
     def hold(self) -> int:
@@ -68,4 +74,5 @@ class ActionMap(Settings):
 
 def metrics_missing(snapshot: Snapshot) -> NDArray[np.bool_]:
     """Bool ``(..., S)``: where too little is known to act."""
-    return np.isnan(snapshot.cpu.value) | np.isnan(snapshot.rate.value)
+    blind = np.isnan(snapshot.cpu.value) & (snapshot.ready > 0)
+    return np.asarray(blind | np.isnan(snapshot.rate.value))

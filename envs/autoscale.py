@@ -15,7 +15,7 @@ from simulator.cluster import Cluster
 from simulator.errors import InputError
 from simulator.ownership import check_import_names
 from simulator.plant import Interval, Snapshot
-from simulator.trace import Trace
+from simulator.trace import Trace, read_trace
 
 _DAY_SECONDS = 86_400.0
 _DRAWN_DAYS = 7
@@ -61,7 +61,8 @@ class AutoscaleEnv(gymnasium.Env[Observation, np.int64]):
     `action_mask`. `reset` adds `start_seconds`, where in the drawn week the hour begins.
 
     ## Arguments
-    `task`: name, YAML file or Task. `trace`: a Trace to take episodes from.
+    `task`: name, YAML file or Task. `trace`: a Trace (`simulator.trace`) or a CSV file
+    (`t_seconds,requests`) to take episodes from.
     `reset(options={"start_seconds": s})` fixes the start.
 
     ## Version History
@@ -74,13 +75,17 @@ class AutoscaleEnv(gymnasium.Env[Observation, np.int64]):
     metadata = {"render_modes": []}  # noqa: RUF012 - Gymnasium's own way of declaring it
 
     def __init__(
-        self, task: str | Path | Task = "web", trace: Trace | None = None, render_mode: str | None = None
+        self,
+        task: str | Path | Task = "web",
+        trace: Trace | str | Path | None = None,
+        render_mode: str | None = None,
     ) -> None:
         self.task = task if isinstance(task, Task) else load_task(task)
         self.render_mode = render_mode
         self._interface = self.task.interface
         self._reward = self.task.reward
-        self._trace = None if trace is None else trace.refine()
+        read = read_trace(trace) if isinstance(trace, str | Path) else trace
+        self._trace = None if read is None else read.refine()
         self._steps = round(self.task.horizon_seconds / self.task.period_seconds)
         if self._trace is not None and self._trace.duration_seconds < self.task.horizon_seconds:
             msg = (
@@ -92,7 +97,7 @@ class AutoscaleEnv(gymnasium.Env[Observation, np.int64]):
         self._guard = self._interface.new_guard()
         low, high = self._observer.bounds
         self.observation_space = spaces.Box(low, high, dtype=np.float32)
-        self.action_space = spaces.Discrete(len(self._interface.actions.changes))
+        self.action_space = spaces.Discrete(self._interface.actions.count)
         self._cluster: Cluster
         self._snapshot: Snapshot
         self._step = 0
@@ -118,7 +123,17 @@ class AutoscaleEnv(gymnasium.Env[Observation, np.int64]):
         return observation, {"start_seconds": start, "action_mask": self._mask()}
 
     def step(self, action: np.int64) -> tuple[Observation, SupportsFloat, bool, bool, dict[str, Any]]:
-        """Ask for replicas and let one control period happen."""
+        """Ask for replicas and let one control period happen.
+
+        Raises:
+            InputError: if there is no such action, or the episode is over.
+        """
+        if not 0 <= action < self._interface.actions.count:
+            msg = f"action is {action}; must be 0 to {self._interface.actions.count - 1}"
+            raise InputError(msg)
+        if self._step >= self._steps:
+            msg = "the episode is over; call reset()"
+            raise InputError(msg)
         wish = self._interface.actions.desired(np.array([action]), self._snapshot)
         self._cluster.apply(self._guard.allow(self._snapshot, wish))
         interval = self._cluster.advance(self.task.period_seconds)
@@ -145,7 +160,9 @@ class AutoscaleEnv(gymnasium.Env[Observation, np.int64]):
 
 
 def make_env(
-    task: str | Path | Task = "web", trace: Trace | None = None, render_mode: str | None = None
+    task: str | Path | Task = "web",
+    trace: Trace | str | Path | None = None,
+    render_mode: str | None = None,
 ) -> AutoscaleEnv:
     """What ``gymnasium.make`` calls.
 

@@ -69,6 +69,7 @@ class Observer:
         self._minute = max(1, round(_MINUTE_SECONDS / settings.period_seconds))
         self._depth = max(2, round(_HISTORY_SECONDS / settings.period_seconds) + 1)
         self._rates: Floats | None = None
+        self._seen_seconds: Floats | None = None
 
     @property
     def size(self) -> int:
@@ -83,7 +84,7 @@ class Observer:
     def reset(self, mask: NDArray[np.bool_] | None = None) -> None:
         """Forget the rates; with a mask ``(...)``, only where it is True."""
         if mask is None or self._rates is None:
-            self._rates = None
+            self._rates = self._seen_seconds = None
         else:
             self._rates[:, mask] = np.nan
 
@@ -91,7 +92,7 @@ class Observer:
         """The vector after this Snapshot: float32 ``(..., F)``, feature-major."""
         wanted = np.maximum(snapshot.wanted, 1)
         capacity = self._capacity * wanted
-        rates = self._remember(snapshot.rate)
+        rates = self._remember(snapshot.time_seconds, snapshot.rate)
         now = rates[-1]
         with np.errstate(invalid="ignore"):
             raw = (
@@ -114,8 +115,14 @@ class Observer:
         vector[np.isnan(vector)] = 0.0
         return np.asarray(np.clip(vector, self._low, self._high), dtype=np.float32)
 
-    def _remember(self, rate: Metric) -> Floats:
-        if self._rates is None:
+    def _remember(self, time_seconds: Floats, rate: Metric) -> Floats:
+        """The rates of five minutes, oldest first; a period in which nobody looked is NaN."""
+        if self._rates is None or self._seen_seconds is None:
             self._rates = np.full((self._depth, *rate.value.shape), np.nan)
-        self._rates = np.concatenate([self._rates[1:], rate.value[np.newaxis]])
+            self._seen_seconds = time_seconds
+        periods = (time_seconds - self._seen_seconds) / self.settings.period_seconds
+        steps = int(np.clip(np.rint(np.max(periods)), 1, self._depth))
+        unseen = np.full((steps - 1, *rate.value.shape), np.nan)
+        self._rates = np.concatenate([self._rates[steps:], unseen, rate.value[np.newaxis]])
+        self._seen_seconds = time_seconds
         return self._rates

@@ -38,7 +38,7 @@ class Tally:
     scale_events: int = 0
     pods_started: int = 0
     busy_slot_seconds: float = 0.0
-    ready_slot_seconds: float = 0.0
+    serving_slot_seconds: float = 0.0
     latency_counts: Ints = field(default_factory=lambda: np.zeros(BUCKETS, dtype=np.int64))
 
     def add(self, interval: Interval, *, changed: bool) -> None:
@@ -51,7 +51,7 @@ class Tally:
         self.scale_events += changed
         self.pods_started += int(interval.pods_started[0])
         self.busy_slot_seconds += float(interval.busy_slot_seconds[0])
-        self.ready_slot_seconds += float(interval.ready_slot_seconds[0])
+        self.serving_slot_seconds += float(interval.serving_slot_seconds[0])
         self.latency_counts += interval.latency_counts[0]
 
     def measures(self) -> dict[str, float]:
@@ -65,7 +65,7 @@ class Tally:
         * ``latency_pXX_ms``: percentiles of the finished requests, to 0.8 %.
         * ``scale_events``: decisions that changed what is wanted.
         * ``pods_started``: pods created after the start.
-        * ``cpu_utilization``: busy slot-seconds over ready slot-seconds.
+        * ``cpu_utilization``: busy slot-seconds over the slot-seconds of ready and draining pods.
         * ``regret_to_oracle``: NaN, as no oracle was run.
         """
         latency_ms = {
@@ -80,7 +80,7 @@ class Tally:
             **latency_ms,
             "scale_events": self.scale_events,
             "pods_started": self.pods_started,
-            "cpu_utilization": _ratio(self.busy_slot_seconds, self.ready_slot_seconds),
+            "cpu_utilization": _ratio(self.busy_slot_seconds, self.serving_slot_seconds),
             "regret_to_oracle": float("nan"),
         }
 

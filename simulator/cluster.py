@@ -29,7 +29,7 @@ from simulator.plant import (
     Snapshot,
     group_pods,
 )
-from simulator.scenario import Scenario
+from simulator.scenario import MetricPipeline, Scenario
 from simulator.theory import square_root_staffing
 from simulator.trace import Trace
 
@@ -82,7 +82,7 @@ class Pods:
 @dataclass(slots=True)
 class _Integrals:
     pod_seconds: float = 0.0
-    ready_slot_seconds: float = 0.0
+    serving_slot_seconds: float = 0.0
     pods_started: int = 0
 
 
@@ -101,7 +101,7 @@ class Cluster:
         trace: Trace,
     ) -> None:
         sequence = seed if isinstance(seed, np.random.SeedSequence) else np.random.SeedSequence(seed)
-        arrivals, demands, starts = (np.random.default_rng(child) for child in sequence.spawn(3))
+        arrivals, demands, starts, metrics = (np.random.default_rng(child) for child in sequence.spawn(4))
         service = scenario.service
         self._service = service
         self._usd_per_pod_second = (
@@ -121,8 +121,8 @@ class Cluster:
         self._request_milli = round(1000 * service.vcpu_per_pod)
         self._rules = PodRules()
         self._staff(trace, scenario.staffing_quality)
-        self._scraper = Scraper(scenario.metrics, self._reading())
-        self._env.process(self._scrape(scenario.metrics.scrape_seconds))
+        self._scraper = Scraper(scenario.metrics)
+        self._env.process(self._scrape(scenario.metrics, metrics))
 
     @property
     def now_seconds(self) -> float:
@@ -183,7 +183,7 @@ class Cluster:
             raise InputError(msg)
         before = self._station.totals()
         integrals = _Integrals(
-            self._integrals.pod_seconds, self._integrals.ready_slot_seconds, self._integrals.pods_started
+            self._integrals.pod_seconds, self._integrals.serving_slot_seconds, self._integrals.pods_started
         )
         self._env.run(until=end)
         self._catch_up()
@@ -202,7 +202,9 @@ class Cluster:
             waited_seconds=sums[0:1],
             waiting_request_seconds=sums[1:2],
             busy_slot_seconds=sums[2:3],
-            ready_slot_seconds=np.array([self._integrals.ready_slot_seconds - integrals.ready_slot_seconds]),
+            serving_slot_seconds=np.array(
+                [self._integrals.serving_slot_seconds - integrals.serving_slot_seconds]
+            ),
             waiting=np.array([self._station.waiting]),
             in_service=np.array([self._station.in_service]),
             pod_seconds=np.array([pod_seconds]),
@@ -266,14 +268,19 @@ class Cluster:
         self._station.advance(now, arrivals, self._demands.take(len(arrivals)))
         phases = self._pods.count()
         self._integrals.pod_seconds += span * int(phases[:_GONE].sum())
-        self._integrals.ready_slot_seconds += span * int(phases[_READY]) * self._service.slots_per_pod
+        serving = int(phases[_READY] + phases[_DRAINING])
+        self._integrals.serving_slot_seconds += span * serving * self._service.slots_per_pod
         self._caught_up = now
 
-    def _scrape(self, every_seconds: float) -> Generator[simpy.Event]:
+    def _scrape(self, pipeline: MetricPipeline, rng: np.random.Generator) -> Generator[simpy.Event]:
+        """Nothing ties scrapes to decisions, so where in their interval they fall is drawn once."""
+        drawn = rng.random() * pipeline.scrape_seconds
+        first = pipeline.first_scrape_seconds
+        yield self._env.timeout(drawn if first is None else first)
         while True:
-            yield self._env.timeout(every_seconds)
             self._catch_up()
             self._scraper.record(self._reading())
+            yield self._env.timeout(pipeline.scrape_seconds)
 
     def _reading(self) -> Reading:
         rows = len(self._pods.phase)

@@ -50,9 +50,10 @@ class Sample:
 class Scraper:
     """Turns readings into samples and shows the newest that is old enough to be seen."""
 
-    def __init__(self, pipeline: MetricPipeline, first: Reading) -> None:
+    def __init__(self, pipeline: MetricPipeline) -> None:
         self._pipeline = pipeline
-        self._readings = deque([first], maxlen=round(pipeline.window_seconds / pipeline.scrape_seconds) + 1)
+        scrapes = round(pipeline.window_seconds / pipeline.scrape_seconds)
+        self._readings: deque[Reading] = deque(maxlen=scrapes + 1)
         self._samples: deque[Sample] = deque()
 
     @property

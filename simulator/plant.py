@@ -143,7 +143,7 @@ class Interval:
         waited_seconds: waiting time, summed over the requests whose service started.
         waiting_request_seconds: integral over time of the number of waiting requests.
         busy_slot_seconds: integral over time of the number of busy slots.
-        ready_slot_seconds: integral over time of the number of ready slots.
+        serving_slot_seconds: integral over time of the number of slots of ready and draining pods.
         waiting: requests waiting at the end.
         in_service: requests in service at the end.
         pod_seconds: integral over time of the number of pods, from creation until gone.
@@ -160,7 +160,7 @@ class Interval:
     waited_seconds: Floats
     waiting_request_seconds: Floats
     busy_slot_seconds: Floats
-    ready_slot_seconds: Floats
+    serving_slot_seconds: Floats
     waiting: Ints
     in_service: Ints
     pod_seconds: Floats

@@ -26,6 +26,13 @@ class MetricPipeline(Settings):
         default=15.0, ge=0, le=3600, description="From a scrape until a policy can see it."
     )
 
+    first_scrape_seconds: float | None = Field(
+        default=None,
+        ge=0,
+        le=3600,
+        description="When the first scrape is; drawn within an interval if not given.",
+    )
+
     @model_validator(mode="after")
     def _whole_scrapes(self) -> MetricPipeline:
         if not is_whole_multiple(self.window_seconds, self.scrape_seconds):
@@ -79,7 +86,7 @@ class Scenario(Settings):
         """A running cluster at time 0.
 
         Args:
-            seed: spawns one stream each for arrivals, service times and start-ups.
+            seed: spawns one stream each for arrivals, service times, start-ups and metrics.
             latency_thresholds_seconds: late requests are counted exactly at each.
             trace: the load; time 0 is its first bin's start.
         """

@@ -32,7 +32,7 @@ def parse_settings(model: type[Model], text: str, source: str) -> Model:
     """
     try:
         content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:
         msg = f"{source}: not a YAML file ({' '.join(str(error).split())})"
         raise InputError(msg) from None
     try:

@@ -13,8 +13,8 @@ from simulator.settings import Settings
 class FixedSettings(Settings):
     """How many replicas, for every service."""
 
-    replicas: int = Field(ge=0, description="Replicas of every service.")
-    period: float = Field(default=15.0, gt=0, description="Seconds between two decisions.")
+    replicas: int = Field(ge=0, le=100_000, description="Replicas of every service.")
+    period: float = Field(default=15.0, ge=1, le=3600, description="Seconds between two decisions.")
 
 
 class Fixed:

@@ -74,7 +74,7 @@ class HpaSettings(Settings):
         description="Fastest scale-up: default, the larger of 4 pods and 100 percent in 15 s;"
         " gentle, the larger of 2 pods and 25 percent in 60 s.",
     )
-    period: float = Field(default=15.0, gt=0, description="Seconds between two decisions.")
+    period: float = Field(default=15.0, ge=1, le=3600, description="Seconds between two decisions.")
     behavior: Behavior | Literal["none"] | None = Field(
         default=None,
         description="Full scaling rules in place of scale_up; none: the older rule of an HPA without any"

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from stable_baselines3 import PPO
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 
 from agents.bundle import Bundle
@@ -21,6 +22,7 @@ from agents.learn.export import export_actor
 from agents.learn.ppo import PpoSettings, make_ppo
 from agents.learn.vec_env import WORST_STEP_REWARD, make_vec_env
 from envs.task import Task
+from simulator.errors import InputError
 from simulator.trace import Trace
 
 AGENTS = ("ppo",)
@@ -71,7 +73,13 @@ class _Saver(BaseCallback):
         self.interrupted = False
 
     def keep(self) -> Bundle:
-        """Write the Bundle as it is now and report."""
+        """Write the Bundle as it is now and report.
+
+        Raises:
+            InputError: if training has diverged; the file holds the last good one.
+        """
+        if not is_finite(self.model):
+            raise InputError(_diverged(self._out, self.num_timesteps))
         bundle = save(self.model, self._plan, self._out, self.num_timesteps)  # type: ignore[arg-type]
         self._report(self._progress())
         return bundle
@@ -108,12 +116,31 @@ def train(plan: Plan, out: Path, report: Callable[[Progress], None]) -> Bundle:
         model = make_ppo(env, plan.settings, plan.task.actions.hold, plan.seed)
         saver = _Saver(plan, out, report)
         with _interrupts(saver):
-            model.learn(plan.steps, callback=saver, log_interval=10**9)
+            _learn(model, plan.steps, saver, out)
         if saver.interrupted:
             raise KeyboardInterrupt
         return saver.keep()
     finally:
         env.close()
+
+
+def is_finite(model: BaseAlgorithm) -> bool:
+    """Whether every weight is a number."""
+    return all(bool(torch.isfinite(weights).all()) for weights in model.policy.parameters())
+
+
+def _learn(model: PPO, steps: int, saver: _Saver, out: Path) -> None:
+    try:
+        model.learn(steps, callback=saver, log_interval=10**9)
+    except ValueError:  # torch's own, of a distribution whose parameters are no numbers
+        if is_finite(model):
+            raise
+        raise InputError(_diverged(out, model.num_timesteps)) from None
+
+
+def _diverged(out: Path, steps: int) -> str:
+    kept = f"{out} holds the last good one" if out.exists() else "nothing has been written"
+    return f"training diverged by step {steps}: the network's weights are no numbers any more; {kept}"
 
 
 @contextmanager

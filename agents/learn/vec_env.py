@@ -39,9 +39,10 @@ class ExploringStarts(gymnasium.Wrapper[Any, Any, Any, Any]):
     def __init__(self, env: AutoscaleEnv) -> None:
         super().__init__(env)
         task, metrics = env.task, env.task.scenario.metrics
-        blind = math.ceil((metrics.window_seconds + metrics.lag_seconds) / task.period_seconds)
+        blind_seconds = metrics.scrape_seconds + metrics.window_seconds + metrics.lag_seconds
+        blind = math.ceil(blind_seconds / task.period_seconds)
         self._blind = [np.int64(task.actions.hold)] * blind
-        self._actions = len(task.actions.changes)
+        self._actions = task.actions.count
         self._most = round(task.horizon_seconds / task.period_seconds) // 4
 
     def reset(

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
+from fakes import FakePlant
 
 from agents.bundle import FORMAT, Bundle, LearnedPolicy, load_bundle, make_learned
 from agents.policy import Context
@@ -262,3 +264,14 @@ def test_logits_keep_leading_axes_and_do_not_depend_on_the_batch(bundle: Bundle)
     single = np.stack([[policy.logits(observation) for observation in row] for row in observations])
     assert np.abs(single - logits).max() < 1e-5
     assert np.ptp(logits, axis=(0, 1)).max() > 0, "it looks at what it is shown"
+
+
+def test_an_actor_whose_output_is_no_number_is_refused_and_would_hold(bundle: Bundle, tmp_path: Path) -> None:
+    model = onnx.load_from_string(bundle.actor)
+    for tensor in model.graph.initializer:
+        values = onnx.numpy_helper.to_array(tensor)
+        tensor.CopyFrom(onnx.numpy_helper.from_array(np.full_like(values, np.nan), tensor.name))
+    broken = Bundle.of(model.SerializeToString(), bundle.interface, {})
+    broken.save(tmp_path / "nan.bundle")
+    assert "as after a training that diverged" in refusal(tmp_path / "nan.bundle")
+    assert LearnedPolicy(broken).decide(FakePlant(replicas=40, cpu=0.9).snapshot()).replicas.tolist() == [40]

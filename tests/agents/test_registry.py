@@ -73,6 +73,21 @@ def made(name: str) -> Policy:
         ),
         ("hpa:target=0", "policy hpa:target=0: target is 0: Input should be greater than or equal to 0.01"),
         (
+            "hpa:target=2024-13-45",
+            "policy 'hpa:target=2024-13-45': the value of 'target=2024-13-45' cannot be read; quote it as in YAML",
+        ),
+        (
+            "hpa:period=0.5",
+            "policy hpa:period=0.5: period is 0.5: Input should be greater than or equal to 1",
+        ),
+        (
+            "fixed:replicas=100000000000000000000",
+            (
+                "policy fixed:replicas=100000000000000000000: replicas is 100000000000000000000: "
+                "Input should be less than or equal to 100000"
+            ),
+        ),
+        (
             "hpa:scale_up=fast",
             "policy hpa:scale_up=fast: scale_up is 'fast': Input should be 'default' or 'gentle'",
         ),

@@ -19,6 +19,7 @@ from agents.learn.vec_env import WORST_STEP_REWARD, BoundedReward, ExploringStar
 from envs.autoscale import AutoscaleEnv
 from envs.observer import FEATURES
 from envs.task import load_task
+from simulator.errors import InputError
 from simulator.trace import Trace
 
 TASK = load_task("web")
@@ -183,3 +184,12 @@ def test_processes_step_as_one_process_does() -> None:
         return b"".join(seen)
 
     assert play(processes=True) == play(processes=False)
+
+
+def test_a_training_that_diverges_keeps_the_last_good_bundle_and_says_so(tmp_path: Path) -> None:
+    out = tmp_path / "agent.bundle"
+    wild = TINY.model_copy(update={"learning_rate": 1e30})
+    with pytest.raises(InputError, match="training diverged by step"):
+        train(Plan(TASK, WAVES, 640, 1, wild, processes=False), out, lambda progress: None)
+    if out.exists():
+        assert np.isfinite(LearnedPolicy(load_bundle(out)).logits(np.zeros(14, dtype=np.float32))).all()

@@ -119,6 +119,17 @@ def test_where_a_metric_is_missing_every_action_holds(name: str) -> None:
         assert (asked[1] == asked[0, 0]).all()
 
 
+def test_a_service_without_ready_pods_can_be_scaled_up_again() -> None:
+    seen = dataclasses.replace(
+        look([0]),
+        ready=np.array([0]),
+        cpu=Metric.missing((1,)),
+        rate=Metric(np.array([20.0]), np.array([15.0])),
+    )
+    assert ACTIONS.desired(np.array([9]), seen).replicas.tolist() == [1]
+    assert ACTIONS.mask(seen, Guard(GuardSettings(min_replicas=(0,), max_replicas=(9,))))[0, 9]
+
+
 def test_hold_may_always_be_taken() -> None:
     guard = Guard(GuardSettings(min_replicas=(5,), max_replicas=(6,)))
     mask = ACTIONS.mask(look([50]), guard)

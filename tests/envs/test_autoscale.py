@@ -124,7 +124,7 @@ def test_after_the_episode_there_is_no_more_to_step_into() -> None:
     env.reset(seed=1, options={"start_seconds": 0})
     for _ in range(240):
         env.step(np.int64(4))
-    with pytest.raises(InputError, match="the trace ends at 3600 s"):
+    with pytest.raises(InputError, match=r"the episode is over; call reset\(\)"):
         env.step(np.int64(4))
     env.reset()
     assert env.step(np.int64(4))[3] is False

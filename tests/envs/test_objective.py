@@ -25,7 +25,7 @@ def interval(cost_usd: list[float], late: list[list[int]]) -> Interval:
         waited_seconds=zeros,
         waiting_request_seconds=zeros,
         busy_slot_seconds=zeros,
-        ready_slot_seconds=zeros,
+        serving_slot_seconds=zeros,
         waiting=ints,
         in_service=ints,
         pod_seconds=zeros,

@@ -239,3 +239,19 @@ def test_the_snapshot_is_not_touched() -> None:
     observer.reset(np.array(True))
     observer.observe(snapshot)
     assert repr(snapshot) == before
+
+
+def test_periods_in_which_nobody_looked_count() -> None:
+    """After ticks that failed, a minute ago is still a minute ago, and what was not seen is not known."""
+    steady, gapped = Observer(SETTINGS), Observer(SETTINGS)
+    for step in range(12):
+        snapshot = dataclasses.replace(look(rate=100.0 + 10 * step), time_seconds=np.array(15.0 * step))
+        whole = dict(zip(NAMES, steady.observe(snapshot).tolist(), strict=True))
+        if step not in {4, 5, 6}:
+            found = dict(zip(NAMES, gapped.observe(snapshot).tolist(), strict=True))
+    assert found["load_change_1m"] == whole["load_change_1m"] != 0
+    assert found["load_highest_5m"] == whole["load_highest_5m"]
+    late = dataclasses.replace(look(rate=500.0), time_seconds=np.array(15.0 * 11 + 3600))
+    after = dict(zip(NAMES, gapped.observe(late).tolist(), strict=True))
+    assert after["load_change_1m"] == 0, "what was an hour ago is no minute ago"
+    assert after["load_highest_5m"] == after["load"]

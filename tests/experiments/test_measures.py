@@ -36,7 +36,7 @@ def interval(offered: int, late: int, failed: int, seconds: float, slots: float)
         waited_seconds=real(0.0),
         waiting_request_seconds=real(0.0),
         busy_slot_seconds=real(slots / 2),
-        ready_slot_seconds=real(slots),
+        serving_slot_seconds=real(slots),
         waiting=whole(0),
         in_service=whole(0),
         pod_seconds=real(seconds),

@@ -28,7 +28,7 @@ SUMS = (
     "waited_seconds",
     "waiting_request_seconds",
     "busy_slot_seconds",
-    "ready_slot_seconds",
+    "serving_slot_seconds",
     "pod_seconds",
     "cost_usd",
 )
@@ -90,9 +90,9 @@ def assert_conserved(interval: Interval, waiting: int, in_service: int) -> None:
     assert one(interval.cost_usd) == pytest.approx(
         one(interval.pod_seconds) * VCPU * USD_PER_VCPU_HOUR / 3600
     )
-    busy, ready = one(interval.busy_slot_seconds), one(interval.ready_slot_seconds)
-    assert -1e-9 <= busy <= one(interval.pod_seconds) * SLOTS + 1e-6
-    assert ready <= one(interval.pod_seconds) * SLOTS + 1e-6
+    busy, serving = one(interval.busy_slot_seconds), one(interval.serving_slot_seconds)
+    assert -1e-9 <= busy <= serving + 1e-6
+    assert serving <= one(interval.pod_seconds) * SLOTS + 1e-6
     assert one(interval.waited_seconds) >= -1e-9
 
 
@@ -187,7 +187,7 @@ def test_late_counts_are_those_of_a_plain_simulation(
     for end in ends:
         if end - cluster.now_seconds > 1e-9:
             intervals.append(cluster.advance(end - cluster.now_seconds))
-            assert one(intervals[-1].busy_slot_seconds) <= one(intervals[-1].ready_slot_seconds) + 1e-9
+            assert one(intervals[-1].busy_slot_seconds) <= one(intervals[-1].serving_slot_seconds) + 1e-9
     expected = reference_late(trace, seed, pods * SLOTS, 0.1)
     assert sum(int(each.offered[0]) for each in intervals) == expected["offered"]
     assert sum(int(each.served[0]) for each in intervals) == expected["served"]
@@ -336,7 +336,7 @@ def test_a_step_is_half_open() -> None:
     assert counts(cluster) == (2, 1, 1, 0)
     interval = cluster.advance(0.5)
     assert counts(cluster) == (2, 0, 2, 0)
-    assert one(interval.ready_slot_seconds) == pytest.approx(2 * SLOTS * 0.5)
+    assert one(interval.serving_slot_seconds) == pytest.approx(2 * SLOTS * 0.5)
     ask(cluster, 5)
     ask(cluster, 4)
     assert int(cluster.advance(1.0).pods_started[0]) == 3
@@ -419,7 +419,7 @@ def test_draining_pods_finish_their_requests() -> None:
     assert int(after.served[0]) == busy
     assert int(after.failed[0]) == 0
     assert int(after.started[0]) == 0
-    assert one(after.ready_slot_seconds) == 0.0
+    assert 0.0 < one(after.busy_slot_seconds) <= one(after.serving_slot_seconds)
     assert 0 < one(after.busy_slot_seconds) <= one(after.pod_seconds) * SLOTS
     assert counts(cluster) == (0, 0, 0, 0)
 
@@ -454,7 +454,7 @@ def test_a_pod_costs_from_its_creation_until_it_is_gone() -> None:
     ask(cluster, 4)
     interval = cluster.advance(10.0)  # three start, and cost
     assert one(interval.pod_seconds) == pytest.approx(40.0)
-    assert one(interval.ready_slot_seconds) == pytest.approx(10.0 * SLOTS)
+    assert one(interval.serving_slot_seconds) == pytest.approx(10.0 * SLOTS)
     ask(cluster, 2)  # two of them never get ready
     assert one(cluster.advance(10.0).cost_usd) == pytest.approx(20 * price)
     cluster.advance(10.0)

@@ -33,7 +33,7 @@ def build(
             "min_replicas": replicas[0],
             "max_replicas": replicas[1],
         },
-        "metrics": metrics,
+        "metrics": {"first_scrape_seconds": 0} | metrics,
         "prices": {"usd_per_vcpu_hour": 1},
     }
     return Scenario.model_validate(fields).build(seed, (), Trace(60 * np.array(rates), 60.0))
@@ -52,7 +52,7 @@ def assert_shows(snapshot: Snapshot, window: list[Interval]) -> None:
     seconds = sum(float(each.duration_seconds) for each in window)
     busy, ready = (
         sum(float(getattr(each, name)[0]) for each in window)
-        for name in ("busy_slot_seconds", "ready_slot_seconds")
+        for name in ("busy_slot_seconds", "serving_slot_seconds")
     )
     seen = values(snapshot)
     assert seen["rate"] == sum(int(each.offered[0]) for each in window) / seconds
@@ -192,3 +192,17 @@ def test_pod_usage_is_the_cpu_in_thousandths() -> None:
 def test_a_wrong_pipeline_is_named(fields: dict[str, Any], part: str) -> None:
     with pytest.raises(ValidationError, match=part):
         MetricPipeline.model_validate(fields)
+
+
+def test_where_in_the_interval_scrapes_fall_is_drawn_and_policies_see_every_age() -> None:
+    seen = []
+    for seed in range(60):
+        cluster = build([25.0] * 4, seed=seed, first_scrape_seconds=None)
+        cluster.advance(90.0)
+        (first,) = ages(cluster.snapshot())
+        cluster.advance(15.0)
+        assert min(ages(cluster.snapshot())) == pytest.approx(first), "drawn once"
+        seen.append(first)
+    assert 15.0 <= min(seen) < 17.0
+    assert 28.0 < max(seen) <= 30.0
+    assert np.mean(seen) == pytest.approx(22.5, abs=2.0)
