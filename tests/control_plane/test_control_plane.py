@@ -81,7 +81,8 @@ def test_no_program_outlives_a_run_that_is_killed(tmp_path: Path) -> None:
     with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True) as run:
         assert run.stdout is not None
         pid = int(run.stdout.readline())
-        assert not ended(pid)
+        name = Path(f"/proc/{pid}/comm")
+        wait_until(lambda: name.read_text() == "sleep\n", "setpriv has become the program")
         run.kill()
     wait_until(lambda: ended(pid), "the program has ended")
 
