@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger("setpoint.decisions")
 _PERIODS_UNTIL_STUCK = 4.0
+_SHORTEST_SECONDS = 30.0
 _OUTCOMES = ("applied", "unchanged", "dry-run", "unreadable", "refused")
 
 
@@ -51,13 +52,14 @@ class Telemetry:
 
     Args:
         services: names along axis S.
-        period_seconds: the policy's; after four of them without a tick the controller is not healthy.
+        period_seconds: the policy's; after four of them, and half a minute, without a tick the
+            controller is not healthy.
         now: the clock that the records' times come from.
     """
 
     def __init__(self, services: tuple[str, ...], period_seconds: float, now: Callable[[], float]) -> None:
         self._services = services
-        self._stuck_seconds = _PERIODS_UNTIL_STUCK * period_seconds
+        self._stuck_seconds = max(_PERIODS_UNTIL_STUCK * period_seconds, _SHORTEST_SECONDS)
         self._now = now
         self._last_tick = now()
         registry = CollectorRegistry()

@@ -82,14 +82,13 @@ def connect(settings: KubernetesSettings) -> client.ApiClient:
     Raises:
         InputError: if there is no usable kubeconfig, or no service account to use instead.
     """
+    configuration = client.Configuration()
+    configuration.retries = False  # the next tick tries again, from a fresh look
     try:
         if settings.kubeconfig is not None:
-            found: client.ApiClient = config.new_client_from_config(
-                str(settings.kubeconfig), settings.context
-            )
-            return found
-        configuration = client.Configuration()
-        config.load_incluster_config(configuration)
+            config.load_kube_config(str(settings.kubeconfig), settings.context, configuration)
+        else:
+            config.load_incluster_config(configuration)
     except (config.ConfigException, yaml.YAMLError, OSError, ValueError, TypeError, LookupError) as error:
         reason = " ".join(str(error).split())
         if settings.kubeconfig is not None:

@@ -284,6 +284,7 @@ def test_an_api_server_that_is_killed_or_hangs_is_waited_for(
         try:
             record = running.wait_for(lambda record: record["outcome"] == "unreadable", "says so", before)
             assert "the API server does not answer" in record["reason"]
+            assert httpx.get(f"http://127.0.0.1:{shop.port}/healthz").status_code == 200
         finally:
             up()
         after = len(running.records())
