@@ -33,7 +33,7 @@ PHASES = 8
 LATE_SECONDS = 2 * SYNC_SECONDS + 1.5
 REQUEST_MILLI = 100
 CONTEXT = Context(("web",), np.array([1]), np.array([40]))
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 AT_ONCE = ScalingRules(
     stabilization_window_seconds=0,
