@@ -37,6 +37,8 @@ def loaded_by(*modules: str) -> set[str]:
     "module",
     [
         "controllers.loop",
+        "controllers.controller",
+        "experiments.inspection",
         "agents.registry",
         "agents.bundle",
         "envs.task",

@@ -36,7 +36,8 @@ def check_contents(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         packed = {name for name in archive.namelist() if ".dist-info/" not in name}
     assert {name.partition("/")[0] for name in packed} == FOLDERS | {"setpoint-gymnasium.pth"}
-    assert {"envs/tasks/web.yaml", "experiments/report.html.j2"} <= packed
+    data = {"envs/tasks/web.yaml", "experiments/report.html.j2", "controllers/manifests/rbac.yaml"}
+    assert data <= packed
     assert not [name for name in packed if "__pycache__" in name or name.endswith(".ipynb")]
 
 
@@ -57,4 +58,9 @@ def test_bare_wheel(tmp_path: Path) -> None:
     assert "evaluate" in run(setpoint, "--help", cwd=tmp_path)[0]
     _, error = run(setpoint, "traces", "show", "none.csv", cwd=tmp_path, code=2)
     assert "pip install 'setpoint[" in error
+    assert (
+        "fingerprint" in run(setpoint, "bundle", "inspect", ROOT / "tests/data/tiny.bundle", cwd=tmp_path)[0]
+    )
+    _, error = run(setpoint, "control", "run", "none.yaml", cwd=tmp_path, code=2)
+    assert error == "setpoint: none.yaml: no such controller's YAML file"
     run(python, ROOT / "tests" / "bare_controller.py", cwd=tmp_path)
