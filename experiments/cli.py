@@ -8,6 +8,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from experiments.interruption import Interrupted
 from simulator.errors import InputError
 from simulator.plant import PlantGone
 
@@ -123,7 +124,11 @@ def evaluate(
     from experiments.commands import Part
     from experiments.commands import evaluate as command
 
-    command(Part(task, trace, start, duration, mean_rps), tuple(policy or ("hpa",)), seeds, out, processes)
+    part = Part(task, trace, start, duration, mean_rps)
+    try:
+        command(part, tuple(policy or ("hpa",)), seeds, out, processes)
+    except KeyboardInterrupt:
+        raise Interrupted("what is finished stays, and the same command goes on from there") from None
 
 
 @app.command()
@@ -140,7 +145,10 @@ def train(
     ] = None,
     mean_rps: Annotated[float | None, typer.Option(min=1e-9, help="Scale that part to this mean.")] = None,
     agent: Annotated[str, typer.Option(help="The learning algorithm: ppo.")] = "ppo",
-    steps: Annotated[int, typer.Option(min=1, help="Environment steps.")] = 100_000,
+    steps: Annotated[
+        int,
+        typer.Option(min=1, help="Environment steps, rounded up to whole rollouts (1,024 by default)."),
+    ] = 100_000,
     seed: SeedOption = 0,
     out: Annotated[Path, typer.Option(help="The bundle to write, *.bundle.")],
 ) -> None:
@@ -225,13 +233,15 @@ def main() -> None:
         if extra is None:
             raise
         _fail(f"this command needs {error.name}; install it with: pip install 'setpoint[{extra}]'", 2)
+    except Interrupted as error:
+        _fail(f"interrupted {error}", _INTERRUPTED)
     except PlantGone as error:
         _fail(str(error), 1)
     except OSError as error:
         _fail(f"{error.filename or 'output'}: {error.strerror or error}", 1)
     else:
         if code == _INTERRUPTED:
-            _fail("interrupted: what is finished stays, and the same command goes on from there", code)
+            _fail("interrupted", code)
         raise SystemExit(code)
 
 
