@@ -128,7 +128,9 @@ def evaluate(
     try:
         command(part, tuple(policy or ("hpa",)), seeds, out, processes)
     except KeyboardInterrupt:
-        raise Interrupted("what is finished stays, and the same command goes on from there") from None
+        raise Interrupted(
+            "interrupted: what is finished stays, and the same command goes on from there"
+        ) from None
 
 
 @app.command()
@@ -234,7 +236,7 @@ def main() -> None:
             raise
         _fail(f"this command needs {error.name}; install it with: pip install 'setpoint[{extra}]'", 2)
     except Interrupted as error:
-        _fail(f"interrupted {error}", _INTERRUPTED)
+        _fail(str(error), _INTERRUPTED)
     except PlantGone as error:
         _fail(str(error), 1)
     except OSError as error:

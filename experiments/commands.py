@@ -21,10 +21,11 @@ from envs.task import Task, load_task
 from experiments.evaluate import Question
 from experiments.evaluate import evaluate as judge
 from experiments.figures import draw_timeline, draw_trace, terminal_chart
+from experiments.interruption import Interrupted
 from experiments.recipes import check_policy, resolve
 from experiments.run import Run, execute
 from simulator.errors import InputError
-from simulator.files import whole_file
+from simulator.files import check_writable, whole_file
 from simulator.trace import COARSE_BIN_SECONDS, Split, Trace, read_trace, split_trace
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from experiments.report import Findings
 
 _PLAIN_WIDTH = 120
+_ROUNDING = 1e-9
 CONSOLE = Console(highlight=False, width=None if sys.stdout.isatty() else _PLAIN_WIDTH)
 STATUS = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else _PLAIN_WIDTH)
 
@@ -160,7 +162,8 @@ def train(part: Part, agent: str, steps: int, seed: int, out: Path) -> None:
         msg = f"--out {out}: a bundle's name ends in {SUFFIX}"
         raise InputError(msg)
     task = load_task(part.task)
-    trace = training_part(part) if part.trace else None
+    trace = training_part(part, task) if part.trace else None
+    check_writable(out)
     from agents.learn import training
     from experiments.tracking import track
 
@@ -172,21 +175,49 @@ def train(part: Part, agent: str, steps: int, seed: int, out: Path) -> None:
         "seed": seed,
         **plan.settings.model_dump(),
     }
-    with track("setpoint", parameters, out.parent / "mlflow.db") as log, _bar(f"training {agent}") as update:
+    kept = 0
+    with _told_of_interruption(out, lambda: kept):
+        store = out.parent / "mlflow.db"
+        with track("setpoint", parameters, store) as log, _bar(f"training {agent}") as update:
 
-        def report(progress: Trained) -> None:
-            update(progress.steps / steps, f"reward {progress.reward_per_step:.2f} a step")
-            log({"reward_per_step": progress.reward_per_step, **progress.losses}, progress.steps)
+            def report(progress: Trained) -> None:
+                nonlocal kept
+                kept = progress.steps
+                update(progress.steps / steps, f"reward {progress.reward_per_step:.2f} a step")
+                log({"reward_per_step": progress.reward_per_step, **progress.losses}, progress.steps)
 
-        bundle = training.train(plan, out, report)
+            bundle = training.train(plan, out, report)
     CONSOLE.print(f"trained for {bundle.provenance['steps']} steps: {out}")
 
 
-def training_part(part: Part) -> Trace:
-    """The part of a trace to train on, scaled by its own mean."""
+@contextmanager
+def _told_of_interruption(out: Path, kept_steps: Callable[[], int]) -> Iterator[None]:
+    """Ctrl-C says which policy the file holds; an older run's file is none of this one's."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if steps := kept_steps():
+            text = f"interrupted at step {steps}: {out} holds the policy of step {steps}"
+        else:
+            text = f"interrupted before the first update: {out} is {'as it was' if out.exists() else 'not there yet'}"
+        raise Interrupted(f"{text}; the same command begins anew") from None
+
+
+def training_part(part: Part, task: Task) -> Trace:
+    """The part of a trace to train on, scaled by its own mean.
+
+    Raises:
+        InputError: if it is not within the trace, shorter than an episode, or without requests to scale.
+    """
     trace = read_trace(part.trace or "")
     start = trace.start_seconds if part.start is None else part.start
     chosen = trace.slice(start, part.duration or trace.end_seconds - start)
+    if chosen.duration_seconds < task.horizon_seconds:
+        msg = (
+            f"{trace.name}: the part to train on has {chosen.duration_seconds:g} s; "
+            f"an episode of task {task.name} needs {task.horizon_seconds:g} s"
+        )
+        raise InputError(msg)
     if part.mean_rps is not None:
         if chosen.mean_rps <= 0:
             msg = f"{trace.name}: no requests in the part to scale to a mean of {part.mean_rps:g} requests/s"
@@ -217,6 +248,10 @@ def rehearse(part: Part, policy: str, seed: int, log: Path | None) -> None:
 
 @contextmanager
 def _bar(title: str) -> Iterator[Callable[..., None]]:
+    """A progress bar; without a terminal, a line about every tenth of the work."""
+    if not STATUS.is_terminal:
+        yield _lines(title)
+        return
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -233,6 +268,19 @@ def _bar(title: str) -> Iterator[Callable[..., None]]:
             )
 
         yield update
+
+
+def _lines(title: str) -> Callable[..., None]:
+    told = 0
+
+    def update(share: float, text: str = "") -> None:
+        nonlocal told
+        tenths = int(10 * np.clip(share, 0, 1) + _ROUNDING)
+        if tenths > told:
+            told = tenths
+            STATUS.print(f"{title}: {10 * tenths} %{', ' if text else ''}{text}")
+
+    return update
 
 
 @contextmanager

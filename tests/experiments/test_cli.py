@@ -17,6 +17,8 @@ import pytest
 
 from agents.bundle import Bundle, load_bundle
 from envs.task import load_task
+from experiments import commands
+from experiments.interruption import Interrupted
 from experiments.table import COLUMNS
 from simulator.trace import Trace, write_trace
 
@@ -187,7 +189,7 @@ def test_a_full_disk_ends_in_one_line_and_leaves_nothing_half_written(trace: Pat
     assert not list((tmp_path / "out").rglob(".part*"))
 
 
-def test_interrupted_training_keeps_a_bundle(tmp_path: Path) -> None:
+def test_interrupted_training_keeps_a_bundle_and_says_of_which_step(tmp_path: Path) -> None:
     command = [str(SETPOINT), "train", "--steps", "1000000", "--out", "p.bundle"]
     environment = {**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/runs.db"}
     process = start(command, tmp_path, environment)
@@ -198,9 +200,71 @@ def test_interrupted_training_keeps_a_bundle(tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
-    assert errors.count("what is finished stays") == 1
-    assert load_bundle(tmp_path / "p.bundle").provenance["steps"] > 0
+    steps = load_bundle(tmp_path / "p.bundle").provenance["steps"]
+    assert steps > 0
+    assert errors.splitlines()[-1] == (
+        f"setpoint: interrupted at step {steps}: p.bundle holds the policy of step {steps}; "
+        "the same command begins anew"
+    )
     assert (tmp_path / "runs.db").stat().st_size > 0
+
+
+@pytest.mark.parametrize(("kept", "there"), [(0, False), (0, True), (2048, True)])
+def test_what_an_interruption_says_of_the_bundle(kept: int, there: bool, tmp_path: Path) -> None:
+    out = tmp_path / "p.bundle"
+    if there:
+        out.write_text("")
+    expected = {
+        (0, False): f"before the first update: {out} is not there yet",
+        (0, True): f"before the first update: {out} is as it was",
+        (2048, True): f"at step 2048: {out} holds the policy of step 2048",
+    }[kept, there]
+    with pytest.raises(Interrupted) as caught, commands._told_of_interruption(out, lambda: kept):
+        raise KeyboardInterrupt
+    assert str(caught.value) == f"interrupted {expected}; the same command begins anew"
+
+
+@pytest.mark.parametrize(
+    ("out", "message"),
+    [
+        ("/proc/x.bundle", "/proc/x.bundle: No such file or directory"),
+        ("file/x.bundle", "file: Not a directory"),
+        ("folder.bundle", "folder.bundle: Is a directory"),
+    ],
+)
+def test_an_output_that_cannot_be_written_ends_training_before_it_begins(
+    out: str, message: str, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder.bundle").mkdir()
+    began = time.monotonic()
+    done = setpoint("train", "--steps", 1024, "--out", out, cwd=tmp_path)
+    assert time.monotonic() - began < 20
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert message in done.stderr
+    assert not list(tmp_path.rglob("mlflow.db"))
+
+
+def test_a_part_shorter_than_an_episode_is_refused_before_training_begins(
+    trace: Path, tmp_path: Path
+) -> None:
+    done = setpoint(
+        "train", "--trace", trace, "--duration", 600, "--out", tmp_path / "new" / "p.bundle", cwd=tmp_path
+    )
+    assert_refused(
+        done, tmp_path / "new", "the part to train on has 600 s; an episode of task web needs 3600 s"
+    )
+
+
+def test_without_a_terminal_progress_comes_in_tenths(capsys: pytest.CaptureFixture[str]) -> None:
+    with commands._bar("training ppo") as update:
+        for step in range(51):
+            update(step / 50, f"step {step}")
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 10
+    assert lines[0] == "training ppo: 10 %, step 5"
+    assert lines[-1] == "training ppo: 100 %, step 50"
 
 
 def test_an_interrupted_evaluation_goes_on_from_there(trace: Path, tmp_path: Path) -> None:
@@ -214,6 +278,7 @@ def test_an_interrupted_evaluation_goes_on_from_there(trace: Path, tmp_path: Pat
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
+    assert errors.endswith("interrupted: what is finished stays, and the same command goes on from there\n")
     assert not (tmp_path / "out" / "results.csv").exists()
     kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "runs").glob("*.npz")}
     assert kept

@@ -81,7 +81,9 @@ def test_what_is_no_regular_file_is_written_to_as_it_is(tmp_path: Path) -> None:
 
 
 def test_standard_output_can_be_named() -> None:
-    program = "from simulator.files import whole_file\nwith whole_file('/dev/stdout') as p: p.write_text('said')"
+    program = (
+        "from simulator.files import whole_file\nwith whole_file('/dev/stdout') as p: p.write_text('said')"
+    )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "said"), done.stderr
 
