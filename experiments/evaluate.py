@@ -21,6 +21,7 @@ from simulator.files import whole_file
 from simulator.trace import Split, Trace, split_trace
 
 _DAY_SECONDS = 86_400.0
+FEWEST_SEEDS = 5
 MOST_REQUESTS = 2e9
 """More than this in one run is refused: it would take hours."""
 
@@ -127,6 +128,8 @@ def _warnings(question: Question, split: Split, table: pd.DataFrame) -> list[str
             f"The trace has bins of {question.trace.bin_seconds:g} s: too coarse to speak of seconds. The load between "
             "them is interpolated, so short bursts that a real service would meet are missing here."
         )
+    if question.seeds < FEWEST_SEEDS:
+        warnings.append("Fewer than five seeds: the intervals say little.")
     if len(set(table["policy"])) > 1 and not table["scale_events"].any():
         warnings.append(
             "No policy ever scaled: this load does not tell them apart. --mean-rps gives the trace's shape "

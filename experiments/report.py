@@ -13,7 +13,7 @@ import pandas as pd
 from agents.registry import is_bundle
 from envs.task import Task
 from experiments.calibrate import SPACES, Tried
-from experiments.estimates import Estimate, estimate, matched_cost_usd, probability_of_improvement
+from experiments.estimates import Estimate, estimate, matched_change, probability_of_improvement
 from experiments.figures import plane_plot, timeline_plot
 from experiments.recipes import Resolved
 from simulator.plant import Floats
@@ -76,34 +76,37 @@ def write_report(findings: Findings, path: Path) -> None:
 
 def verdict(findings: Findings) -> str:
     """What became of each Bundle, or else of the calibrated HPA: cheaper or dearer, within the budget or not."""
-    means = {
-        name: (estimate(cost).value, estimate(late).value) for name, (cost, late) in _means(findings).items()
-    }
-    bundles = [name for name in means if is_bundle(name)]
+    means = _means(findings)
     budget = findings.task.objective.violation_budget
-    kept = f"{_budget(BASELINE, means[BASELINE][1], budget)}."
-    return " ".join([*(_compare(name, means, findings) for name in bundles), kept])
+    kept = f"{_budget(BASELINE, estimate(means[BASELINE][1]).value, budget)}."
+    return " ".join([*(_compare(name, means, findings) for name in means if is_bundle(name)), kept])
 
 
-def _compare(policy: str, means: dict[str, tuple[float, float]], findings: Findings) -> str:
-    cost, late = means[policy]
-    baseline_cost, baseline_late = means[BASELINE]
-    word = "fewer" if late < baseline_late else "more" if late > baseline_late else "as many"
+def _compare(policy: str, means: dict[str, tuple[Floats, Floats]], findings: Findings) -> str:
+    cost, late = (estimate(values) for values in means[policy])
+    baseline_cost, baseline_late = (estimate(values) for values in means[BASELINE])
+    change = cost.value / baseline_cost.value - 1
     text = (
-        f"{policy} is {_change(cost, baseline_cost)} {BASELINE}, with {word} violations "
-        f"({_percent(late)} % against {_percent(baseline_late)} %)"
+        f"{policy} is {_change(change)} {BASELINE}, with {_fewer_or_more(late, baseline_late)} violations "
+        f"({_percent(late.value)} % against {_percent(baseline_late.value)} %)"
     )
-    matched = matched_cost_usd(findings.hpa_points, late)
+    matched = matched_change(findings.hpa_points, *means[policy]).value
     if not np.isnan(matched):
-        text += f", and {_change(cost, matched)} the HPA with hindsight at as many violations"
-    return f"{text}. {_budget(policy, late, findings.task.objective.violation_budget)}."
+        text += f", and {_change(matched)} the HPA with hindsight at as many violations"
+    return f"{text}. {_budget(policy, late.value, findings.task.objective.violation_budget)}."
 
 
-def _change(cost: float, other: float) -> str:
-    change = f"{abs(cost / other - 1):.1%}"
-    if change == "0.0%":
+def _fewer_or_more(late: Estimate, other: Estimate) -> str:
+    if late.high < other.low:
+        return "fewer"
+    return "more" if late.low > other.high else "as many"
+
+
+def _change(change: float) -> str:
+    shown = f"{abs(change):.1%}"
+    if shown == "0.0%":
         return "as dear as"
-    return f"{change} {'cheaper' if cost < other else 'dearer'} than"
+    return f"{shown} {'cheaper' if change < 0 else 'dearer'} than"
 
 
 def _budget(policy: str, late: float, budget: float) -> str:
@@ -154,7 +157,7 @@ def summarize(findings: Findings) -> list[dict[str, Any]]:
         cost, late = means[str(policy)]
         costs, lates = estimate(cost), estimate(late)
         baseline = estimate(means[BASELINE][0]).value
-        matched = matched_cost_usd(findings.hpa_points, lates.value)
+        matched = matched_change(findings.hpa_points, cost, late)
         rows.append(
             {
                 "policy": policy,
@@ -168,7 +171,10 @@ def summarize(findings: Findings) -> list[dict[str, Any]]:
                 "cheaper": f"{probability_of_improvement(cost, means[BASELINE][0]):.2f}"
                 if policy != BASELINE
                 else _DASH,
-                "matched": _DASH if np.isnan(matched) else f"{costs.value / matched - 1:+.1%}",
+                "matched": _DASH if np.isnan(matched.value) else f"{matched.value:+.1%}",
+                "matched_interval": ""
+                if np.isnan(matched.value)
+                else f"{matched.low:+.1%} to {matched.high:+.1%}",
                 "p95": f"{group['latency_p95_ms'].mean():.4g}",
                 "cpu": f"{group['cpu_utilization'].mean():.0%}",
                 "events": f"{group['scale_events'].mean():.0f}",

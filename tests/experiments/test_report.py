@@ -11,6 +11,7 @@ import pytest
 
 from envs.task import load_task
 from experiments.calibrate import Calibration, Tried
+from experiments.estimates import estimate
 from experiments.figures import plane_plot, terminal_chart, thin
 from experiments.measures import MEASURES
 from experiments.recipes import Resolved
@@ -55,6 +56,31 @@ def test_the_verdict_says_who_wins_and_who_keeps_the_budget() -> None:
         "my.bundle is 25.0% dearer than calibrated-hpa, with more violations (3 % against 0.5 %). "
         "my.bundle breaks the budget of 1 %. calibrated-hpa keeps the budget of 1 %."
     )
+
+
+def test_violations_are_as_many_where_the_intervals_overlap() -> None:
+    findings = findings_of((3.0, 0.01))
+    mine = findings.table["policy"] == "my.bundle"
+    findings.table.loc[mine, "slo_violation_ratio"] = [0.008, 0.01, 0.03]
+    assert "with as many violations (" in verdict(findings)
+    findings.table.loc[mine, "slo_violation_ratio"] = [0.008, 0.01, 0.015]
+    assert "with fewer violations (" in verdict(findings)
+
+
+def test_at_matched_violations_each_seed_is_compared_on_its_own() -> None:
+    findings = findings_of((3.0, 0.01))
+    mine = findings.table["policy"] == "my.bundle"
+    findings.table.loc[mine, "slo_violation_ratio"] = [0.005, 0.01, 0.02]
+    findings.table.loc[mine, "cost_usd"] = [6.6, 4.4, 1.6]  # 10 % dearer, 10 % dearer, 20 % cheaper
+    row = summarize(findings)[0]
+    expected = estimate(np.array([0.1, 0.1, -0.2])).value
+    assert row["matched"] == f"{expected:+.1%}"
+    assert row["matched_interval"] == "-20.0% to +10.0%"
+    assert f"{expected:.1%} dearer than the HPA with hindsight" in verdict(findings)
+    findings.table.loc[mine, "slo_violation_ratio"] = [0.005, 0.01, 0.021]
+    row = summarize(findings)[0]
+    assert (row["matched"], row["matched_interval"]) == ("\N{EN DASH}", "")
+    assert "hindsight" not in verdict(findings)
 
 
 def test_a_difference_too_small_to_be_shown_is_none() -> None:
