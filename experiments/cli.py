@@ -14,7 +14,6 @@ from simulator.plant import PlantGone
 
 app = typer.Typer(
     name="setpoint",
-    help="Learn to autoscale in a simulator, judge it against strong baselines, run what was learned.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -64,6 +63,24 @@ EXTRAS = {
 }
 
 
+def _tell_version(asked: bool) -> None:  # noqa: FBT001 - typer calls it so
+    if asked:
+        from importlib import metadata
+
+        print(f"setpoint {metadata.version('setpoint')}")  # noqa: T201 - what was asked for
+        raise typer.Exit
+
+
+@app.callback()
+def setpoint(
+    *,
+    _version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_tell_version, help="Print the version.")
+    ] = False,
+) -> None:
+    """Learn to autoscale in a simulator, judge it against strong baselines, run what was learned."""
+
+
 @traces_app.command("show")
 def show_trace(
     file: Annotated[Path, typer.Argument(help="CSV or CSV.gz with the columns t_seconds,requests.")],
@@ -81,7 +98,7 @@ def simulate(
     *,
     trace: TraceOption,
     policy: Annotated[
-        str, typer.Option(help="hpa:target=0.6, fixed:replicas=20 or a bundle's path.")
+        str, typer.Option(help="hpa:target=0.6, calibrated-hpa or a bundle's path; see setpoint policies.")
     ] = "hpa",
     start: StartOption = None,
     duration: DurationOption = None,
@@ -104,7 +121,7 @@ def evaluate(
     policy: Annotated[
         list[str] | None,
         typer.Option(
-            help="hpa:target=0.6, fixed:replicas=20, hindsight-hpa or a bundle's path; once for each."
+            help="hpa:target=0.6, hindsight-hpa or a bundle's path, once for each; see setpoint policies."
         ),
     ] = None,
     start: StartOption = None,
@@ -167,7 +184,7 @@ def rehearse(
     *,
     trace: TraceOption,
     policy: Annotated[
-        str, typer.Option(help="hpa:target=0.6, fixed:replicas=20 or a bundle's path.")
+        str, typer.Option(help="hpa:target=0.6, calibrated-hpa or a bundle's path; see setpoint policies.")
     ] = "hpa",
     start: StartOption = None,
     duration: DurationOption = 3600.0,
@@ -206,6 +223,14 @@ def inspect_bundle(
     from experiments.inspection import inspect_bundle as command
 
     command(file)
+
+
+@app.command()
+def policies() -> None:
+    """Print the policies there are: rules with their settings, and recipes."""
+    from experiments.inspection import show_policies
+
+    show_policies()
 
 
 @app.command()

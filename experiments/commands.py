@@ -22,11 +22,12 @@ from experiments.evaluate import Question
 from experiments.evaluate import evaluate as judge
 from experiments.figures import draw_timeline, draw_trace, terminal_chart
 from experiments.interruption import Interrupted
-from experiments.recipes import check_policy, resolve
+from experiments.parts import check_mean, split_part
+from experiments.recipes import Resolved, check_policy, resolve
 from experiments.run import Run, execute
 from simulator.errors import InputError
 from simulator.files import check_writable, whole_file
-from simulator.trace import COARSE_BIN_SECONDS, Split, Trace, read_trace, split_trace
+from simulator.trace import COARSE_BIN_SECONDS, Split, Trace, read_trace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,7 +54,7 @@ class Part:
     def load(self) -> tuple[Task, Split]:
         """The task and the split trace."""
         task = load_task(self.task)
-        return task, split_trace(read_trace(self.trace or ""), self.start, self.duration, self.mean_rps)
+        return task, split_part(read_trace(self.trace or ""), self.start, self.duration, self.mean_rps)
 
 
 def show_trace(file: Path, png: Path | None) -> None:
@@ -84,12 +85,8 @@ def show_trace(file: Path, png: Path | None) -> None:
 def simulate(part: Part, policy: str, seed: int, png: Path) -> None:
     """``setpoint simulate``."""
     task, split = part.load()
-    template = Run(task, split.judged, split.history, policy, policy, seed)
-    check_policy(policy, template)
-    from experiments.sweep import Sweep
-
-    with Sweep(png.parent / ".setpoint-runs") as sweep:
-        found = resolve(policy, template, split, sweep, STATUS.print)
+    check_writable(png)
+    found = _settle(policy, task, split, seed, png.parent)
     run = Run(task, split.judged, split.history, found.policy, policy, seed)
     with _bar(f"simulating {split.judged.requests.sum():,.0f} requests") as update:
         outcome = execute(run, update)
@@ -98,6 +95,8 @@ def simulate(part: Part, policy: str, seed: int, png: Path) -> None:
         shown = f"{value:.5g}" if isinstance(value, float) else str(value)
         table.add_row(name, "" if shown == "nan" else shown)
     CONSOLE.print(table)
+    if found.calibration:
+        CONSOLE.print(str(found))
     timeline = outcome.timeline
     for name, values in (("load, requests/s", timeline["rate_rps"]), ("replicas ready", timeline["ready"])):
         CONSOLE.print(f"\n{name}")
@@ -107,10 +106,23 @@ def simulate(part: Part, policy: str, seed: int, png: Path) -> None:
     CONSOLE.print(f"\ntimeline drawn in {png}")
 
 
+def _settle(policy: str, task: Task, split: Split, seed: int, folder: Path) -> Resolved:
+    """The policy to run; a recipe's search keeps its runs in the folder."""
+    from experiments.sweep import Sweep
+
+    template = Run(task, split.judged, split.history, policy, policy, seed)
+    check_policy(policy, template)
+    with Sweep(folder / ".setpoint-runs") as sweep:
+        return resolve(policy, template, split, sweep, STATUS.print)
+
+
 def evaluate(part: Part, policies: tuple[str, ...], seeds: int, out: Path, processes: int | None) -> Findings:
     """``setpoint evaluate``."""
     if part.trace is None:
         msg = "--trace is needed"
+        raise InputError(msg)
+    if out.exists() and not out.is_dir():
+        msg = f"--out {out} is a file; it must be a folder"
         raise InputError(msg)
     question = Question(
         task=load_task(part.task),
@@ -149,7 +161,8 @@ def print_summary(findings: Findings) -> None:
     for row in summarize(findings):
         table.add_row(*(str(row[name]) for name in names))
     CONSOLE.print(table)
-    for line in (verdict(findings), *findings.warnings):
+    calibrated = (str(found) for found in findings.resolved if found.calibration)
+    for line in (*calibrated, verdict(findings), *findings.warnings):
         CONSOLE.print(line)
 
 
@@ -209,6 +222,7 @@ def training_part(part: Part, task: Task) -> Trace:
     Raises:
         InputError: if it is not within the trace, shorter than an episode, or without requests to scale.
     """
+    check_mean(part.mean_rps)
     trace = read_trace(part.trace or "")
     start = trace.start_seconds if part.start is None else part.start
     chosen = trace.slice(start, part.duration or trace.end_seconds - start)
@@ -229,17 +243,19 @@ def training_part(part: Part, task: Task) -> Trace:
 def rehearse(part: Part, policy: str, seed: int, log: Path | None) -> None:
     """``setpoint control rehearse``."""
     task, split = part.load()
-    check_policy(policy, Run(task, split.judged, split.history, policy, policy, seed))
+    found = _settle(policy, task, split, seed, log.parent if log else Path())
     from experiments.rehearsal import rehearse as run
 
     def line(record: Record) -> str:
         return json.dumps(record.to_json(), allow_nan=False)
 
     if log is None:
-        measures = run(task, split, policy, seed, lambda record: print(line(record)))  # noqa: T201 - the output
+        measures = run(task, split, found.policy, seed, lambda record: print(line(record)))  # noqa: T201 - the output
     else:
         with whole_file(log) as partial, partial.open("w", encoding="utf-8") as file:
-            measures = run(task, split, policy, seed, lambda record: print(line(record), file=file))
+            measures = run(task, split, found.policy, seed, lambda record: print(line(record), file=file))
+    if found.calibration:
+        STATUS.print(str(found))
     STATUS.print(
         f"{policy}: {measures['cost_usd']:.4g} USD, {measures['slo_violation_ratio']:.3%} violations, "
         f"{measures['scale_events']:.0f} scale events"

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +19,12 @@ import pandas as pd
 import pytest
 
 from agents.bundle import Bundle, load_bundle
+from agents.registry import RULES
 from envs.task import load_task
 from experiments import commands
 from experiments.interruption import Interrupted
+from experiments.recipes import _part_before
+from experiments.run import Run
 from experiments.table import COLUMNS
 from simulator.trace import Trace, write_trace
 
@@ -122,7 +128,10 @@ def test_a_truncated_gzip_file(trace: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--policy", "magic"), "policy 'magic' is unknown"),
+        (
+            ("--policy", "magic"),
+            "'magic' is unknown; rules are: fixed, hpa; recipes are: calibrated-hpa, hindsight-hpa; or a bundle",
+        ),
         (("--policy", "calibrated-magic"), "recipes are: calibrated-hpa"),
         (("--policy", "hpa:colour=3"), "setting 'colour' is unknown; there are: target"),
         (("--policy", "hpa:target=0"), "target is 0"),
@@ -137,6 +146,8 @@ def test_a_truncated_gzip_file(trace: Path, tmp_path: Path) -> None:
         ),
         (("--mean-rps", "many"), "'--mean-rps': Input should be a valid number"),
         (("--mean-rps", "nan"), "'--mean-rps': "),
+        (("--mean-rps", "inf"), "--mean-rps inf: must be a finite number of requests/s"),
+        (("--mean-rps", "1e8"), "requests in the judged part; at most 2e+09 are simulated"),
         (("--duration", "inf"), "is not within the trace"),
         (("--colour", "red"), "No such option: --colour"),
     ],
@@ -145,6 +156,90 @@ def test_wrong_arguments_end_in_one_line(
     arguments: tuple[str, str], message: str, trace: Path, tmp_path: Path
 ) -> None:
     assert_refused(evaluate(trace, tmp_path / "out", *arguments), tmp_path / "out", message)
+
+
+@pytest.mark.parametrize("command", [("simulate",), ("control", "rehearse")])
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--mean-rps", "inf"), "--mean-rps inf: must be a finite number"),
+        (("--mean-rps", "1e300"), "requests in the judged part; at most 2e+09 are simulated"),
+        (("--start", "5340", "--duration", "60", "--mean-rps", "1e7"), "requests before the judged part"),
+        (
+            ("--start", "0", "--duration", "60", "--mean-rps", "1e6", "--policy", "calibrated-hpa"),
+            "requests to calibrate on",
+        ),
+        (("--policy", "calibrated-magic"), "recipes are: calibrated-hpa, hindsight-hpa"),
+    ],
+)
+def test_every_command_refuses_what_is_too_much_before_it_is_built(
+    command: tuple[str, ...], arguments: tuple[str, ...], message: str, trace: Path, tmp_path: Path
+) -> None:
+    done = setpoint(*command, "--trace", trace, *arguments, cwd=tmp_path)
+    assert_refused(done, tmp_path / "timeline.png", message)
+    assert not (tmp_path / ".setpoint-runs").exists()
+
+
+def test_training_refuses_an_infinite_mean(trace: Path, tmp_path: Path) -> None:
+    out = tmp_path / "new" / "p.bundle"
+    done = setpoint("train", "--trace", trace, "--mean-rps", "inf", "--out", out, cwd=tmp_path)
+    assert_refused(done, out, "--mean-rps inf: must be a finite number")
+
+
+def test_an_output_folder_that_is_a_file(trace: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("")
+    done = evaluate(trace, tmp_path / "out")
+    assert_refused(done, tmp_path / "none", f"--out {tmp_path}/out is a file; it must be a folder")
+
+
+def test_a_picture_that_cannot_be_drawn_is_said_before_the_run(trace: Path, tmp_path: Path) -> None:
+    done = setpoint("simulate", "--trace", trace, "--png", "/proc/x.png", cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr == "setpoint: /proc/x.png: No such file or directory\n"
+    assert done.stdout == ""
+
+
+def test_recipes_say_what_they_were_calibrated_on(trace: Path, tmp_path: Path) -> None:
+    part = ("--trace", trace, "--start", 3600, "--duration", 600, "--policy", "calibrated-hpa")
+    simulated = setpoint("simulate", *part, cwd=tmp_path)
+    rehearsed = setpoint("control", "rehearse", *part, cwd=tmp_path)
+    judged = evaluate(trace, tmp_path / "out", "--policy", "fixed:replicas=9")
+    for done, text in ((simulated, simulated.stdout), (rehearsed, rehearsed.stderr), (judged, judged.stdout)):
+        assert done.returncode == 0, done.stderr
+        found = re.search(r"calibrated-hpa is hpa:\S+, calibrated on the 1 h before the judged part", text)
+        assert found, text
+    assert len(rehearsed.stdout.splitlines()) == 40
+
+
+def test_where_nothing_lies_before_calibration_says_what_it_took_instead(tmp_path: Path) -> None:
+    template = Run(load_task("web"), Trace(np.full(5, 6000.0), 60.0), None, "", "", 0)
+    assert _part_before(template)[1] == (
+        "a day of the task's workload model 'nasa' at 100 requests/s: there is no part before the judged one"
+    )
+    short = dataclasses.replace(template, history=Trace(np.full(5, 12000.0), 60.0))
+    assert _part_before(short)[1] == (
+        "a day of the task's workload model 'nasa' at 200 requests/s: "
+        "there is less than 600 s before the judged one"
+    )
+
+
+def test_policies_lists_rules_with_their_settings_and_recipes(tmp_path: Path) -> None:
+    done = setpoint("policies", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    words = [line.split() for line in done.stdout.splitlines()]
+    for name, entry in RULES.items():
+        assert f"{name}: {entry.summary}" in done.stdout
+        for setting, field in entry.settings.model_fields.items():
+            default = (
+                "needed" if field.is_required() else "not" if field.default is None else str(field.default)
+            )
+            assert any(line[:2] == [setting, default] for line in words), setting
+    assert {"calibrated-hpa", "hindsight-hpa"} <= {line[0] for line in words if line}
+
+
+def test_the_version(tmp_path: Path) -> None:
+    done = setpoint("--version", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, f"setpoint {metadata.version('setpoint')}\n")
 
 
 def test_a_missing_trace(tmp_path: Path) -> None:
