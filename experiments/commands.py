@@ -25,6 +25,7 @@ from experiments.interruption import Interrupted
 from experiments.parts import check_mean, split_part
 from experiments.recipes import Resolved, check_policy, resolve
 from experiments.run import Run, execute
+from experiments.wording import duration, plain_number, short_names
 from simulator.errors import InputError
 from simulator.files import check_writable, whole_file
 from simulator.trace import COARSE_BIN_SECONDS, Split, Trace, read_trace
@@ -61,19 +62,23 @@ def show_trace(file: Path, png: Path | None) -> None:
     """``setpoint traces show``."""
     trace = read_trace(file)
     rate = trace.rate_rps
+    mean, lowest, highest = (plain_number(one, 4) for one in (rate.mean(), rate.min(), rate.max()))
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     for name, value in (
         ("file", str(file)),
         ("sha256", trace.sha256),
-        ("bins", f"{len(rate)} of {trace.bin_seconds:g} s, from {trace.start_seconds:g} s"),
-        ("duration", f"{trace.duration_seconds / 3600:.4g} h"),
+        (
+            "bins",
+            f"{len(rate)} of {plain_number(trace.bin_seconds)} s, from {plain_number(trace.start_seconds)} s",
+        ),
+        ("duration", duration(trace.duration_seconds)),
         ("requests", f"{trace.requests.sum():,.0f}"),
-        ("rate, requests/s", f"mean {rate.mean():.4g}, lowest {rate.min():.4g}, highest {rate.max():.4g}"),
+        ("rate, requests/s", f"mean {mean}, lowest {lowest}, highest {highest}"),
         ("peak to mean", f"{rate.max() / rate.mean():.3g}" if rate.mean() > 0 else "no requests"),
     ):
         table.add_row(name, value)
     CONSOLE.print(table)
-    CONSOLE.print(f"\nrequests/s, {trace.duration_seconds / 3600:.4g} h from left to right")
+    CONSOLE.print(f"\nrequests/s, {duration(trace.duration_seconds)} from left to right")
     CONSOLE.print(terminal_chart(rate))
     if trace.bin_seconds > COARSE_BIN_SECONDS:
         CONSOLE.print(f"Bins of {trace.bin_seconds:g} s are too coarse to speak of seconds.")
@@ -92,7 +97,8 @@ def simulate(part: Part, policy: str, seed: int, png: Path) -> None:
         outcome = execute(run, update)
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     for name, value in outcome.row.items():
-        shown = f"{value:.5g}" if isinstance(value, float) else str(value)
+        digits = 12 if name.endswith("_s") else 5
+        shown = plain_number(value, digits) if isinstance(value, float) else str(value)
         table.add_row(name, "" if shown == "nan" else shown)
     CONSOLE.print(table)
     if found.calibration:
@@ -101,7 +107,7 @@ def simulate(part: Part, policy: str, seed: int, png: Path) -> None:
     for name, values in (("load, requests/s", timeline["rate_rps"]), ("replicas ready", timeline["ready"])):
         CONSOLE.print(f"\n{name}")
         CONSOLE.print(terminal_chart(values, height=5))
-    title = f"{policy} on {split.judged.name}, seed {seed}"
+    title = f"{short_names([policy])[policy]} on {split.judged.name}, seed {seed}"
     draw_timeline(timeline, task.objective.slo_seconds, title, png)
     CONSOLE.print(f"\ntimeline drawn in {png}")
 
@@ -191,7 +197,7 @@ def train(part: Part, agent: str, steps: int, seed: int, out: Path) -> None:
     kept = 0
     with _told_of_interruption(out, lambda: kept):
         store = out.parent / "mlflow.db"
-        with track("setpoint", parameters, store) as log, _bar(f"training {agent}") as update:
+        with track("setpoint", parameters, store) as log, _bar(f"training {agent}", lines=True) as update:
 
             def report(progress: Trained) -> None:
                 nonlocal kept
@@ -263,9 +269,9 @@ def rehearse(part: Part, policy: str, seed: int, log: Path | None) -> None:
 
 
 @contextmanager
-def _bar(title: str) -> Iterator[Callable[..., None]]:
-    """A progress bar; without a terminal, a line about every tenth of the work."""
-    if not STATUS.is_terminal:
+def _bar(title: str, *, lines: bool = False) -> Iterator[Callable[..., None]]:
+    """A progress bar; without a terminal nothing or, for long work, a line about every tenth of it."""
+    if lines and not STATUS.is_terminal:
         yield _lines(title)
         return
     columns = (

@@ -13,6 +13,7 @@ from experiments.calibrate import SPACES, Calibration, calibrate
 from experiments.parts import CALIBRATION_SECONDS, calibration_part, check_requests
 from experiments.run import Run, make_context, with_policy
 from experiments.sweep import Sweep
+from experiments.wording import duration, plain_number
 from simulator.errors import InputError
 from simulator.trace import Split, Trace
 
@@ -110,8 +111,8 @@ def _part_before(template: Run) -> tuple[Trace, str]:
         workload = template.task.scenario.workload
         drawn = workload.draw(CALIBRATION_SECONDS, np.random.default_rng(SEED))
         known = (history or template.judged).mean_rps
-        on = f"a day of the task's workload model {workload.model!r} at {known:.4g} requests/s"
+        on = f"a day of the task's workload model {workload.model!r} at {plain_number(known, 4)} requests/s"
         missing = "no part" if history is None else f"less than {_SHORTEST_SECONDS:g} s"
         return drawn.scale(known / drawn.mean_rps), f"{on}: there is {missing} before the judged one"
     part = calibration_part(history)
-    return part, f"the {part.duration_seconds / 3600:.4g} h before the judged part"
+    return part, f"the {duration(part.duration_seconds)} before the judged part"

@@ -91,10 +91,22 @@ def test_simulate_and_rehearse_agree(trace: Path, tmp_path: Path) -> None:
     assert f"{float(cost):.4g} USD" in rehearsed.stderr
 
 
+def test_the_summary_has_no_exponents(tmp_path: Path) -> None:
+    write_trace(Trace(np.full(5, 600.0), 60.0, start_seconds=777_660.0), tmp_path / "late.csv")
+    done = setpoint("simulate", "--trace", "late.csv", "--policy", "fixed:replicas=2", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^start_s +777660 *$", done.stdout, re.MULTILINE)
+    assert re.search(r"^duration_s +300 *$", done.stdout, re.MULTILINE)
+    shown = setpoint("traces", "show", "late.csv", cwd=tmp_path)
+    assert re.search(r"^duration +5 min *$", shown.stdout, re.MULTILINE)
+    assert "from 777660 s" in shown.stdout
+
+
 def test_traces_show(trace: Path, tmp_path: Path) -> None:
     done = setpoint("traces", "show", trace, "--png", "trace.png", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "90 of 60 s" in done.stdout
+    assert re.search(r"^duration +1\.5 h *$", done.stdout, re.MULTILINE)
     assert (tmp_path / "trace.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -355,7 +367,7 @@ def test_a_part_shorter_than_an_episode_is_refused_before_training_begins(
 
 
 def test_without_a_terminal_progress_comes_in_tenths(capsys: pytest.CaptureFixture[str]) -> None:
-    with commands._bar("training ppo") as update:
+    with commands._bar("training ppo", lines=True) as update:
         for step in range(51):
             update(step / 50, f"step {step}")
     lines = capsys.readouterr().err.splitlines()
