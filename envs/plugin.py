@@ -16,7 +16,10 @@ from envs import register_envs
 
 
 class _AfterGymnasium(MetaPathFinder):
-    """Finds Gymnasium as usual and registers once it is loaded."""
+    """Finds Gymnasium as usual and registers once it is loaded.
+
+    It stays until then: many a library asks whether Gymnasium is there long before anyone imports it.
+    """
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -24,7 +27,6 @@ class _AfterGymnasium(MetaPathFinder):
         """The usual spec, with registration added to its loader."""
         if fullname != "gymnasium":
             return None
-        sys.meta_path.remove(self)
         spec = PathFinder.find_spec(fullname, path, target)
         if spec is None or spec.loader is None:
             return spec
@@ -32,6 +34,8 @@ class _AfterGymnasium(MetaPathFinder):
 
         def load_and_register(module: ModuleType) -> None:
             load(module)
+            if self in sys.meta_path:
+                sys.meta_path.remove(self)
             register_envs()
 
         spec.loader.exec_module = load_and_register  # type: ignore[method-assign]

@@ -23,7 +23,7 @@ from simulator.trace import Trace
 
 SERVERS, UTILIZATION, MEAN_SERVICE_SECONDS = 100, 0.9, 0.05
 RATE_RPS = SERVERS * UTILIZATION / MEAN_SERVICE_SECONDS
-REPEATS = 5
+REPEATS, ENVIRONMENT_STEPS = 5, 480
 Figure = dict[str, Any]
 
 
@@ -67,16 +67,18 @@ def simpy_requests(seconds: float, seed: int = 0) -> int:
     return served
 
 
-def environment_steps(count: int) -> int:
-    """Steps of setpoint/Web-v1 with random actions."""
+def environment_requests(steps: int) -> int:
+    """Requests that setpoint/Web-v1 offers in so many steps with random actions."""
     env = AutoscaleEnv()
     env.action_space.seed(0)
     env.reset(seed=0)
-    for _ in range(count):
-        *_, truncated, _ = env.step(env.action_space.sample())
+    offered = 0
+    for _ in range(steps):
+        *_, truncated, info = env.step(env.action_space.sample())
+        offered += int(info["offered"])
         if truncated:
             env.reset()
-    return count
+    return offered
 
 
 def _rate(work: Callable[[], int]) -> float:
@@ -93,8 +95,9 @@ def measure() -> list[Figure]:
         ours.append(_rate(lambda: kernel_requests(1500.0)))
         peers.append(_rate(lambda: simpy_requests(30.0)))
     value, peer = median(ours), median(peers)
-    steps = median(_rate(lambda: environment_steps(480)) for _ in range(REPEATS))
-    per_step = RATE_RPS * 15.0
+    offered = median(_rate(lambda: environment_requests(ENVIRONMENT_STEPS)) for _ in range(REPEATS))
+    per_step = environment_requests(ENVIRONMENT_STEPS) / ENVIRONMENT_STEPS
+    steps = offered / per_step
     return [
         _figure("request_engine_mm100", value, "requests/s", "a SimPy process per request", peer),
         _figure("environment_web", steps, "steps/s", "SimPy, steps of as many requests", peer / per_step),

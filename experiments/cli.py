@@ -8,12 +8,12 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from experiments.interruption import Interrupted
 from simulator.errors import InputError
 from simulator.plant import PlantGone
 
 app = typer.Typer(
     name="setpoint",
-    help="Learn to autoscale in a simulator, judge it against strong baselines, run what was learned.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -63,6 +63,24 @@ EXTRAS = {
 }
 
 
+def _tell_version(asked: bool) -> None:  # noqa: FBT001 - typer calls it so
+    if asked:
+        from importlib import metadata
+
+        print(f"setpoint {metadata.version('setpoint')}")  # noqa: T201 - what was asked for
+        raise typer.Exit
+
+
+@app.callback()
+def setpoint(
+    *,
+    _version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_tell_version, help="Print the version.")
+    ] = False,
+) -> None:
+    """Learn to autoscale in a simulator, judge it against strong baselines, run what was learned."""
+
+
 @traces_app.command("show")
 def show_trace(
     file: Annotated[Path, typer.Argument(help="CSV or CSV.gz with the columns t_seconds,requests.")],
@@ -80,7 +98,7 @@ def simulate(
     *,
     trace: TraceOption,
     policy: Annotated[
-        str, typer.Option(help="hpa:target=0.6, fixed:replicas=20 or a bundle's path.")
+        str, typer.Option(help="hpa:target=0.6, calibrated-hpa or a bundle's path; see setpoint policies.")
     ] = "hpa",
     start: StartOption = None,
     duration: DurationOption = None,
@@ -103,7 +121,7 @@ def evaluate(
     policy: Annotated[
         list[str] | None,
         typer.Option(
-            help="hpa:target=0.6, fixed:replicas=20, hindsight-hpa or a bundle's path; once for each."
+            help="hpa:target=0.6, hindsight-hpa or a bundle's path, once for each; see setpoint policies."
         ),
     ] = None,
     start: StartOption = None,
@@ -123,7 +141,13 @@ def evaluate(
     from experiments.commands import Part
     from experiments.commands import evaluate as command
 
-    command(Part(task, trace, start, duration, mean_rps), tuple(policy or ("hpa",)), seeds, out, processes)
+    part = Part(task, trace, start, duration, mean_rps)
+    try:
+        command(part, tuple(policy or ("hpa",)), seeds, out, processes)
+    except KeyboardInterrupt:
+        raise Interrupted(
+            "interrupted: what is finished stays, and the same command goes on from there"
+        ) from None
 
 
 @app.command()
@@ -140,7 +164,10 @@ def train(
     ] = None,
     mean_rps: Annotated[float | None, typer.Option(min=1e-9, help="Scale that part to this mean.")] = None,
     agent: Annotated[str, typer.Option(help="The learning algorithm: ppo.")] = "ppo",
-    steps: Annotated[int, typer.Option(min=1, help="Environment steps.")] = 100_000,
+    steps: Annotated[
+        int,
+        typer.Option(min=1, help="Environment steps, rounded up to whole rollouts (1,024 by default)."),
+    ] = 100_000,
     seed: SeedOption = 0,
     out: Annotated[Path, typer.Option(help="The bundle to write, *.bundle.")],
 ) -> None:
@@ -157,7 +184,7 @@ def rehearse(
     *,
     trace: TraceOption,
     policy: Annotated[
-        str, typer.Option(help="hpa:target=0.6, fixed:replicas=20 or a bundle's path.")
+        str, typer.Option(help="hpa:target=0.6, calibrated-hpa or a bundle's path; see setpoint policies.")
     ] = "hpa",
     start: StartOption = None,
     duration: DurationOption = 3600.0,
@@ -199,6 +226,14 @@ def inspect_bundle(
 
 
 @app.command()
+def policies() -> None:
+    """Print the policies there are: rules with their settings, and recipes."""
+    from experiments.inspection import show_policies
+
+    show_policies()
+
+
+@app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Where everything goes.")] = Path("build/demo"),
     steps: Annotated[int, typer.Option(min=1, help="Training steps.")] = 80_000,
@@ -225,13 +260,15 @@ def main() -> None:
         if extra is None:
             raise
         _fail(f"this command needs {error.name}; install it with: pip install 'setpoint[{extra}]'", 2)
+    except Interrupted as error:
+        _fail(str(error), _INTERRUPTED)
     except PlantGone as error:
         _fail(str(error), 1)
     except OSError as error:
         _fail(f"{error.filename or 'output'}: {error.strerror or error}", 1)
     else:
         if code == _INTERRUPTED:
-            _fail("interrupted: what is finished stays, and the same command goes on from there", code)
+            _fail("interrupted", code)
         raise SystemExit(code)
 
 

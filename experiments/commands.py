@@ -21,11 +21,14 @@ from envs.task import Task, load_task
 from experiments.evaluate import Question
 from experiments.evaluate import evaluate as judge
 from experiments.figures import draw_timeline, draw_trace, terminal_chart
-from experiments.recipes import check_policy, resolve
+from experiments.interruption import Interrupted
+from experiments.parts import check_mean, split_part
+from experiments.recipes import Resolved, check_policy, resolve
 from experiments.run import Run, execute
+from experiments.wording import duration, plain_number, short_names
 from simulator.errors import InputError
-from simulator.files import whole_file
-from simulator.trace import COARSE_BIN_SECONDS, Split, Trace, read_trace, split_trace
+from simulator.files import check_writable, whole_file
+from simulator.trace import COARSE_BIN_SECONDS, Split, Trace, read_trace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
     from experiments.report import Findings
 
 _PLAIN_WIDTH = 120
+_ROUNDING = 1e-9
 CONSOLE = Console(highlight=False, width=None if sys.stdout.isatty() else _PLAIN_WIDTH)
 STATUS = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else _PLAIN_WIDTH)
 
@@ -51,26 +55,30 @@ class Part:
     def load(self) -> tuple[Task, Split]:
         """The task and the split trace."""
         task = load_task(self.task)
-        return task, split_trace(read_trace(self.trace or ""), self.start, self.duration, self.mean_rps)
+        return task, split_part(read_trace(self.trace or ""), self.start, self.duration, self.mean_rps)
 
 
 def show_trace(file: Path, png: Path | None) -> None:
     """``setpoint traces show``."""
     trace = read_trace(file)
     rate = trace.rate_rps
+    mean, lowest, highest = (plain_number(one, 4) for one in (rate.mean(), rate.min(), rate.max()))
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     for name, value in (
         ("file", str(file)),
         ("sha256", trace.sha256),
-        ("bins", f"{len(rate)} of {trace.bin_seconds:g} s, from {trace.start_seconds:g} s"),
-        ("duration", f"{trace.duration_seconds / 3600:.4g} h"),
+        (
+            "bins",
+            f"{len(rate)} of {plain_number(trace.bin_seconds)} s, from {plain_number(trace.start_seconds)} s",
+        ),
+        ("duration", duration(trace.duration_seconds)),
         ("requests", f"{trace.requests.sum():,.0f}"),
-        ("rate, requests/s", f"mean {rate.mean():.4g}, lowest {rate.min():.4g}, highest {rate.max():.4g}"),
+        ("rate, requests/s", f"mean {mean}, lowest {lowest}, highest {highest}"),
         ("peak to mean", f"{rate.max() / rate.mean():.3g}" if rate.mean() > 0 else "no requests"),
     ):
         table.add_row(name, value)
     CONSOLE.print(table)
-    CONSOLE.print(f"\nrequests/s, {trace.duration_seconds / 3600:.4g} h from left to right")
+    CONSOLE.print(f"\nrequests/s, {duration(trace.duration_seconds)} from left to right")
     CONSOLE.print(terminal_chart(rate))
     if trace.bin_seconds > COARSE_BIN_SECONDS:
         CONSOLE.print(f"Bins of {trace.bin_seconds:g} s are too coarse to speak of seconds.")
@@ -82,33 +90,45 @@ def show_trace(file: Path, png: Path | None) -> None:
 def simulate(part: Part, policy: str, seed: int, png: Path) -> None:
     """``setpoint simulate``."""
     task, split = part.load()
-    template = Run(task, split.judged, split.history, policy, policy, seed)
-    check_policy(policy, template)
-    from experiments.sweep import Sweep
-
-    with Sweep(png.parent / ".setpoint-runs") as sweep:
-        found = resolve(policy, template, split, sweep, STATUS.print)
+    check_writable(png)
+    found = _settle(policy, task, split, seed, png.parent)
     run = Run(task, split.judged, split.history, found.policy, policy, seed)
     with _bar(f"simulating {split.judged.requests.sum():,.0f} requests") as update:
         outcome = execute(run, update)
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     for name, value in outcome.row.items():
-        shown = f"{value:.5g}" if isinstance(value, float) else str(value)
+        digits = 12 if name.endswith("_s") else 5
+        shown = plain_number(value, digits) if isinstance(value, float) else str(value)
         table.add_row(name, "" if shown == "nan" else shown)
     CONSOLE.print(table)
+    if found.calibration:
+        CONSOLE.print(str(found))
     timeline = outcome.timeline
     for name, values in (("load, requests/s", timeline["rate_rps"]), ("replicas ready", timeline["ready"])):
         CONSOLE.print(f"\n{name}")
         CONSOLE.print(terminal_chart(values, height=5))
-    title = f"{policy} on {split.judged.name}, seed {seed}"
+    title = f"{short_names([policy])[policy]} on {split.judged.name}, seed {seed}"
     draw_timeline(timeline, task.objective.slo_seconds, title, png)
     CONSOLE.print(f"\ntimeline drawn in {png}")
+
+
+def _settle(policy: str, task: Task, split: Split, seed: int, folder: Path) -> Resolved:
+    """The policy to run; a recipe's search keeps its runs in the folder."""
+    from experiments.sweep import Sweep
+
+    template = Run(task, split.judged, split.history, policy, policy, seed)
+    check_policy(policy, template)
+    with Sweep(folder / ".setpoint-runs") as sweep:
+        return resolve(policy, template, split, sweep, STATUS.print)
 
 
 def evaluate(part: Part, policies: tuple[str, ...], seeds: int, out: Path, processes: int | None) -> Findings:
     """``setpoint evaluate``."""
     if part.trace is None:
         msg = "--trace is needed"
+        raise InputError(msg)
+    if out.exists() and not out.is_dir():
+        msg = f"--out {out} is a file; it must be a folder"
         raise InputError(msg)
     question = Question(
         task=load_task(part.task),
@@ -147,7 +167,8 @@ def print_summary(findings: Findings) -> None:
     for row in summarize(findings):
         table.add_row(*(str(row[name]) for name in names))
     CONSOLE.print(table)
-    for line in (verdict(findings), *findings.warnings):
+    calibrated = (str(found) for found in findings.resolved if found.calibration)
+    for line in (*calibrated, verdict(findings), *findings.warnings):
         CONSOLE.print(line)
 
 
@@ -160,7 +181,8 @@ def train(part: Part, agent: str, steps: int, seed: int, out: Path) -> None:
         msg = f"--out {out}: a bundle's name ends in {SUFFIX}"
         raise InputError(msg)
     task = load_task(part.task)
-    trace = training_part(part) if part.trace else None
+    trace = training_part(part, task) if part.trace else None
+    check_writable(out)
     from agents.learn import training
     from experiments.tracking import track
 
@@ -172,21 +194,50 @@ def train(part: Part, agent: str, steps: int, seed: int, out: Path) -> None:
         "seed": seed,
         **plan.settings.model_dump(),
     }
-    with track("setpoint", parameters, out.parent / "mlflow.db") as log, _bar(f"training {agent}") as update:
+    kept = 0
+    with _told_of_interruption(out, lambda: kept):
+        store = out.parent / "mlflow.db"
+        with track("setpoint", parameters, store) as log, _bar(f"training {agent}", lines=True) as update:
 
-        def report(progress: Trained) -> None:
-            update(progress.steps / steps, f"reward {progress.reward_per_step:.2f} a step")
-            log({"reward_per_step": progress.reward_per_step, **progress.losses}, progress.steps)
+            def report(progress: Trained) -> None:
+                nonlocal kept
+                kept = progress.steps
+                update(progress.steps / steps, f"reward {progress.reward_per_step:.2f} a step")
+                log({"reward_per_step": progress.reward_per_step, **progress.losses}, progress.steps)
 
-        bundle = training.train(plan, out, report)
+            bundle = training.train(plan, out, report)
     CONSOLE.print(f"trained for {bundle.provenance['steps']} steps: {out}")
 
 
-def training_part(part: Part) -> Trace:
-    """The part of a trace to train on, scaled by its own mean."""
+@contextmanager
+def _told_of_interruption(out: Path, kept_steps: Callable[[], int]) -> Iterator[None]:
+    """Ctrl-C says which policy the file holds; an older run's file is none of this one's."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if steps := kept_steps():
+            text = f"interrupted at step {steps}: {out} holds the policy of step {steps}"
+        else:
+            text = f"interrupted before the first update: {out} is {'as it was' if out.exists() else 'not there yet'}"
+        raise Interrupted(f"{text}; the same command begins anew") from None
+
+
+def training_part(part: Part, task: Task) -> Trace:
+    """The part of a trace to train on, scaled by its own mean.
+
+    Raises:
+        InputError: if it is not within the trace, shorter than an episode, or without requests to scale.
+    """
+    check_mean(part.mean_rps)
     trace = read_trace(part.trace or "")
     start = trace.start_seconds if part.start is None else part.start
     chosen = trace.slice(start, part.duration or trace.end_seconds - start)
+    if chosen.duration_seconds < task.horizon_seconds:
+        msg = (
+            f"{trace.name}: the part to train on has {chosen.duration_seconds:g} s; "
+            f"an episode of task {task.name} needs {task.horizon_seconds:g} s"
+        )
+        raise InputError(msg)
     if part.mean_rps is not None:
         if chosen.mean_rps <= 0:
             msg = f"{trace.name}: no requests in the part to scale to a mean of {part.mean_rps:g} requests/s"
@@ -198,17 +249,19 @@ def training_part(part: Part) -> Trace:
 def rehearse(part: Part, policy: str, seed: int, log: Path | None) -> None:
     """``setpoint control rehearse``."""
     task, split = part.load()
-    check_policy(policy, Run(task, split.judged, split.history, policy, policy, seed))
+    found = _settle(policy, task, split, seed, log.parent if log else Path())
     from experiments.rehearsal import rehearse as run
 
     def line(record: Record) -> str:
         return json.dumps(record.to_json(), allow_nan=False)
 
     if log is None:
-        measures = run(task, split, policy, seed, lambda record: print(line(record)))  # noqa: T201 - the output
+        measures = run(task, split, found.policy, seed, lambda record: print(line(record)))  # noqa: T201 - the output
     else:
         with whole_file(log) as partial, partial.open("w", encoding="utf-8") as file:
-            measures = run(task, split, policy, seed, lambda record: print(line(record), file=file))
+            measures = run(task, split, found.policy, seed, lambda record: print(line(record), file=file))
+    if found.calibration:
+        STATUS.print(str(found))
     STATUS.print(
         f"{policy}: {measures['cost_usd']:.4g} USD, {measures['slo_violation_ratio']:.3%} violations, "
         f"{measures['scale_events']:.0f} scale events"
@@ -216,7 +269,11 @@ def rehearse(part: Part, policy: str, seed: int, log: Path | None) -> None:
 
 
 @contextmanager
-def _bar(title: str) -> Iterator[Callable[..., None]]:
+def _bar(title: str, *, lines: bool = False) -> Iterator[Callable[..., None]]:
+    """A progress bar; without a terminal nothing or, for long work, a line about every tenth of it."""
+    if lines and not STATUS.is_terminal:
+        yield _lines(title)
+        return
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -233,6 +290,19 @@ def _bar(title: str) -> Iterator[Callable[..., None]]:
             )
 
         yield update
+
+
+def _lines(title: str) -> Callable[..., None]:
+    told = 0
+
+    def update(share: float, text: str = "") -> None:
+        nonlocal told
+        tenths = int(10 * np.clip(share, 0, 1) + _ROUNDING)
+        if tenths > told:
+            told = tenths
+            STATUS.print(f"{title}: {10 * tenths} %{', ' if text else ''}{text}")
+
+    return update
 
 
 @contextmanager

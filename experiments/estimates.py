@@ -82,3 +82,17 @@ def matched_cost_usd(points: tuple[Tried, ...], slo_violation_ratio: float) -> f
         return float("nan")
     costs = [point.cost_usd for point in curve]
     return float(np.interp(at, violations[::-1], costs[::-1]))
+
+
+def matched_change(points: tuple[Tried, ...], costs_usd: Floats, slo_violation_ratios: Floats) -> Estimate:
+    """How much dearer than a rule's front a policy is at its own violations, as a share of the front's cost.
+
+    Args:
+        costs_usd, slo_violation_ratios: float64 ``(seeds,)``; each seed is compared on its own, and one
+            outside the front makes the estimate NaN.
+    """
+    changes = [
+        cost / matched_cost_usd(points, late) - 1
+        for cost, late in zip(costs_usd, slo_violation_ratios, strict=True)
+    ]
+    return estimate(np.array(changes, dtype=np.float64))

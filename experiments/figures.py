@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from experiments.wording import plain_number
 from simulator.files import whole_file
 from simulator.plant import Floats
 from simulator.trace import Trace
@@ -20,19 +22,22 @@ if TYPE_CHECKING:
 _BLOCKS = " ▁▂▃▄▅▆▇█"
 _HOUR_SECONDS = 3600.0
 _MOST_POINTS = 1440
+_HEADROOM, _FOOTROOM = 1.3, 1.15
 INK, LOAD, READY, WANTED, LATENCY, LIMIT = "#1f2933", "#7b8794", "#0b69a3", "#62b0e8", "#8f5aa8", "#d64545"
 PALETTE = ("#0b69a3", "#d9822b", "#2f8132", "#8f5aa8", "#c52707", "#627d98")
 
 
 def terminal_chart(values: Floats, width: int = 66, height: int = 8) -> str:
     """Values as a chart of block characters: the highest of each column, on an axis from 0."""
-    columns = [float(np.max(part)) for part in np.array_split(values, min(width, len(values)))]
-    top = max(*columns, 1e-12)
+    columns = np.array([np.max(part) for part in np.array_split(values, min(width, len(values)))])
+    top = float(max(columns.max(), 0.0))
+    shares = columns / top if top else np.zeros_like(columns)
+    highest = plain_number(top, 4) if top else ""
     lines = []
     for row in range(height, 0, -1):
-        levels = [column / top * height - (row - 1) for column in columns]
+        levels = shares * height - (row - 1)
         cells = "".join(_BLOCKS[int(np.clip(round(level * 8), 0, 8))] for level in levels)
-        label = f"{top:>10.4g} " if row == height else f"{0:>10} " if row == 1 else " " * 11
+        label = f"{highest:>10} " if row == height else f"{0:>10} " if row == 1 else " " * 11
         lines.append(f"{label}┤{cells}")
     return "\n".join(lines)
 
@@ -58,14 +63,47 @@ def draw_timeline(timeline: dict[str, Floats], slo_seconds: float, title: str, p
     axes[1].step(hours, timeline["ready"], where="post", color=READY, linewidth=1, label="ready")
     axes[1].set_ylabel("replicas")
     axes[1].set_ylim(bottom=0)
-    axes[1].legend(loc="upper right", ncols=2, frameon=False)
-    axes[2].plot(hours, 1000 * timeline["latency_p95_seconds"], color=LATENCY, linewidth=0.8)
-    axes[2].axhline(1000 * slo_seconds, color=LIMIT, linewidth=1, linestyle="--")
-    axes[2].annotate("SLO", (1, 1000 * slo_seconds), xycoords=("axes fraction", "data"), color=LIMIT)
-    axes[2].set(yscale="log", ylabel="p95 latency, ms", xlabel="hours since the start")
-    for axis_formatter in (axes[2].yaxis.set_major_formatter, axes[2].yaxis.set_minor_formatter):
-        axis_formatter("{x:g}")
+    axes[1].legend(
+        loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0, borderpad=0, ncols=2, frameon=False
+    )
+    _draw_latency(axes[2], hours, 1000 * timeline["latency_p95_seconds"], 1000 * slo_seconds)
+    axes[2].set_xlabel("hours since the start")
     _save(figure, path)
+
+
+def _draw_latency(axes: Axes, hours: Floats, latency_ms: Floats, slo_ms: float) -> None:
+    limits, ticks = latency_axis(latency_ms, slo_ms)
+    axes.plot(hours, latency_ms, color=LATENCY, linewidth=0.8)
+    axes.axhline(slo_ms, color=LIMIT, linewidth=1, linestyle="--")
+    axes.annotate(
+        "SLO",
+        (1, slo_ms),
+        (-4, 3),
+        xycoords=("axes fraction", "data"),
+        textcoords="offset points",
+        ha="right",
+        va="bottom",
+        color=LIMIT,
+        bbox={"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.8},
+    )
+    axes.set(yscale="log", ylabel="p95 latency, ms", ylim=limits)
+    axes.set_yticks(ticks, [plain_number(tick) for tick in ticks])
+    axes.set_yticks([], minor=True)
+
+
+def latency_axis(latency_ms: Floats, slo_ms: float) -> tuple[tuple[float, float], list[float]]:
+    """Limits and ticks of a logarithmic axis on which data and SLO are seen.
+
+    Returns:
+        Lowest and highest value, ms, and the ticks between them: 1, 3, 10, 30 and so on. The lowest tick
+        is the one below the data, so that there is always one.
+    """
+    seen = np.append(latency_ms[np.isfinite(latency_ms) & (latency_ms > 0)], slo_ms)
+    lowest, highest = float(seen.min()), _HEADROOM * float(seen.max())
+    decades = range(math.floor(math.log10(lowest)) - 1, math.ceil(math.log10(highest)) + 1)
+    steps = [step * 10.0**decade for decade in decades for step in (1, 3)]
+    begin = max(step for step in steps if step <= lowest)
+    return (begin / _FOOTROOM, highest), [step for step in steps if begin <= step <= highest]
 
 
 def _figure(rows: int) -> tuple[Any, list[Axes]]:
@@ -122,7 +160,16 @@ def timeline_plot(timeline: dict[str, Floats], slo_seconds: float) -> go.Figure:
     figure.add_trace(go.Scatter(x=ends, y=level, name="SLO", mode="lines", line=limit), row=3, col=1)
     figure.update_yaxes(title="requests/s", rangemode="tozero", row=1, col=1)
     figure.update_yaxes(title="replicas", rangemode="tozero", row=2, col=1)
-    figure.update_yaxes(title="p95, ms", type="log", row=3, col=1)
+    limits, ticks = latency_axis(latency, 1000 * slo_seconds)
+    figure.update_yaxes(
+        title="p95, ms",
+        type="log",
+        range=[math.log10(limit) for limit in limits],
+        tickvals=ticks,
+        ticktext=[plain_number(tick) for tick in ticks],
+        row=3,
+        col=1,
+    )
     figure.update_xaxes(title="hours since the start of the judged part", row=3, col=1)
     return _styled(figure, 520)
 

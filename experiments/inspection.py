@@ -1,4 +1,4 @@
-"""``setpoint bundle inspect``: what a Bundle is, with core dependencies alone."""
+"""``setpoint bundle inspect`` and ``setpoint policies``, with core dependencies alone."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from agents.bundle import load_bundle
+from agents.bundle import SUFFIX, load_bundle
+from agents.registry import RULES, Entry
 from envs.observer import FEATURES
+from experiments.recipes import RECIPES
 
 
 def inspect_bundle(file: Path) -> None:
@@ -44,6 +46,30 @@ def inspect_bundle(file: Path) -> None:
         )
     console.print()
     console.print(features)
+
+
+def show_policies() -> None:
+    """Print the rules with their settings, the recipes, and what else is a policy."""
+    console = Console(highlight=False, soft_wrap=True)
+    for name, entry in sorted(RULES.items()):
+        console.print(f"{name}: {entry.summary}")
+        console.print(_settings(entry))
+        console.print()
+    console.print("recipes, which search for a rule's settings on the request engine:")
+    console.print(_pairs(RECIPES.items()))
+    console.print(
+        f"\nA rule's settings are written NAME:setting=value,...; a bundle is named by its path (*{SUFFIX})."
+    )
+
+
+def _settings(entry: Entry) -> Table:
+    table = Table("  setting", "default", "what it is", box=None, padding=(0, 2, 0, 0))
+    table.columns[2].overflow = "fold"
+    for name, field in entry.settings.model_fields.items():
+        given = "not set" if field.default is None else str(field.default)
+        default = "needed" if field.is_required() else given
+        table.add_row(f"  {name}", default, field.description or "")
+    return table
 
 
 def _pairs(pairs: Iterable[tuple[str, object]]) -> Table:

@@ -7,17 +7,27 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from agents.registry import is_bundle, make
+from agents.bundle import SUFFIX
+from agents.registry import RULES, is_bundle, make
 from experiments.calibrate import SPACES, Calibration, calibrate
+from experiments.parts import CALIBRATION_SECONDS, calibration_part, check_requests
 from experiments.run import Run, make_context, with_policy
 from experiments.sweep import Sweep
+from experiments.wording import duration, plain_number
 from simulator.errors import InputError
 from simulator.trace import Split, Trace
 
 CALIBRATED, HINDSIGHT = "calibrated-", "hindsight-"
+RECIPES = {
+    f"{prefix}{name}": f"{name} with the cheapest settings that keep the budget on {part}"
+    for name in SPACES
+    for prefix, part in (
+        (CALIBRATED, "at most 24 h before the judged part"),
+        (HINDSIGHT, "the judged part itself: a bound, as nobody knows it beforehand"),
+    )
+}
 SEED = 1_000_003
 """Calibration's own seed, which no judged run has."""
-_DAY_SECONDS = 86_400.0
 _SHORTEST_SECONDS = 600.0
 
 
@@ -37,20 +47,29 @@ class Resolved:
     calibration: Calibration | None = None
     on: str = ""
 
+    def __str__(self) -> str:
+        """For people: what a recipe came to, and on what it was calibrated."""
+        return f"{self.label} is {self.policy}, calibrated on {self.on}" if self.calibration else self.label
+
 
 def check_policy(policy: str, template: Run) -> None:
     """Check a policy before anything runs.
 
     Raises:
-        InputError: if its name, a setting or its Bundle is wrong.
+        InputError: if its name, a setting or its Bundle is wrong, or its calibration is too much to simulate.
     """
     name = _recipe_of(policy)
+    known = is_bundle(policy) or policy.partition(":")[0] in RULES if name is None else name in SPACES
+    if not known:
+        msg = (
+            f"policy {policy!r} is unknown; rules are: {', '.join(sorted(RULES))}; "
+            f"recipes are: {', '.join(RECIPES)}; or a bundle by its path (*{SUFFIX})"
+        )
+        raise InputError(msg)
     if name is None:
         make(policy, make_context(template.task, template.history, template.seed))
-    elif name not in SPACES:
-        names = ", ".join(f"{prefix}{known}" for known in SPACES for prefix in (CALIBRATED, HINDSIGHT))
-        msg = f"policy {policy!r} is unknown; recipes are: {names}"
-        raise InputError(msg)
+    elif policy.startswith(CALIBRATED):
+        check_requests(_part_before(template)[0], "to calibrate on")
 
 
 def resolve(policy: str, template: Run, split: Split, sweep: Sweep, note: Callable[[str], None]) -> Resolved:
@@ -61,7 +80,7 @@ def resolve(policy: str, template: Run, split: Split, sweep: Sweep, note: Callab
     if policy.startswith(HINDSIGHT):
         part, on = split.judged, "the judged part itself"
     else:
-        part, on = _part_before(template, split)
+        part, on = _part_before(template)
     calibration_run = Run(template.task, part, None, policy, policy, SEED)
     budget = template.task.objective.violation_budget
     found = calibrate(calibration_run, SPACES[name], budget, sweep, note)
@@ -86,14 +105,14 @@ def _recipe_of(policy: str) -> str | None:
     return None
 
 
-def _part_before(template: Run, split: Split) -> tuple[Trace, str]:
-    history = split.history
+def _part_before(template: Run) -> tuple[Trace, str]:
+    history = template.history
     if history is None or history.duration_seconds < _SHORTEST_SECONDS:
         workload = template.task.scenario.workload
-        drawn = workload.draw(_DAY_SECONDS, np.random.default_rng(SEED))
-        known = (history or split.judged).mean_rps
-        on = f"a day of the task's workload model {workload.model!r} at {known:.4g} requests/s"
-        return drawn.scale(known / drawn.mean_rps), f"{on}: there is no part before the judged one"
-    duration = min(_DAY_SECONDS, history.duration_seconds)
-    part = history.slice(history.end_seconds - duration, duration)
-    return part, f"the {duration / 3600:.4g} h before the judged part"
+        drawn = workload.draw(CALIBRATION_SECONDS, np.random.default_rng(SEED))
+        known = (history or template.judged).mean_rps
+        on = f"a day of the task's workload model {workload.model!r} at {plain_number(known, 4)} requests/s"
+        missing = "no part" if history is None else f"less than {_SHORTEST_SECONDS:g} s"
+        return drawn.scale(known / drawn.mean_rps), f"{on}: there is {missing} before the judged one"
+    part = calibration_part(history)
+    return part, f"the {duration(part.duration_seconds)} before the judged part"

@@ -13,9 +13,10 @@ import pandas as pd
 from agents.registry import is_bundle
 from envs.task import Task
 from experiments.calibrate import SPACES, Tried
-from experiments.estimates import Estimate, estimate, matched_cost_usd, probability_of_improvement
+from experiments.estimates import Estimate, estimate, matched_change, probability_of_improvement
 from experiments.figures import plane_plot, timeline_plot
 from experiments.recipes import Resolved
+from experiments.wording import duration, plain_number, short_names
 from simulator.plant import Floats
 
 BASELINE = "calibrated-hpa"
@@ -55,6 +56,8 @@ def write_report(findings: Findings, path: Path) -> None:
 
     template = (resources.files("experiments") / "report.html.j2").read_text(encoding="utf-8")
     slo = findings.task.objective.slo_seconds
+    means, names = _means(findings), _names(findings)
+    marks = {names[policy]: values for policy, values in means.items()}
     page = (
         Environment(autoescape=True)
         .from_string(template)
@@ -62,10 +65,14 @@ def write_report(findings: Findings, path: Path) -> None:
             plotly_js=Markup(get_plotlyjs()),  # noqa: S704 - plotly's own script
             plane=embed(
                 "plane",
-                plane_plot(_means(findings), findings.task.objective.violation_budget, findings.hpa_points),
+                plane_plot(marks, findings.task.objective.violation_budget, findings.hpa_points),
             ),
             timelines=[
-                {"policy": name, "seed": 0, "plot": embed(f"timeline{index}", timeline_plot(timeline, slo))}
+                {
+                    "policy": names[name],
+                    "seed": 0,
+                    "plot": embed(f"timeline{index}", timeline_plot(timeline, slo)),
+                }
                 for index, (name, timeline) in enumerate(findings.timelines.items())
             ],
             **_texts(findings),
@@ -76,40 +83,48 @@ def write_report(findings: Findings, path: Path) -> None:
 
 def verdict(findings: Findings) -> str:
     """What became of each Bundle, or else of the calibrated HPA: cheaper or dearer, within the budget or not."""
-    means = {
-        name: (estimate(cost).value, estimate(late).value) for name, (cost, late) in _means(findings).items()
-    }
-    bundles = [name for name in means if is_bundle(name)]
+    means = _means(findings)
     budget = findings.task.objective.violation_budget
-    kept = f"{_budget(BASELINE, means[BASELINE][1], budget)}."
-    return " ".join([*(_compare(name, means, findings) for name in bundles), kept])
+    kept = f"{_budget(BASELINE, estimate(means[BASELINE][1]).value, budget)}."
+    return " ".join([*(_compare(name, means, findings) for name in means if is_bundle(name)), kept])
 
 
-def _compare(policy: str, means: dict[str, tuple[float, float]], findings: Findings) -> str:
-    cost, late = means[policy]
-    baseline_cost, baseline_late = means[BASELINE]
-    word = "fewer" if late < baseline_late else "more" if late > baseline_late else "as many"
+def _compare(policy: str, means: dict[str, tuple[Floats, Floats]], findings: Findings) -> str:
+    name = _names(findings)[policy]
+    cost, late = (estimate(values) for values in means[policy])
+    baseline_cost, baseline_late = (estimate(values) for values in means[BASELINE])
+    change = cost.value / baseline_cost.value - 1
     text = (
-        f"{policy} is {_change(cost, baseline_cost)} {BASELINE}, with {word} violations "
-        f"({_percent(late)} % against {_percent(baseline_late)} %)"
+        f"{name} is {_change(change)} {BASELINE}, with {_fewer_or_more(late, baseline_late)} violations "
+        f"({_percent(late.value)} % against {_percent(baseline_late.value)} %)"
     )
-    matched = matched_cost_usd(findings.hpa_points, late)
+    matched = matched_change(findings.hpa_points, *means[policy]).value
     if not np.isnan(matched):
-        text += f", and {_change(cost, matched)} the HPA with hindsight at as many violations"
-    return f"{text}. {_budget(policy, late, findings.task.objective.violation_budget)}."
+        text += f", and {_change(matched)} the HPA with hindsight at as many violations"
+    return f"{text}. {_budget(name, late.value, findings.task.objective.violation_budget)}."
 
 
-def _change(cost: float, other: float) -> str:
-    change = f"{abs(cost / other - 1):.1%}"
-    if change == "0.0%":
+def _fewer_or_more(late: Estimate, other: Estimate) -> str:
+    if late.high < other.low:
+        return "fewer"
+    return "more" if late.low > other.high else "as many"
+
+
+def _change(change: float) -> str:
+    shown = f"{abs(change):.1%}"
+    if shown == "0.0%":
         return "as dear as"
-    return f"{change} {'cheaper' if cost < other else 'dearer'} than"
+    return f"{shown} {'cheaper' if change < 0 else 'dearer'} than"
 
 
 def _budget(policy: str, late: float, budget: float) -> str:
     if np.isnan(late):
         return f"{policy} met no requests"
     return f"{policy} {'keeps' if late <= budget else 'breaks'} the budget of {_percent(budget)} %"
+
+
+def _names(findings: Findings) -> dict[str, str]:
+    return short_names(findings.table["policy"].unique())
 
 
 def _means(findings: Findings) -> dict[str, tuple[Floats, Floats]]:
@@ -125,9 +140,10 @@ def _means(findings: Findings) -> dict[str, tuple[Floats, Floats]]:
 def _texts(findings: Findings) -> dict[str, Any]:
     first = findings.table.iloc[0]
     service = findings.task.scenario.service
+    start, mean = plain_number(first["start_s"]), plain_number(first["mean_rps"], 4)
     setting = (
-        f"{first['duration_s'] / 3600:.4g} h from {first['start_s']:g} s, {first['mean_rps']:.4g} requests/s on "
-        f"average; SLO {1000 * findings.task.objective.slo_seconds:g} ms; {service.min_replicas} to "
+        f"{duration(first['duration_s'])} from {start} s, {mean} requests/s on average; "
+        f"SLO {1000 * findings.task.objective.slo_seconds:g} ms; {service.min_replicas} to "
         f"{service.max_replicas} replicas of {service.slots_per_pod} slots; every request simulated."
     )
     return {
@@ -147,19 +163,19 @@ def _texts(findings: Findings) -> dict[str, Any]:
 
 def summarize(findings: Findings) -> list[dict[str, Any]]:
     """A row a policy with everything as text, in the table's order."""
-    means = _means(findings)
+    means, names = _means(findings), _names(findings)
     specs = {resolved.label: resolved.policy for resolved in findings.resolved}
     rows = []
     for policy, group in findings.table.groupby("policy", sort=False):
         cost, late = means[str(policy)]
         costs, lates = estimate(cost), estimate(late)
         baseline = estimate(means[BASELINE][0]).value
-        matched = matched_cost_usd(findings.hpa_points, lates.value)
+        matched = matched_change(findings.hpa_points, cost, late)
         rows.append(
             {
-                "policy": policy,
+                "policy": names[str(policy)],
                 "settings": "" if specs[str(policy)] == policy else specs[str(policy)],
-                "cost": f"{costs.value:.4g}",
+                "cost": plain_number(costs.value, 4),
                 "cost_interval": _interval(costs, 1),
                 "violations": _percent(lates.value),
                 "violations_interval": _interval(lates, 100),
@@ -168,8 +184,11 @@ def summarize(findings: Findings) -> list[dict[str, Any]]:
                 "cheaper": f"{probability_of_improvement(cost, means[BASELINE][0]):.2f}"
                 if policy != BASELINE
                 else _DASH,
-                "matched": _DASH if np.isnan(matched) else f"{costs.value / matched - 1:+.1%}",
-                "p95": f"{group['latency_p95_ms'].mean():.4g}",
+                "matched": _DASH if np.isnan(matched.value) else f"{matched.value:+.1%}",
+                "matched_interval": ""
+                if np.isnan(matched.value)
+                else f"{matched.low:+.1%} to {matched.high:+.1%}",
+                "p95": plain_number(group["latency_p95_ms"].mean(), 4),
                 "cpu": f"{group['cpu_utilization'].mean():.0%}",
                 "events": f"{group['scale_events'].mean():.0f}",
             }
@@ -182,7 +201,7 @@ def _search(resolved: Resolved) -> dict[str, Any]:
     if calibration is None:
         return {}
     chosen = calibration.chosen
-    outcome = f"{chosen.cost_usd:.4g} USD with {chosen.slo_violation_ratio:.3%} violations there"
+    outcome = f"{plain_number(chosen.cost_usd, 4)} USD with {chosen.slo_violation_ratio:.3%} violations there"
     if not calibration.within_budget:
         outcome += "; no settings kept the budget, so these are the ones with the fewest violations"
     space = next(space for name, space in SPACES.items() if resolved.label.endswith(f"-{name}"))
@@ -197,7 +216,7 @@ def _search(resolved: Resolved) -> dict[str, Any]:
 
 
 def _interval(found: Estimate, scale: float) -> str:
-    return f"{scale * found.low:.4g} to {scale * found.high:.4g}"
+    return f"{plain_number(scale * found.low, 4)} to {plain_number(scale * found.high, 4)}"
 
 
 def _percent(ratio: float) -> str:

@@ -28,24 +28,23 @@ class Store:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def load(self, run: Run) -> Outcome | None:
-        """A finished run, None if there is none or its file is damaged."""
-        path = self._path(run)
+    def load(self, key: str) -> Outcome | None:
+        """A finished run by its key, None if there is none or its file is damaged."""
         try:
-            with np.load(path, allow_pickle=False) as content:
+            with np.load(self._path(key), allow_pickle=False) as content:
                 row = json.loads(str(content["row"]))
                 timeline = {name: content[name] for name in content.files if name != "row"}
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
             return None
         return Outcome(row, timeline)
 
-    def save(self, run: Run, outcome: Outcome) -> None:
+    def save(self, key: str, outcome: Outcome) -> None:
         """Keep a finished run."""
-        with whole_file(self._path(run)) as partial, partial.open("wb") as file:
+        with whole_file(self._path(key)) as partial, partial.open("wb") as file:
             np.savez_compressed(file, row=np.array(json.dumps(outcome.row)), **outcome.timeline)  # type: ignore[arg-type]
 
-    def _path(self, run: Run) -> Path:
-        return self._folder / f"{run.key}.npz"
+    def _path(self, key: str) -> Path:
+        return self._folder / f"{key}.npz"
 
 
 class Sweep:
@@ -67,29 +66,30 @@ class Sweep:
 
     def outcomes(self, runs: list[Run], done: Done | None = None) -> list[Outcome]:
         """The outcome of each run, in order; ``done`` hears of each as it is there."""
-        found = {run.key: self._store.load(run) for run in runs}
-        waiting: dict[Future[Outcome], Run] = {}
+        keys = [run.key for run in runs]
+        found = {key: self._store.load(key) for key in dict.fromkeys(keys)}
+        waiting: dict[Future[Outcome], str] = {}
+        by_key = dict(zip(keys, runs, strict=True))
         try:
-            for run in runs:
-                if found[run.key] is not None:
-                    if done:
-                        done(run)
-                elif run.key not in {other.key for other in waiting.values()}:
-                    waiting[self._submit(run)] = run
+            for key, run in zip(keys, runs, strict=True):
+                if found[key] is not None and done:
+                    done(run)
+            for key, run in by_key.items():
+                if found[key] is None:
+                    waiting[self._submit(run)] = key
             while waiting:
                 finished, _ = wait(waiting, return_when=FIRST_COMPLETED)
                 for future in finished:
-                    run = waiting.pop(future)
-                    result = future.result()
-                    found[run.key] = result
-                    self._store.save(run, result)
+                    key = waiting.pop(future)
+                    result = found[key] = future.result()
+                    self._store.save(key, result)
                     if done:
-                        done(run)
+                        done(by_key[key])
         except BaseException:
             for future in waiting:
                 future.cancel()
             raise
-        return [outcome for run in runs if (outcome := found[run.key]) is not None]
+        return [outcome for key in keys if (outcome := found[key]) is not None]
 
     def _submit(self, run: Run) -> Future[Outcome]:
         if self._pool is None:

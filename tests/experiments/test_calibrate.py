@@ -119,7 +119,7 @@ def test_calibrated_never_sees_the_judged_part_and_hindsight_sees_nothing_else(t
         )
         after = resolve("hindsight-hpa", template, split, sweep, lambda _: None)
     assert before == again
-    assert before.on == "the 0.5 h before the judged part"
+    assert before.on == "the 30 min before the judged part"
     assert before.calibration is not None
     assert after.calibration is not None
     assert before.calibration.chosen.slo_violation_ratio < after.calibration.chosen.slo_violation_ratio

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +19,12 @@ import pandas as pd
 import pytest
 
 from agents.bundle import Bundle, load_bundle
+from agents.registry import RULES
 from envs.task import load_task
+from experiments import commands
+from experiments.interruption import Interrupted
+from experiments.recipes import _part_before
+from experiments.run import Run
 from experiments.table import COLUMNS
 from simulator.trace import Trace, write_trace
 
@@ -59,12 +67,14 @@ def test_evaluate_writes_the_same_bytes_twice_and_a_whole_report(trace: Path, tm
     assert not list((tmp_path / "one").rglob(".part*"))
 
 
-def test_a_load_that_no_policy_scales_for_is_said_so(tmp_path: Path) -> None:
+def test_what_says_little_is_said_so(tmp_path: Path) -> None:
     write_trace(Trace(np.full(30, 60.0), 60.0), tmp_path / "quiet.csv")
     done = setpoint("evaluate", "--trace", "quiet.csv", "--seeds", 1, "--out", "out", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "No policy ever scaled" in done.stdout.replace("\n", " ")
-    assert "No policy ever scaled" in (tmp_path / "out" / "report.html").read_text()
+    page = (tmp_path / "out" / "report.html").read_text()
+    for warning in ("No policy ever scaled", "Fewer than five seeds"):
+        assert warning in done.stdout.replace("\n", " ")
+        assert warning in page
 
 
 def test_simulate_and_rehearse_agree(trace: Path, tmp_path: Path) -> None:
@@ -81,10 +91,22 @@ def test_simulate_and_rehearse_agree(trace: Path, tmp_path: Path) -> None:
     assert f"{float(cost):.4g} USD" in rehearsed.stderr
 
 
+def test_the_summary_has_no_exponents(tmp_path: Path) -> None:
+    write_trace(Trace(np.full(5, 600.0), 60.0, start_seconds=777_660.0), tmp_path / "late.csv")
+    done = setpoint("simulate", "--trace", "late.csv", "--policy", "fixed:replicas=2", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^start_s +777660 *$", done.stdout, re.MULTILINE)
+    assert re.search(r"^duration_s +300 *$", done.stdout, re.MULTILINE)
+    shown = setpoint("traces", "show", "late.csv", cwd=tmp_path)
+    assert re.search(r"^duration +5 min *$", shown.stdout, re.MULTILINE)
+    assert "from 777660 s" in shown.stdout
+
+
 def test_traces_show(trace: Path, tmp_path: Path) -> None:
     done = setpoint("traces", "show", trace, "--png", "trace.png", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "90 of 60 s" in done.stdout
+    assert re.search(r"^duration +1\.5 h *$", done.stdout, re.MULTILINE)
     assert (tmp_path / "trace.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -118,7 +140,10 @@ def test_a_truncated_gzip_file(trace: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--policy", "magic"), "policy 'magic' is unknown"),
+        (
+            ("--policy", "magic"),
+            "'magic' is unknown; rules are: fixed, hpa; recipes are: calibrated-hpa, hindsight-hpa; or a bundle",
+        ),
         (("--policy", "calibrated-magic"), "recipes are: calibrated-hpa"),
         (("--policy", "hpa:colour=3"), "setting 'colour' is unknown; there are: target"),
         (("--policy", "hpa:target=0"), "target is 0"),
@@ -133,6 +158,8 @@ def test_a_truncated_gzip_file(trace: Path, tmp_path: Path) -> None:
         ),
         (("--mean-rps", "many"), "'--mean-rps': Input should be a valid number"),
         (("--mean-rps", "nan"), "'--mean-rps': "),
+        (("--mean-rps", "inf"), "--mean-rps inf: must be a finite number of requests/s"),
+        (("--mean-rps", "1e8"), "requests in the judged part; at most 2e+09 are simulated"),
         (("--duration", "inf"), "is not within the trace"),
         (("--colour", "red"), "No such option: --colour"),
     ],
@@ -141,6 +168,90 @@ def test_wrong_arguments_end_in_one_line(
     arguments: tuple[str, str], message: str, trace: Path, tmp_path: Path
 ) -> None:
     assert_refused(evaluate(trace, tmp_path / "out", *arguments), tmp_path / "out", message)
+
+
+@pytest.mark.parametrize("command", [("simulate",), ("control", "rehearse")])
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--mean-rps", "inf"), "--mean-rps inf: must be a finite number"),
+        (("--mean-rps", "1e300"), "requests in the judged part; at most 2e+09 are simulated"),
+        (("--start", "5340", "--duration", "60", "--mean-rps", "1e7"), "requests before the judged part"),
+        (
+            ("--start", "0", "--duration", "60", "--mean-rps", "1e6", "--policy", "calibrated-hpa"),
+            "requests to calibrate on",
+        ),
+        (("--policy", "calibrated-magic"), "recipes are: calibrated-hpa, hindsight-hpa"),
+    ],
+)
+def test_every_command_refuses_what_is_too_much_before_it_is_built(
+    command: tuple[str, ...], arguments: tuple[str, ...], message: str, trace: Path, tmp_path: Path
+) -> None:
+    done = setpoint(*command, "--trace", trace, *arguments, cwd=tmp_path)
+    assert_refused(done, tmp_path / "timeline.png", message)
+    assert not (tmp_path / ".setpoint-runs").exists()
+
+
+def test_training_refuses_an_infinite_mean(trace: Path, tmp_path: Path) -> None:
+    out = tmp_path / "new" / "p.bundle"
+    done = setpoint("train", "--trace", trace, "--mean-rps", "inf", "--out", out, cwd=tmp_path)
+    assert_refused(done, out, "--mean-rps inf: must be a finite number")
+
+
+def test_an_output_folder_that_is_a_file(trace: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("")
+    done = evaluate(trace, tmp_path / "out")
+    assert_refused(done, tmp_path / "none", f"--out {tmp_path}/out is a file; it must be a folder")
+
+
+def test_a_picture_that_cannot_be_drawn_is_said_before_the_run(trace: Path, tmp_path: Path) -> None:
+    done = setpoint("simulate", "--trace", trace, "--png", "/proc/x.png", cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr == "setpoint: /proc/x.png: No such file or directory\n"
+    assert done.stdout == ""
+
+
+def test_recipes_say_what_they_were_calibrated_on(trace: Path, tmp_path: Path) -> None:
+    part = ("--trace", trace, "--start", 3600, "--duration", 600, "--policy", "calibrated-hpa")
+    simulated = setpoint("simulate", *part, cwd=tmp_path)
+    rehearsed = setpoint("control", "rehearse", *part, cwd=tmp_path)
+    judged = evaluate(trace, tmp_path / "out", "--policy", "fixed:replicas=9")
+    for done, text in ((simulated, simulated.stdout), (rehearsed, rehearsed.stderr), (judged, judged.stdout)):
+        assert done.returncode == 0, done.stderr
+        found = re.search(r"calibrated-hpa is hpa:\S+, calibrated on the 1 h before the judged part", text)
+        assert found, text
+    assert len(rehearsed.stdout.splitlines()) == 40
+
+
+def test_where_nothing_lies_before_calibration_says_what_it_took_instead(tmp_path: Path) -> None:
+    template = Run(load_task("web"), Trace(np.full(5, 6000.0), 60.0), None, "", "", 0)
+    assert _part_before(template)[1] == (
+        "a day of the task's workload model 'nasa' at 100 requests/s: there is no part before the judged one"
+    )
+    short = dataclasses.replace(template, history=Trace(np.full(5, 12000.0), 60.0))
+    assert _part_before(short)[1] == (
+        "a day of the task's workload model 'nasa' at 200 requests/s: "
+        "there is less than 600 s before the judged one"
+    )
+
+
+def test_policies_lists_rules_with_their_settings_and_recipes(tmp_path: Path) -> None:
+    done = setpoint("policies", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    words = [line.split() for line in done.stdout.splitlines()]
+    for name, entry in RULES.items():
+        assert f"{name}: {entry.summary}" in done.stdout
+        for setting, field in entry.settings.model_fields.items():
+            default = (
+                "needed" if field.is_required() else "not" if field.default is None else str(field.default)
+            )
+            assert any(line[:2] == [setting, default] for line in words), setting
+    assert {"calibrated-hpa", "hindsight-hpa"} <= {line[0] for line in words if line}
+
+
+def test_the_version(tmp_path: Path) -> None:
+    done = setpoint("--version", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, f"setpoint {metadata.version('setpoint')}\n")
 
 
 def test_a_missing_trace(tmp_path: Path) -> None:
@@ -187,7 +298,7 @@ def test_a_full_disk_ends_in_one_line_and_leaves_nothing_half_written(trace: Pat
     assert not list((tmp_path / "out").rglob(".part*"))
 
 
-def test_interrupted_training_keeps_a_bundle(tmp_path: Path) -> None:
+def test_interrupted_training_keeps_a_bundle_and_says_of_which_step(tmp_path: Path) -> None:
     command = [str(SETPOINT), "train", "--steps", "1000000", "--out", "p.bundle"]
     environment = {**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/runs.db"}
     process = start(command, tmp_path, environment)
@@ -198,9 +309,71 @@ def test_interrupted_training_keeps_a_bundle(tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
-    assert errors.count("what is finished stays") == 1
-    assert load_bundle(tmp_path / "p.bundle").provenance["steps"] > 0
+    steps = load_bundle(tmp_path / "p.bundle").provenance["steps"]
+    assert steps > 0
+    assert errors.splitlines()[-1] == (
+        f"setpoint: interrupted at step {steps}: p.bundle holds the policy of step {steps}; "
+        "the same command begins anew"
+    )
     assert (tmp_path / "runs.db").stat().st_size > 0
+
+
+@pytest.mark.parametrize(("kept", "there"), [(0, False), (0, True), (2048, True)])
+def test_what_an_interruption_says_of_the_bundle(kept: int, there: bool, tmp_path: Path) -> None:
+    out = tmp_path / "p.bundle"
+    if there:
+        out.write_text("")
+    expected = {
+        (0, False): f"before the first update: {out} is not there yet",
+        (0, True): f"before the first update: {out} is as it was",
+        (2048, True): f"at step 2048: {out} holds the policy of step 2048",
+    }[kept, there]
+    with pytest.raises(Interrupted) as caught, commands._told_of_interruption(out, lambda: kept):
+        raise KeyboardInterrupt
+    assert str(caught.value) == f"interrupted {expected}; the same command begins anew"
+
+
+@pytest.mark.parametrize(
+    ("out", "message"),
+    [
+        ("/proc/x.bundle", "/proc/x.bundle: No such file or directory"),
+        ("file/x.bundle", "file: Not a directory"),
+        ("folder.bundle", "folder.bundle: Is a directory"),
+    ],
+)
+def test_an_output_that_cannot_be_written_ends_training_before_it_begins(
+    out: str, message: str, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder.bundle").mkdir()
+    began = time.monotonic()
+    done = setpoint("train", "--steps", 1024, "--out", out, cwd=tmp_path)
+    assert time.monotonic() - began < 20
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert message in done.stderr
+    assert not list(tmp_path.rglob("mlflow.db"))
+
+
+def test_a_part_shorter_than_an_episode_is_refused_before_training_begins(
+    trace: Path, tmp_path: Path
+) -> None:
+    done = setpoint(
+        "train", "--trace", trace, "--duration", 600, "--out", tmp_path / "new" / "p.bundle", cwd=tmp_path
+    )
+    assert_refused(
+        done, tmp_path / "new", "the part to train on has 600 s; an episode of task web needs 3600 s"
+    )
+
+
+def test_without_a_terminal_progress_comes_in_tenths(capsys: pytest.CaptureFixture[str]) -> None:
+    with commands._bar("training ppo", lines=True) as update:
+        for step in range(51):
+            update(step / 50, f"step {step}")
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 10
+    assert lines[0] == "training ppo: 10 %, step 5"
+    assert lines[-1] == "training ppo: 100 %, step 50"
 
 
 def test_an_interrupted_evaluation_goes_on_from_there(trace: Path, tmp_path: Path) -> None:
@@ -214,6 +387,7 @@ def test_an_interrupted_evaluation_goes_on_from_there(trace: Path, tmp_path: Pat
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
+    assert errors.endswith("interrupted: what is finished stays, and the same command goes on from there\n")
     assert not (tmp_path / "out" / "results.csv").exists()
     kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "runs").glob("*.npz")}
     assert kept

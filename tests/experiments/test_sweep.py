@@ -42,9 +42,9 @@ def equal(one: Outcome, other: Outcome) -> bool:
 
 def test_what_is_kept_comes_back_as_it_was(tmp_path: Path) -> None:
     outcome, store = execute(RUN), Store(tmp_path / "runs")
-    assert store.load(RUN) is None
-    store.save(RUN, outcome)
-    loaded = store.load(RUN)
+    assert store.load(RUN.key) is None
+    store.save(RUN.key, outcome)
+    loaded = store.load(RUN.key)
     assert loaded is not None
     assert equal(loaded, outcome)
 
@@ -73,3 +73,17 @@ def test_outcomes_come_in_order_each_run_once(tmp_path: Path) -> None:
         sweep.outcomes(runs, lambda run: done.append(run.seed))
         assert done == [2, 0, 1, 0], "kept ones are told of, too"
     assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_the_key_of_each_run_is_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+    key = Run.key.fget  # type: ignore[attr-defined]
+
+    def counted(run: Run) -> str:
+        made.append(run.seed)
+        return str(key(run))
+
+    monkeypatch.setattr(Run, "key", property(counted))
+    with Sweep(tmp_path, processes=1) as sweep:
+        sweep.outcomes([dataclasses.replace(RUN, seed=seed) for seed in range(6)])
+    assert sorted(made) == list(range(6))

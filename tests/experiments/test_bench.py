@@ -1,0 +1,39 @@
+"""What the figures are made of; their size is the machine's business."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from envs.autoscale import AutoscaleEnv
+from experiments import bench
+
+
+def test_the_environments_peer_serves_as_many_requests_as_its_steps_offered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Every rate is 9,000 requests a second, so steps a second are the same on both sides."""
+
+    def rate(work: Callable[[], int]) -> float:
+        assert work() >= 0
+        return 9000.0
+
+    offered: list[int] = []
+    step = AutoscaleEnv.step
+
+    def counted(env: AutoscaleEnv, action: object) -> object:
+        found = step(env, action)  # type: ignore[arg-type]
+        offered.append(found[4]["offered"])
+        return found
+
+    monkeypatch.setattr(AutoscaleEnv, "step", counted)
+    monkeypatch.setattr(bench, "_rate", rate)
+    monkeypatch.setattr(bench, "kernel_requests", lambda _seconds: 0)
+    monkeypatch.setattr(bench, "simpy_requests", lambda _seconds: 0)
+    monkeypatch.setattr(bench, "REPEATS", 1)
+    figure = next(one for one in bench.measure() if one["name"] == "environment_web")
+    mean = sum(offered) / len(offered)
+    assert mean > 0
+    assert figure["peer_value"] == pytest.approx(9000.0 / mean)
+    assert figure["ratio"] == pytest.approx(1.0)
