@@ -95,7 +95,7 @@ def _compare(policy: str, means: dict[str, tuple[Floats, Floats]], findings: Fin
     baseline_cost, baseline_late = (estimate(values) for values in means[BASELINE])
     change = cost.value / baseline_cost.value - 1
     text = (
-        f"{name} is {_change(change)} {BASELINE}, with {_fewer_or_more(late, baseline_late)} violations "
+        f"{name} is {_change(change)} {BASELINE}, with {_fewer_or_more(late, baseline_late)} "
         f"({_percent(late.value)} % against {_percent(baseline_late.value)} %)"
     )
     matched = matched_change(findings.hpa_points, *means[policy]).value
@@ -106,8 +106,8 @@ def _compare(policy: str, means: dict[str, tuple[Floats, Floats]], findings: Fin
 
 def _fewer_or_more(late: Estimate, other: Estimate) -> str:
     if late.high < other.low:
-        return "fewer"
-    return "more" if late.low > other.high else "as many"
+        return "fewer violations"
+    return "more violations" if late.low > other.high else "no clear difference in violations"
 
 
 def _change(change: float) -> str:

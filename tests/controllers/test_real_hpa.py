@@ -8,10 +8,11 @@ differs by version stands in EXPLAINED.
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from control_plane.cluster import ControlPlane
 from control_plane.kubelet import FakeKubelet
 from control_plane.process import wait_until
 from control_plane.resource_metrics import MetricsServer
-from kubernetes.client import AppsV1Api
+from kubernetes.client import AppsV1Api, CoreV1Api
 
 from agents.baselines.hpa import HpaSettings, make_hpa
 from agents.baselines.hpa_behavior import Behavior, ScalingPolicy, ScalingRules
@@ -31,6 +32,7 @@ from simulator.plant import PodRules
 SYNC_SECONDS = 2.0
 PHASES = 8
 LATE_SECONDS = 2 * SYNC_SECONDS + 1.5
+TRIES = 2  # the real one may act in the hundredth of a second between a new load and our first look
 REQUEST_MILLI = 100
 CONTEXT = Context(("web",), np.array([1]), np.array([40]))
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -47,46 +49,51 @@ EXPLAINED: dict[str, tuple[tuple[int, int], str]] = {
 }
 
 
-@dataclass
-class Seen:
-    """What one of ours saw and wished for.
+@dataclass(frozen=True)
+class Look:
+    """When which of ours looked, what was wanted then, and what it wished for."""
 
-    Attributes:
-        changes: (seconds, from, to) of the real HPA.
-        wishes: (seconds, current, wished) of ours.
-    """
-
-    changes: list[tuple[float, int, int]] = field(default_factory=list)
-    wishes: list[tuple[float, int, int]] = field(default_factory=list)
-
-    def undone(self) -> list[str]:
-        """Wishes that stood for longer than the HPA needs to act."""
-        found = []
-        since = (math.inf, 0, 0)
-        for seconds, current, wished in self.wishes:
-            if wished == current or since[1:] != (current, wished):
-                since = (seconds if wished != current else math.inf, current, wished)
-            if seconds - since[0] > LATE_SECONDS:
-                found.append(f"from {since[0]:.1f} s on ours wished for {wished} instead of {current}")
-                since = (math.inf, current, wished)
-        return found
+    seconds: float
+    phase: int
+    current: int
+    wished: int
 
 
-def differences(seen: list[Seen]) -> list[str]:
+def changes(looks: list[Look]) -> list[tuple[float, int, int]]:
+    """When the real HPA scaled, from what, to what."""
+    return [
+        (look.seconds, before.current, look.current)
+        for before, look in itertools.pairwise(looks)
+        if look.current != before.current
+    ]
+
+
+def differences(looks: list[Look]) -> list[str]:
     """Changes that none of ours wished for just before, and wishes of all of ours that came to nothing."""
-    wishes = [wish for one in seen for wish in one.wishes]
     found = []
-    for at, before, after in min((one.changes for one in seen), key=len):
-        near = {
-            wished
-            for seconds, current, wished in wishes
-            if current == before and at - LATE_SECONDS <= seconds <= at
+    for at, before, after in changes(looks):
+        wished = {
+            look.wished
+            for look in looks
+            if look.current == before and at - LATE_SECONDS <= look.seconds <= at
         }
-        if after not in near:
+        if after not in wished:
             found.append(
-                f"at {at:.1f} s the HPA went from {before} to {after}; ours wished for {sorted(near)}"
+                f"at {at:.1f} s the HPA went from {before} to {after}; ours wished for {sorted(wished)}"
             )
-    return found + min((one.undone() for one in seen), key=len)
+    each = ([look for look in looks if look.phase == phase] for phase in range(PHASES))
+    return found + min((undone(own) for own in each), key=len)
+
+
+def undone(looks: list[Look]) -> list[str]:
+    """Wishes of one of ours that stood for longer than the HPA needs to act."""
+    found = []
+    stands = itertools.groupby(looks, key=lambda look: (look.current, look.wished))
+    for (current, wished), group in stands:
+        times = [look.seconds for look in group]
+        if wished != current and times[-1] - times[0] > LATE_SECONDS:
+            found.append(f"from {times[0]:.1f} s on ours wished for {wished} instead of {current}")
+    return found
 
 
 class Stage:
@@ -118,18 +125,16 @@ class Stage:
         seen = self._plant.snapshot()
         return int(seen.wanted[0]), int(seen.ready[0])
 
-    def watch(self, seen: list[Seen], seconds: float, begin: float) -> None:
-        """Look at each phase of every period."""
-        first = round((time.monotonic() - begin) / SYNC_SECONDS * PHASES) + 1
-        for look in range(first, first + round(seconds / SYNC_SECONDS * PHASES)):
-            time.sleep(max(begin + look * SYNC_SECONDS / PHASES - time.monotonic(), 0.0))
+    def watch(self, looks: list[Look], seconds: float, begin: float) -> None:
+        """Look at once, and then at each phase of every period."""
+        step = SYNC_SECONDS / PHASES
+        first = math.floor((time.monotonic() - begin) / step)
+        for number in range(first, first + round(seconds / step)):
+            time.sleep(max(begin + number * step - time.monotonic(), 0.0))
             snapshot = self._plant.snapshot()
-            at, current = time.monotonic() - begin, int(snapshot.wanted[0])
-            mine = seen[look % PHASES]
-            if mine.wishes and mine.wishes[-1][1] != current:
-                mine.changes.append((at, mine.wishes[-1][1], current))
-            wish = self._policies[look % PHASES].decide(snapshot)
-            mine.wishes.append((at, current, int(wish.replicas[0])))
+            wish = self._policies[number % PHASES].decide(snapshot)
+            at = time.monotonic() - begin
+            looks.append(Look(at, number % PHASES, int(snapshot.wanted[0]), int(wish.replicas[0])))
 
     def _create(self, replicas: int) -> None:
         requests = {"cpu": f"{REQUEST_MILLI}m"}
@@ -200,7 +205,7 @@ SCENARIOS = {
         Behavior(scale_up=AT_ONCE, scale_down=AT_ONCE),
         changes=4,
     ),
-    "default scale-up": Scenario(((36.0, every(400)),), Behavior(scale_down=AT_ONCE), changes=3),
+    "default scale-up": Scenario(((40.0, every(400)),), Behavior(scale_down=AT_ONCE), changes=3),
     "stabilised scale-down": Scenario(
         ((4.0, every(50)), (6.0, every(20)), (4.0, every(40)), (16.0, every(10))),
         Behavior(scale_up=AT_ONCE, scale_down=ScalingRules(stabilization_window_seconds=8)),
@@ -241,17 +246,32 @@ def test_ours_wishes_what_the_real_one_does(
     metrics_server: MetricsServer,
 ) -> None:
     scenario = SCENARIOS[name]
-    metrics_server.usage = scenario.loads[0][1]
-    stage = Stage(control_plane, namespace, scenario.behavior, scenario.replicas)
-    kubelet.start_seconds = scenario.start_seconds
-    seen, begin = [Seen() for _ in range(PHASES)], time.monotonic()
-    for seconds, load in scenario.loads:
-        metrics_server.usage = load
-        stage.watch(seen, seconds, begin)
-    assert min(len(one.changes) for one in seen) >= scenario.changes, seen[0].changes
-    found = differences(seen)
     until, reason = EXPLAINED.get(name, ((0, 0), ""))
+    for _ in range(TRIES):
+        looks = play(scenario, control_plane, kubelet, metrics_server)
+        assert len(changes(looks)) >= scenario.changes, changes(looks)
+        found = differences(looks)
+        if not found or control_plane.version < until:
+            break
     if control_plane.version < until:
         assert found, f"nothing differs any more: {reason}"
     else:
         assert not found, "\n".join(found)
+
+
+def play(
+    scenario: Scenario, control_plane: ControlPlane, kubelet: FakeKubelet, metrics_server: MetricsServer
+) -> list[Look]:
+    """All looks at one performance."""
+    kubelet.reset()
+    metrics_server.usage = scenario.loads[0][1]
+    namespace = control_plane.create_namespace()
+    stage = Stage(control_plane, namespace, scenario.behavior, scenario.replicas)
+    kubelet.start_seconds = scenario.start_seconds
+    looks: list[Look] = []
+    begin = time.monotonic()
+    for seconds, load in scenario.loads:
+        metrics_server.usage = load
+        stage.watch(looks, seconds, begin)
+    CoreV1Api(control_plane.admin).delete_namespace(namespace)
+    return looks

@@ -65,7 +65,7 @@ def test_violations_are_as_many_where_the_intervals_overlap() -> None:
     findings = findings_of((3.0, 0.01))
     mine = findings.table["policy"] == "my.bundle"
     findings.table.loc[mine, "slo_violation_ratio"] = [0.008, 0.01, 0.03]
-    assert "with as many violations (" in verdict(findings)
+    assert "with no clear difference in violations (" in verdict(findings)
     findings.table.loc[mine, "slo_violation_ratio"] = [0.008, 0.01, 0.015]
     assert "with fewer violations (" in verdict(findings)
 
@@ -88,7 +88,7 @@ def test_at_matched_violations_each_seed_is_compared_on_its_own() -> None:
 
 def test_a_difference_too_small_to_be_shown_is_none() -> None:
     assert verdict(findings_of((4.0001, 0.02))).startswith(
-        "my.bundle is as dear as calibrated-hpa, with as many violations (2 % against 2 %)"
+        "my.bundle is as dear as calibrated-hpa, with no clear difference in violations (2 % against 2 %)"
     )
 
 
