@@ -31,7 +31,7 @@ class Store:
     def load(self, key: str) -> Outcome | None:
         """A finished run by its key, None if there is none or its file is damaged."""
         try:
-            with np.load(self._path(key), allow_pickle=False) as content:
+            with self._path(key).open("rb") as file, np.load(file, allow_pickle=False) as content:
                 row = json.loads(str(content["row"]))
                 timeline = {name: content[name] for name in content.files if name != "row"}
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):

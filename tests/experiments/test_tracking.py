@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import socket
 import subprocess
@@ -18,6 +19,12 @@ import pytest
 from experiments.tracking import track
 from simulator.errors import InputError
 
+# MLflow leaves SQLite connections to the collector, which is therefore called before each test ends.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
 
 @pytest.fixture(autouse=True)
 def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
@@ -26,6 +33,7 @@ def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
     yield
     while mlflow.active_run():
         mlflow.end_run()
+    gc.collect()
 
 
 def only_run(uri: str) -> Any:
