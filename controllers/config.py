@@ -10,21 +10,8 @@ from pydantic import Field, model_validator
 from agents.registry import is_bundle
 from controllers.plants.kubernetes import KubernetesSettings
 from controllers.sources.prometheus import PrometheusSettings
+from envs.guard import GuardOptions
 from simulator.settings import Settings, parse_settings, read_text
-
-
-class GuardOptions(Settings):
-    """Limits beside the bounds; each is off unless it is given."""
-
-    max_step_up: int | None = Field(default=None, ge=1, description="Most replicas added in one decision.")
-    max_step_down: int | None = Field(
-        default=None, ge=1, description="Most replicas removed in one decision."
-    )
-    cooldown_seconds: float = Field(default=0.0, ge=0, description="No change so long after a change.")
-    stabilization_seconds: float = Field(
-        default=0.0, ge=0, description="Scale down no further than the highest wish of this window."
-    )
-    frozen: bool = Field(default=False, description="Change nothing but what the bounds force.")
 
 
 class ListenSettings(Settings):

@@ -12,11 +12,9 @@ from simulator.plant import Desired, Floats, Ints, Snapshot
 from simulator.settings import Settings
 
 
-class GuardSettings(Settings):
-    """Bounds by service; everything else is off unless asked for, so that rules stay exact."""
+class GuardOptions(Settings):
+    """Limits beside the bounds; each is off unless asked for, so that rules stay exact."""
 
-    min_replicas: tuple[int, ...] = Field(description="Fewest replicas, by service.")
-    max_replicas: tuple[int, ...] = Field(description="Most replicas, by service.")
     max_step_up: int | None = Field(default=None, ge=1, description="Most replicas added in one decision.")
     max_step_down: int | None = Field(
         default=None, ge=1, description="Most replicas removed in one decision."
@@ -26,6 +24,13 @@ class GuardSettings(Settings):
         default=0.0, ge=0, description="Scale down no further than the highest wish of this window."
     )
     frozen: bool = Field(default=False, description="Change nothing but what the bounds force.")
+
+
+class GuardSettings(GuardOptions):
+    """Bounds by service, and further limits."""
+
+    min_replicas: tuple[int, ...] = Field(description="Fewest replicas, by service.")
+    max_replicas: tuple[int, ...] = Field(description="Most replicas, by service.")
 
     @model_validator(mode="after")
     def _bounds(self) -> GuardSettings:
