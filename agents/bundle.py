@@ -169,7 +169,7 @@ class LearnedPolicy:
     def _explain(self, snapshot: Snapshot, actions: NDArray[np.int64]) -> str:
         if metrics_missing(snapshot).any():
             return "cpu or rate is missing: hold"
-        changes = ", ".join(f"{self._interface.actions.changes[action]:+.0%}" for action in actions)
+        changes = ", ".join(self._interface.actions.describe(int(action)) for action in actions)
         return f"cpu {snapshot.cpu.value.mean():.0%}, rate {snapshot.rate.value.sum():.4g}/s: {changes}"
 
 

@@ -47,6 +47,11 @@ class ActionMap(Settings):
         """The action that changes nothing."""
         return self.changes.index(0.0)
 
+    def describe(self, action: int) -> str:
+        """An action in a few signs: ``+25%`` or ``hold``."""
+        change = self.changes[action]
+        return f"{change:+.0%}" if change else "hold"
+
     def desired(self, actions: Ints, snapshot: Snapshot) -> Desired:
         """What the actions ask for.
 

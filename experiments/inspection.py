@@ -23,7 +23,7 @@ def inspect_bundle(file: Path) -> None:
     bundle = load_bundle(file)
     interface = bundle.interface
     console = Console(highlight=False, soft_wrap=True)
-    changes = ", ".join(f"{change:+.0%}" if change else "hold" for change in interface.actions.changes)
+    changes = ", ".join(map(interface.actions.describe, range(interface.actions.count)))
     console.print(
         _pairs(
             {
