@@ -27,13 +27,14 @@ from kubernetes.client import ApiException, AppsV1Api, CoreV1Api, RbacAuthorizat
 from kubernetes.utils import create_from_yaml
 
 from agents.bundle import Bundle
+from controllers.config import load_config
 from controllers.plants.kubernetes import Deployment, KubernetesSettings, NoSource
 from envs.interface import Interface
 from envs.observer import FEATURES
 from envs.task import load_task
 from simulator.plant import Desired, PlantGone
 
-RBAC = Path(__file__).parents[2] / "controllers" / "manifests" / "rbac.yaml"
+MANIFESTS = Path(__file__).parents[2] / "controllers" / "manifests"
 SETPOINT = Path(sys.executable).with_name("setpoint")
 CAPACITY_RPS = 10.0
 pytestmark = pytest.mark.timeout(300)
@@ -99,6 +100,12 @@ class Running:
         return self.process.wait(20)
 
 
+def shipped(name: str, namespace: str) -> list[Any]:
+    """A manifest's objects, moved to a namespace."""
+    text = (MANIFESTS / name).read_text().replace("namespace: shop", f"namespace: {namespace}")
+    return list(yaml.safe_load_all(text))
+
+
 class Shop:
     """A Deployment, the rights to scale it, and its load."""
 
@@ -123,10 +130,7 @@ class Shop:
             },
         }
         self.apps.create_namespaced_deployment(namespace, body)
-        objects = list(
-            yaml.safe_load_all(RBAC.read_text().replace("namespace: shop", f"namespace: {namespace}"))
-        )
-        create_from_yaml(control_plane.admin, yaml_objects=objects)
+        create_from_yaml(control_plane.admin, yaml_objects=shipped("rbac.yaml", namespace))
         control_plane.write_token_kubeconfig(folder / "kubeconfig", namespace, "setpoint")
         self.limited = control_plane.token_client(namespace, "setpoint")
         (self.port,) = free_ports(1)
@@ -397,3 +401,15 @@ def test_the_snapshot_counts_starting_ready_and_draining_pods(
     assert seen.cpu.value[0] == pytest.approx(0.5)
     assert 39.0 <= seen.cpu.age_seconds[0] <= 45.0
     assert int(seen.pods["cpu"].ignored.count[0]) == 3
+
+
+def test_the_shipped_controller_is_taken_and_its_configuration_is_whole(
+    shop: Shop, control_plane: ControlPlane, tmp_path: Path
+) -> None:
+    objects = shipped("controller.yaml", shop.namespace)
+    (tmp_path / "shipped.yaml").write_text(objects[0]["data"]["web.yaml"])
+    config = load_config(tmp_path / "shipped.yaml")
+    assert (config.plant.namespace, config.plant.deployment, config.dry_run) == (shop.namespace, "web", True)
+    create_from_yaml(control_plane.admin, yaml_objects=objects)
+    made = shop.apps.read_namespaced_deployment("setpoint", shop.namespace)
+    assert made.spec.template.spec.service_account_name == "setpoint"
