@@ -202,7 +202,9 @@ def train(part: Part, agent: str, steps: int, seed: int, out: Path) -> None:
             def report(progress: Trained) -> None:
                 nonlocal kept
                 kept = progress.steps
-                update(progress.steps / steps, f"reward {progress.reward_per_step:.2f} a step")
+                reward = progress.reward_per_step
+                text = "" if np.isnan(reward) else f"reward {reward:.2f} a step"
+                update(progress.steps / steps, text)
                 log({"reward_per_step": progress.reward_per_step, **progress.losses}, progress.steps)
 
             bundle = training.train(plan, out, report)

@@ -397,6 +397,17 @@ def test_an_interrupted_evaluation_goes_on_from_there(trace: Path, tmp_path: Pat
     assert (tmp_path / "out" / "results.csv").exists()
 
 
+@pytest.mark.parametrize("command", [("simulate",), ("control", "rehearse")])
+def test_other_commands_are_just_interrupted(command: tuple[str, ...], tmp_path: Path) -> None:
+    write_trace(Trace(np.full(100_000, 60_000.0), 60.0), tmp_path / "long.csv")
+    arguments = ["--trace", "long.csv", "--start", "0", "--duration", "1900000"]
+    process = start([str(SETPOINT), *command, *arguments], tmp_path, dict(os.environ), subprocess.DEVNULL)
+    time.sleep(6)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors.splitlines()[-1]) == (130, "setpoint: interrupted")
+
+
 def test_no_worker_outlives_an_evaluation_that_is_killed(trace: Path, tmp_path: Path) -> None:
     command = [str(SETPOINT), "evaluate", "--trace", str(trace), "--seeds", "500", "--out", "out"]
     process = start(command, tmp_path, dict(os.environ))
@@ -428,11 +439,15 @@ def command_line(pid: int) -> str:
         return ""
 
 
-def start(command: list[str], cwd: Path, environment: dict[str, str]) -> subprocess.Popen[str]:
+def start(
+    command: list[str], cwd: Path, environment: dict[str, str], output: int | None = None
+) -> subprocess.Popen[str]:
     """A command that hears Ctrl-C even where these tests run in the background, where shells ignore it."""
     heard = signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
-        return subprocess.Popen(command, cwd=cwd, stderr=subprocess.PIPE, text=True, env=environment)
+        return subprocess.Popen(
+            command, cwd=cwd, stdout=output, stderr=subprocess.PIPE, text=True, env=environment
+        )
     finally:
         signal.signal(signal.SIGINT, heard)
 
