@@ -117,7 +117,7 @@ class ControlPlane:
 
     def pause_api_server(self) -> None:
         """Connections to it open and get no answer."""
-        self._api_server.signal(signal.SIGSTOP)
+        self._api_server.pause()
 
     def resume_api_server(self) -> None:
         """It answers what has waited, too."""
