@@ -32,7 +32,7 @@ class WallClock:
 
     def __init__(self) -> None:
         self._stopped = threading.Event()
-        self._due = time.monotonic()
+        self._due: float | None = None
 
     def now_seconds(self) -> float:
         """Seconds since the epoch."""
@@ -41,7 +41,7 @@ class WallClock:
     def wait(self, seconds: float) -> bool:
         """Sleep until so long after the last wait ended, unless stopped."""
         now = time.monotonic()
-        self._due = max(self._due + seconds, now)
+        self._due = now + seconds if self._due is None else max(self._due + seconds, now)
         return not self._stopped.wait(self._due - now)
 
     def stop(self) -> None:

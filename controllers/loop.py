@@ -94,6 +94,8 @@ class Loop:
             return Record(now, "unreadable", f"hold: the plant cannot be read: {error}", None)
         decision = decide(snapshot, self._policy, self._guard)
         reason = decision.wish.reason
+        if not snapshot.wanted.any() and min(self._guard.settings.min_replicas) > 0:
+            return Record(now, "unchanged", "0 replicas: paused by another hand, as for the HPA", decision)
         if not decision.changes:
             return Record(now, "unchanged", reason, decision)
         if not self._acting:

@@ -265,7 +265,7 @@ def main() -> None:
     except PlantGone as error:
         _fail(str(error), 1)
     except OSError as error:
-        _fail(f"{error.filename or 'output'}: {error.strerror or error}", 1)
+        _fail(f"{error.filename}: {error.strerror or error}" if error.filename else str(error), 1)
     else:
         if code == _INTERRUPTED:
             _fail("interrupted", code)

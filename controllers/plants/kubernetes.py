@@ -41,6 +41,7 @@ from simulator.settings import Settings
 LOG = logging.getLogger("setpoint.kubernetes")
 _NOT_FOUND, _CONFLICT = 404, 409
 _MOST_TRIES = 3
+_ODD = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
 _DNS_LABEL = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
 Json = dict[str, Any]
 
@@ -57,6 +58,9 @@ class KubernetesSettings(Settings):
         default=None, description="A context of the kubeconfig; none: its current one."
     )
     timeout_seconds: float = Field(default=5.0, gt=0, le=60, description="For one request.")
+    stale_seconds: float = Field(
+        default=120.0, gt=0, le=3600, description="CPU whose oldest sample is older than this is missing."
+    )
 
 
 class MetricSource(Protocol):
@@ -137,19 +141,23 @@ class Deployment:
             PlantGone: if the Deployment does not exist.
             OSError: if the API server does not answer or refuses.
         """
-        self._scale = scale = self._read_scale()
-        selector = scale.get("status", {}).get("selector", "")
-        listed = self._call(
-            "list pods",
-            self._core.list_namespaced_pod,
-            self._settings.namespace,
-            label_selector=selector,
-        )["items"]
-        now = self._now()
-        samples = self._usage(selector, now)
-        pods = [read_pod(pod, samples.get(pod["metadata"]["name"]), now) for pod in listed]
+        self._scale = self._read_scale()
+        try:
+            selector = self._scale["status"]["selector"]
+            wanted = np.array([self._scale["spec"].get("replicas", 0)], dtype=np.int64)
+            listed = self._call(
+                "list pods",
+                self._core.list_namespaced_pod,
+                self._settings.namespace,
+                label_selector=selector,
+            )["items"]
+            now = self._now()
+            samples = self._usage(selector, now)
+            pods = [read_pod(pod, samples.get(pod["metadata"]["name"]), now) for pod in listed or ()]
+        except _ODD as error:
+            msg = f"the API server's answer cannot be read ({type(error).__name__}: {error})"
+            raise OSError(msg) from None
         counts = np.bincount([_phase_of(pod) for pod in pods], minlength=4)
-        wanted = np.array([int(scale.get("spec", {}).get("replicas", 0))], dtype=np.int64)
         metrics = self._source.read(now)
         return Snapshot(
             time_seconds=np.array(now),
@@ -215,12 +223,12 @@ class Deployment:
                 "pods",
                 label_selector=selector,
             )
-            samples = {item["metadata"]["name"]: _sample(item, now) for item in listed["items"]}
         except (OSError, PlantGone) as error:
             self._tell(f"cpu is missing: {error}")
             return {}
         self._tell("")
-        return samples
+        samples = (_named_sample(item, now) for item in listed.get("items") or ())
+        return dict(sample for sample in samples if sample is not None)
 
     def _cpu(self, pods: list[Pod], now: float) -> Metric:
         """Used over requested CPU of the ready pods that have a sample and a request."""
@@ -233,6 +241,8 @@ class Deployment:
             return Metric.missing((1,), max(now - self._cpu_seen, 0.0))
         age = max(sample.age_seconds for sample, _ in known)
         self._cpu_seen = now - age
+        if age > self._settings.stale_seconds:
+            return Metric.missing((1,), age)
         used, requested = sum(sample.usage_milli for sample, _ in known), sum(asked for _, asked in known)
         return Metric(np.array([used / requested]), np.array([age]))
 
@@ -241,21 +251,25 @@ class Deployment:
         timeout = self._settings.timeout_seconds
         try:
             answer = method(*arguments, **options, _preload_content=False, _request_timeout=timeout)
-            content: Json = json.loads(answer.data)
+            content = json.loads(answer.data)
         except client.ApiException as error:
             raise self._refusal(what, error) from None
-        except (HTTPError, ValueError) as error:
+        except (HTTPError, ValueError, config.ConfigException) as error:
             reason = re.sub(r"<[^>]*object at 0x[0-9a-f]*>:? ?", "", str(error))
             msg = f"{what}: the API server does not answer ({reason})"
             raise OSError(msg) from None
+        if not isinstance(content, dict):
+            msg = f"{what}: the API server's answer is no object"
+            raise OSError(msg)
         return content
 
     def _refusal(self, what: str, error: client.ApiException) -> Exception:
         try:
-            reason = json.loads(error.body or "")["message"]
-        except (ValueError, KeyError, TypeError):
-            reason = error.reason
-        if error.status == _NOT_FOUND and "scale" in what:
+            status = json.loads(error.body or "")
+            reason, gone = status["message"], status.get("reason") == "NotFound"
+        except _ODD:  # a proxy's page, not the API server's own words
+            reason, gone = error.reason, False
+        if error.status == _NOT_FOUND and gone and "scale" in what:
             return PlantGone(f"{self} does not exist")
         if error.status == _CONFLICT:
             return _ConflictError(str(reason))
@@ -327,13 +341,14 @@ def cpu_request_milli(spec: Json) -> int | None:
     return sum(_milli(quantity) for quantity in asked)
 
 
-def _sample(item: Json, now_seconds: float) -> PodSample:
-    """Usage, age and window of one pod's metrics."""
-    return PodSample(
-        usage_milli=sum(_milli(container["usage"]["cpu"]) for container in item["containers"]),
-        age_seconds=_age(item["timestamp"], now_seconds),
-        window_seconds=_duration_seconds(item["window"]),
-    )
+def _named_sample(item: Json, now_seconds: float) -> tuple[str, PodSample] | None:
+    """A pod's name with usage, age and window; None where any container's is missing, as for the HPA."""
+    try:
+        usage = [_milli(container["usage"]["cpu"]) for container in item["containers"]]
+        age, window = _age(item["timestamp"], now_seconds), _duration_seconds(item["window"])
+        return (item["metadata"]["name"], PodSample(sum(usage), age, window)) if usage else None
+    except _ODD:
+        return None
 
 
 def _milli(quantity: str) -> int:

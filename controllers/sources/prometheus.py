@@ -105,7 +105,10 @@ class Prometheus:
     def __init__(self, settings: PrometheusSettings, client: httpx.Client | None = None) -> None:
         self._settings = settings
         self._queries = queries(settings)
-        self._client = client or httpx.Client(timeout=settings.timeout_seconds)
+        given = httpx.URL(settings.url)
+        self._url = str(given.copy_with(userinfo=b"")).rstrip("/")  # what is logged holds no password
+        auth = (given.username, given.password) if given.userinfo else None
+        self._client = client or httpx.Client(timeout=settings.timeout_seconds, auth=auth)
         self._measured = dict.fromkeys(("rate", "latency_p95", "queue"), -math.inf)
         self._trouble = ""
 
@@ -125,7 +128,7 @@ class Prometheus:
             try:
                 metrics[name] = self._measure(name, query, now_seconds)
             except _FAULTS as error:
-                trouble = f"{self._settings.url}: {error or type(error).__name__}"
+                trouble = f"{self._url}: {error or type(error).__name__}"
                 metrics[name] = self._missing(name, now_seconds)
         self._tell(trouble)
         return metrics
@@ -141,7 +144,7 @@ class Prometheus:
                 try:
                     self._ask(expression)
                 except _RefusedError as error:
-                    msg = f"prometheus: {self._settings.url} refuses the query {expression!r}: {error}"
+                    msg = f"prometheus: {self._url} refuses the query {expression!r}: {error}"
                     raise InputError(msg) from None
                 except _FAULTS:
                     return
@@ -158,7 +161,7 @@ class Prometheus:
 
     def _ask(self, expression: str) -> tuple[float, float] | None:
         """When the server evaluated, and the value; None without a result."""
-        answer = self._client.get(f"{self._settings.url}/api/v1/query", params={"query": expression})
+        answer = self._client.get(f"{self._url}/api/v1/query", params={"query": expression})
         if answer.status_code == httpx.codes.BAD_REQUEST:
             raise _RefusedError(answer.json()["error"])
         answer.raise_for_status()
@@ -179,5 +182,5 @@ class Prometheus:
         if trouble and trouble != self._trouble:
             LOG.warning("metrics are missing: %s", trouble)
         if self._trouble and not trouble:
-            LOG.info("metrics are back from %s", self._settings.url)
+            LOG.info("metrics are back from %s", self._url)
         self._trouble = trouble

@@ -182,3 +182,13 @@ def test_the_wall_clock_stops_at_once_and_stays_stopped() -> None:
     assert not clock.wait(3600.0)
     assert not clock.wait(3600.0)
     stopper.join()
+
+
+def test_a_service_that_another_hand_scaled_to_0_is_left_alone() -> None:
+    plant = FakePlant(replicas=0, cpu=np.nan)
+    (record,) = drive(plant, 1)
+    assert (record.outcome, record.reason) == (
+        "unchanged",
+        "0 replicas: paused by another hand, as for the HPA",
+    )
+    assert plant.applied == []

@@ -113,7 +113,7 @@ class FakeApi:
 
 def refusal(status: int, message: str) -> client.ApiException:
     error = client.ApiException(status=status, reason="Refused")
-    error.body = json.dumps({"message": message})
+    error.body = json.dumps({"message": message, "reason": "NotFound" if status == 404 else "Refused"})
     return error
 
 
@@ -301,3 +301,53 @@ def test_a_kubeconfig_that_cannot_be_used_is_named(tmp_path: Path, monkeypatch: 
             connect(SETTINGS.model_copy(update={"kubeconfig": path}))
     with pytest.raises(InputError, match="not in a pod .*; plant.kubeconfig names a kubeconfig file"):
         connect(SETTINGS)
+
+
+def test_a_proxys_404_is_no_deleted_deployment(monkeypatch: pytest.MonkeyPatch) -> None:
+    page = client.ApiException(status=404, reason="Not Found")
+    page.body = "<html>404 page not found</html>"
+    plant, _ = deployment(monkeypatch, read_namespaced_deployment_scale=[page])
+    with pytest.raises(OSError, match=r"get deployments/scale: Not Found \(404\)"):
+        plant.snapshot()
+
+
+@pytest.mark.parametrize("name", list(HEALTHY)[:2])
+@pytest.mark.parametrize("answer", [None, [], {}, {"items": [{}]}, {"status": None}])
+def test_an_odd_answer_is_an_os_error(name: str, answer: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    plant, _ = deployment(monkeypatch, **{name: [answer]})
+    with pytest.raises(OSError, match="answer"):
+        plant.snapshot()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"containers": []},
+        {"containers": None},
+        {"containers": [{"usage": {"memory": "1Mi"}}]},
+        {"timestamp": None},
+        {"window": None},
+        {"metadata": {}},
+    ],
+)
+def test_a_pod_whose_metrics_are_odd_has_none_and_the_others_keep_theirs(
+    change: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = USAGE["items"]
+    plant, _ = deployment(monkeypatch, list_namespaced_custom_object=[{"items": [first, second | change]}])
+    seen = plant.snapshot()
+    assert seen.cpu.value[0] == pytest.approx(0.5), "never 0"
+    assert int(seen.pods["cpu"].missing.count[0]) == 2
+
+
+def test_no_items_at_all_are_missing_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
+    plant, _ = deployment(monkeypatch, list_namespaced_custom_object=[{"items": None}])
+    assert math.isnan(plant.snapshot().cpu.value[0])
+
+
+def test_cpu_that_is_too_old_is_missing_at_its_age(monkeypatch: pytest.MonkeyPatch) -> None:
+    old = {"items": [item | {"timestamp": stamp(121)} for item in USAGE["items"]]}
+    plant, _ = deployment(monkeypatch, list_namespaced_custom_object=[old])
+    seen = plant.snapshot()
+    assert math.isnan(seen.cpu.value[0])
+    assert seen.cpu.age_seconds[0] == 121.0

@@ -159,3 +159,12 @@ def test_a_wrong_setting_is_named(field: str, value: object) -> None:
     with pytest.raises(ValidationError) as caught:
         PrometheusSettings.model_validate({"url": "http://prometheus:9090"} | {field: value})
     assert [item["loc"] for item in caught.value.errors()] == [(field,)]
+
+
+def test_a_password_in_the_address_is_used_and_never_told(caplog: pytest.LogCaptureFixture) -> None:
+    settings = SETTINGS.model_copy(update={"url": "http://reader:s3cret@127.0.0.1:9"})
+    prometheus = Prometheus(settings)
+    with caplog.at_level(logging.INFO):
+        prometheus.read(NOW)
+    assert "http://127.0.0.1:9: " in caplog.text
+    assert "s3cret" not in caplog.text
