@@ -1,0 +1,1 @@
+"""Service-time laws, a file each; ``simulator.laws.law`` joins them."""
