@@ -75,7 +75,7 @@ class PoissonArrivals:
 
 
 @numba.njit(cache=True, nogil=True)
-def _invert(until, units, times, expected, bin_seconds, reached, bin_index):  # type: ignore[no-untyped-def]
+def _invert(until, units, times, expected, bin_seconds, reached, bin_index):
     """Turn unit-rate steps into times before ``until``; (count, reached, bin, finished)."""
     last = len(expected) - 1
     for count in range(len(units)):

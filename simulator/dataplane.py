@@ -164,7 +164,7 @@ class Station:
 
 
 @numba.njit(cache=True, nogil=True)
-def _push(heap_time, heap_slot, size, time, slot):  # type: ignore[no-untyped-def]
+def _push(heap_time, heap_slot, size, time, slot):
     place = size
     while place > 0:
         parent = (place - 1) >> 1
@@ -178,7 +178,7 @@ def _push(heap_time, heap_slot, size, time, slot):  # type: ignore[no-untyped-de
 
 
 @numba.njit(cache=True, nogil=True, inline="always")
-def _replace_top(heap_time, heap_slot, size, time):  # type: ignore[no-untyped-def]
+def _replace_top(heap_time, heap_slot, size, time):
     slot = heap_slot[0]
     place = 0
     child = 1
@@ -196,7 +196,7 @@ def _replace_top(heap_time, heap_slot, size, time):  # type: ignore[no-untyped-d
 
 
 @numba.njit(cache=True, nogil=True, inline="always")
-def _count_late(arrived, finish, begin, end, thresholds, late):  # type: ignore[no-untyped-def]
+def _count_late(arrived, finish, begin, end, thresholds, late):
     for index in range(len(thresholds)):
         crossing = arrived + thresholds[index]
         if begin <= crossing < end and finish > crossing:
@@ -204,7 +204,7 @@ def _count_late(arrived, finish, begin, end, thresholds, late):  # type: ignore[
 
 
 @numba.njit(cache=True, nogil=True)
-def _crossed(ring, threshold, time):  # type: ignore[no-untyped-def]
+def _crossed(ring, threshold, time):
     """How many of the waiting requests, oldest first, had an age over the threshold before a time."""
     queue, head, waiting = ring
     low, high = 0, waiting
@@ -218,7 +218,7 @@ def _crossed(ring, threshold, time):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True)
-def _serve(span, requests, waiting_ring, heap, slots, thresholds, totals):  # type: ignore[no-untyped-def]
+def _serve(span, requests, waiting_ring, heap, slots, thresholds, totals):
     """Run one stretch; the queue's new head and length."""
     begin, end = span
     arrivals, demands = requests

@@ -26,7 +26,7 @@ _TO_UNIT = 2.0**-53
 
 
 @numba.njit(cache=True, nogil=True, forceinline=True)
-def mix(value):  # type: ignore[no-untyped-def]
+def mix(value):
     """SplitMix64's finalizer: a bijection of uint64."""
     value = (value ^ (value >> _R30)) * _FIRST
     value = (value ^ (value >> _R27)) * _SECOND
@@ -34,33 +34,33 @@ def mix(value):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True, forceinline=True)
-def request_key(seed, index):  # type: ignore[no-untyped-def]
+def request_key(seed, index):
     """Key of the index-th user request of a run."""
     return mix(seed + _GOLDEN * (np.uint64(index) + _ONE))
 
 
 @numba.njit(cache=True, nogil=True, forceinline=True)
-def call_key(parent, edge, branch, attempt):  # type: ignore[no-untyped-def]
+def call_key(parent, edge, branch, attempt):
     """Key of a call: of the caller's key, the call's place in the graph, its branch and attempt."""
     place = (np.uint64(edge) << _EDGE_BITS) + (np.uint64(branch) << _BRANCH_BITS) + np.uint64(attempt)
     return mix(parent ^ mix(place + _GOLDEN))
 
 
 @numba.njit(cache=True, nogil=True, forceinline=True)
-def purpose_key(key, purpose):  # type: ignore[no-untyped-def]
+def purpose_key(key, purpose):
     """Key of one purpose of a call."""
     return mix(key + _GOLDEN * (np.uint64(purpose) + _ONE))
 
 
 @numba.njit(cache=True, nogil=True, forceinline=True)
-def uniform(key, index):  # type: ignore[no-untyped-def]
+def uniform(key, index):
     """The index-th number of a key, uniform within (0, 1), ends excluded."""
     bits = mix(key + _GOLDEN * (np.uint64(index) + _ONE))
     return (np.float64(bits >> _R11) + 0.5) * _TO_UNIT
 
 
 @numba.njit(cache=True, nogil=True, forceinline=True)
-def normal(key, index):  # type: ignore[no-untyped-def]
+def normal(key, index):
     """The index-th standard normal number of a key; it uses uniforms 2 index and 2 index + 1.
 
     Source: G. Box and M. Muller, A note on the generation of random normal deviates, 1958.

@@ -36,6 +36,6 @@ class ExponentialLaw(Settings):
 
 
 @numba.njit(cache=True, nogil=True, forceinline=True)
-def draw(values, at, key):  # type: ignore[no-untyped-def]
+def draw(values, at, key):
     """The service time of a key, seconds; ``values[at]`` is the mean."""
     return -values[at] * math.log(uniform(key, 0))
