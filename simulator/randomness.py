@@ -19,10 +19,10 @@ SERVICE, ROUTING, NETWORK, BACK_OFF, DISPATCH, CLASS = range(6)
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _FIRST = np.uint64(0xBF58476D1CE4E5B9)
 _SECOND = np.uint64(0x94D049BB133111EB)
-_R30, _R27, _R31, _R11 = np.uint64(30), np.uint64(27), np.uint64(31), np.uint64(11)
+_R30, _R27, _R31, _R12 = np.uint64(30), np.uint64(27), np.uint64(31), np.uint64(12)
 _EDGE_BITS, _BRANCH_BITS = np.uint64(32), np.uint64(16)
 _ONE = np.uint64(1)
-_TO_UNIT = 2.0**-53
+_TO_UNIT = 2.0**-52
 
 
 @numba.njit(cache=True, nogil=True, forceinline=True)
@@ -56,7 +56,8 @@ def purpose_key(key, purpose):
 def uniform(key, index):
     """The index-th number of a key, uniform within (0, 1), ends excluded."""
     bits = mix(key + _GOLDEN * (np.uint64(index) + _ONE))
-    return (np.float64(bits >> _R11) + 0.5) * _TO_UNIT
+    # 52 bits: with 53, the half would round the largest to 1
+    return (np.float64(bits >> _R12) + 0.5) * _TO_UNIT
 
 
 @numba.njit(cache=True, nogil=True, forceinline=True)
