@@ -1,1 +1,1 @@
-"""Service-time laws, a file each; ``simulator.laws.law`` joins them."""
+"""Service-time laws: settings, a file each, joined by ``law``; their compiled draws are in ``draws``."""

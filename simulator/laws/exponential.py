@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from typing import Literal
 
-import numba
 from pydantic import Field
 
-from simulator.randomness import uniform
 from simulator.settings import Settings
 
 CODE = 0
@@ -31,11 +28,5 @@ class ExponentialLaw(Settings):
         return CODE
 
     def parameters(self) -> tuple[float, ...]:
-        """What the compiled draw reads."""
+        """What the compiled draw reads: the mean."""
         return (self.mean_seconds,)
-
-
-@numba.njit(cache=True, nogil=True, forceinline=True)
-def draw(values, at, key):
-    """The service time of a key, seconds; ``values[at]`` is the mean."""
-    return -values[at] * math.log(uniform(key, 0))

@@ -1,19 +1,26 @@
-"""The service-time laws together: one type for settings, one compiled draw."""
+"""The service-time laws as one type for settings; their compiled draws are in ``simulator.laws.draws``."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
-import numba
 from pydantic import Field
 
-from simulator.laws import exponential
+from simulator.laws.deterministic import DeterministicLaw
+from simulator.laws.empirical import EmpiricalLaw
 from simulator.laws.exponential import ExponentialLaw
+from simulator.laws.gamma import GammaLaw
+from simulator.laws.hyperexponential import HyperexponentialLaw
+from simulator.laws.lognormal import LognormalLaw
+from simulator.laws.pareto import ParetoLaw
 
-ServiceTimeLaw = Annotated[ExponentialLaw, Field(discriminator="law")]
-
-
-@numba.njit(cache=True, nogil=True, forceinline=True)
-def draw_seconds(code, values, at, key):
-    """The service time that a key has by the law of this code, whose parameters begin at ``values[at]``."""
-    return exponential.draw(values, at, key)
+ServiceTimeLaw = Annotated[
+    LognormalLaw
+    | ExponentialLaw
+    | DeterministicLaw
+    | GammaLaw
+    | ParetoLaw
+    | HyperexponentialLaw
+    | EmpiricalLaw,
+    Field(discriminator="law"),
+]

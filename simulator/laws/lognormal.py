@@ -1,0 +1,30 @@
+"""Lognormal times: what most measured services show, many short and few long."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+from pydantic import Field
+
+from simulator.settings import Settings
+
+CODE = 2
+
+
+class LognormalLaw(Settings):
+    """Lognormal service times."""
+
+    law: Literal["lognormal"] = "lognormal"
+    mean_seconds: float = Field(gt=0, le=3600, description="Mean service time, seconds.")
+    scv: float = Field(default=1.0, gt=0, le=100, description="Squared coefficient of variation.")
+
+    @property
+    def code(self) -> int:
+        """Which compiled draw is this law's."""
+        return CODE
+
+    def parameters(self) -> tuple[float, ...]:
+        """What the compiled draw reads: mean and standard deviation of the logarithm."""
+        variance = math.log1p(self.scv)
+        return math.log(self.mean_seconds) - variance / 2, math.sqrt(variance)
