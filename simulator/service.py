@@ -1,78 +1,15 @@
-"""Services: their capacity, service-time laws and start-up law."""
+"""Services: their capacity, service-time law and start-up law."""
 
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
 
+from simulator.laws.law import ServiceTimeLaw
 from simulator.plant import Floats
 from simulator.settings import Settings
-
-
-class LognormalLaw(Settings):
-    """Lognormal service times."""
-
-    law: Literal["lognormal"] = "lognormal"
-    mean_seconds: float = Field(gt=0, le=3600, description="Mean service time, seconds.")
-    scv: float = Field(default=1.0, gt=0, le=100, description="Squared coefficient of variation.")
-
-    def sample(self, rng: np.random.Generator, size: int) -> Floats:
-        """float64 ``(size,)``, seconds."""
-        variance = math.log1p(self.scv)
-        return rng.lognormal(math.log(self.mean_seconds) - variance / 2, math.sqrt(variance), size)
-
-
-class ExponentialLaw(Settings):
-    """Exponential service times."""
-
-    law: Literal["exponential"] = "exponential"
-    mean_seconds: float = Field(gt=0, le=3600, description="Mean service time, seconds.")
-
-    @property
-    def scv(self) -> float:
-        """Squared coefficient of variation."""
-        return 1.0
-
-    def sample(self, rng: np.random.Generator, size: int) -> Floats:
-        """float64 ``(size,)``, seconds."""
-        return rng.standard_exponential(size) * self.mean_seconds
-
-
-class DeterministicLaw(Settings):
-    """Every request takes the same time."""
-
-    law: Literal["deterministic"] = "deterministic"
-    mean_seconds: float = Field(gt=0, le=3600, description="Service time, seconds.")
-
-    @property
-    def scv(self) -> float:
-        """Squared coefficient of variation."""
-        return 0.0
-
-    def sample(self, rng: np.random.Generator, size: int) -> Floats:
-        """float64 ``(size,)``, seconds."""
-        del rng
-        return np.full(size, self.mean_seconds)
-
-
-class GammaLaw(Settings):
-    """Gamma service times (Erlang where 1 / scv is whole)."""
-
-    law: Literal["gamma"] = "gamma"
-    mean_seconds: float = Field(gt=0, le=3600, description="Mean service time, seconds.")
-    scv: float = Field(default=1.0, gt=0, le=100, description="Squared coefficient of variation.")
-
-    def sample(self, rng: np.random.Generator, size: int) -> Floats:
-        """float64 ``(size,)``, seconds."""
-        return rng.gamma(1 / self.scv, self.mean_seconds * self.scv, size)
-
-
-ServiceTimeLaw = Annotated[
-    LognormalLaw | ExponentialLaw | DeterministicLaw | GammaLaw, Field(discriminator="law")
-]
 
 _Z95 = 1.6448536269514722
 
