@@ -1,23 +1,23 @@
-"""The request-level kernel: one shared FCFS queue over the slots of all ready pods.
+"""The data plane: every request of an application, run by the compiled kernel between two events.
 
-Between two control-plane events the set of slots is fixed, and the kernel runs every request of
-that stretch: each starts on the slot that is free first (Kiefer and Wolfowitz, 1955), found on a
-binary heap. Requests that could not start wait in a ring for the next stretch.
+The control plane opens, closes and kills pods; between two such changes ``advance`` runs all
+requests of all services. What happens to a request stands in ``simulator.kernel``: ``loop`` says
+what is next, ``station`` what a service does with a call, ``callers`` what callers do.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 
-from simulator.latency import BUCKETS, OFFSET, SHIFT
+from simulator.application import Application
+from simulator.kernel.assembly import assemble, with_pods, with_room, with_slots
+from simulator.kernel.loop import NEEDS_ROOM, run
+from simulator.kernel.pods import close_pod, kill_pod, open_pod
+from simulator.kernel.tables import Table
 from simulator.plant import Floats, Ints
-
-OFFERED, STARTED, SERVED, FAILED = range(4)
-WAITED, WAITING_AREA, BUSY = range(3)
-_IDLE = np.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,284 +25,157 @@ class Totals:
     """What happened since the beginning; two of them differ by what happened between.
 
     Attributes:
-        counts: int64 ``(4,)``; requests offered, started, served, failed.
-        late: int64 ``(K,)``; requests past each latency threshold.
-        latency_counts: int64 ``(B,)``; served requests by latency bucket.
-        seconds: float64 ``(3,)``; waited, waiting-request, busy-slot seconds.
+        services: counts and seconds by service, a named column each: ``simulator.kernel.tables.SERVICE``.
+        classes: the same for clients' requests: ``simulator.kernel.tables.CLASS``.
+        late: int64 ``(C, K)``; clients' requests past each latency threshold.
+        service_latency_counts: int64 ``(S, B)``; calls served, by latency bucket.
+        class_latency_counts: int64 ``(C, B)``; clients' requests served, by latency bucket.
     """
 
-    counts: Ints
+    services: dict[str, Floats | Ints]
+    classes: dict[str, Floats | Ints]
     late: Ints
-    latency_counts: Ints
-    seconds: Floats
+    service_latency_counts: Ints
+    class_latency_counts: Ints
 
     def since(self, before: Totals) -> Totals:
         """What happened after ``before``."""
         return Totals(
-            self.counts - before.counts,
+            {name: now - before.services[name] for name, now in self.services.items()},
+            {name: now - before.classes[name] for name, now in self.classes.items()},
             self.late - before.late,
-            self.latency_counts - before.latency_counts,
-            self.seconds - before.seconds,
+            self.service_latency_counts - before.service_latency_counts,
+            self.class_latency_counts - before.class_latency_counts,
         )
 
 
-class Station:
-    """The requests of one service: slots, queue and exact counters.
+CALL_COUNTS = ("offered", "started", "served", "dropped", "timed_out", "failed", "retried", "refused")
+CALL_SECONDS = (
+    "waited_seconds",
+    "waiting_request_seconds",
+    "in_service_request_seconds",
+    "response_seconds",
+    "busy_slot_seconds",
+    "cpu_seconds",
+)
+REQUEST_COUNTS = ("offered", "served", "dropped", "timed_out", "failed")
+REQUEST_SECONDS = ("response_seconds", "in_flight_request_seconds")
+
+
+class DataPlane:
+    """All requests of an application, from clients' arrivals to their ends.
 
     Args:
+        application: the services and the calls between them.
+        seed: key of all draws that belong to requests.
         latency_thresholds_seconds: K thresholds at which late requests are counted exactly.
+        log: is given finished requests (``simulator.kernel.tables.LOGGED``), block by block.
     """
 
-    def __init__(self, latency_thresholds_seconds: tuple[float, ...]) -> None:
-        self._thresholds = np.array(latency_thresholds_seconds, dtype=np.float64)
-        self._counts = np.zeros(4, dtype=np.int64)
-        self._late = np.zeros(len(self._thresholds), dtype=np.int64)
-        self._latency_counts = np.zeros(BUCKETS, dtype=np.int64)
-        self._seconds = np.zeros(3)
-        self._slot_pod = np.empty(0, dtype=np.int64)
-        self._arrived = np.empty(0)
-        self._finish = np.empty(0)
-        self._heap_time = np.empty(0)
-        self._heap_slot = np.empty(0, dtype=np.int64)
-        self._heap_size = 0
-        self._unused_slots: list[int] = []
-        self._queue = np.empty((1024, 2))
-        self._head = 0
-        self._waiting = 0
-        self._now = 0.0
-        self.pod_busy_seconds = np.zeros(0)
-        """float64 by pod row: busy-slot seconds since the row was given to a pod."""
+    def __init__(
+        self,
+        application: Application,
+        seed: np.uint64,
+        latency_thresholds_seconds: Sequence[float] = (),
+        log: Callable[[Table], None] | None = None,
+    ) -> None:
+        self._slots = [service.slots_per_pod for service in application.services]
+        self._tables = assemble(application, seed, latency_thresholds_seconds, logs=log is not None)
+        self._log = log
 
     @property
-    def waiting(self) -> int:
-        """Requests waiting for a slot."""
-        return self._waiting
+    def waiting(self) -> Ints:
+        """int64 ``(S,)``; calls waiting for a slot."""
+        return self._tables.services["waiting"].copy()
 
     @property
-    def in_service(self) -> int:
-        """Requests on a slot."""
-        return int(np.count_nonzero(self._finish < _IDLE))
+    def in_service(self) -> Ints:
+        """int64 ``(S,)``; calls that a service has begun and not answered."""
+        return self._tables.services["in_service"].copy()
+
+    @property
+    def in_flight(self) -> Ints:
+        """int64 ``(C,)``; clients' requests that are not over."""
+        return self._tables.classes["in_flight"].copy()
+
+    @property
+    def pod_cpu_seconds(self) -> Floats:
+        """float64 by pod row; core-seconds used since the row was given to a pod."""
+        return self._tables.pods["cpu_seconds"].copy()
+
+    @property
+    def pod_emptied_seconds(self) -> Floats:
+        """float64 by pod row; when a closed pod finished its last call, inf if it has not."""
+        return self._tables.pods["emptied"].copy()
 
     def totals(self) -> Totals:
         """A copy of all counters."""
+        tables = self._tables
         return Totals(
-            self._counts.copy(), self._late.copy(), self._latency_counts.copy(), self._seconds.copy()
+            {name: tables.services[name].copy() for name in (*CALL_COUNTS, *CALL_SECONDS)},
+            {name: tables.classes[name].copy() for name in (*REQUEST_COUNTS, *REQUEST_SECONDS)},
+            tables.late.copy(),
+            tables.service_latency.copy(),
+            tables.class_latency.copy(),
         )
 
-    def open_slots(self, pod: int, count: int) -> None:
-        """Give ``count`` slots of a pod to the queue from now on."""
-        if pod >= len(self.pod_busy_seconds):
-            grown = np.zeros(max(16, 2 * (pod + 1)))
-            grown[: len(self.pod_busy_seconds)] = self.pod_busy_seconds
-            self.pod_busy_seconds = grown
-        self._reserve(count)
-        for _ in range(count):
-            slot = self._unused_slots.pop()
-            self._slot_pod[slot] = pod
-            _push(self._heap_time, self._heap_slot, self._heap_size, self._now, slot)
-            self._heap_size += 1
+    def open_pod(self, pod: int, service: int) -> None:
+        """Let a pod take requests from now on.
 
-    def close_slots(self, pod: int) -> float:
-        """Take a pod's slots from the queue; the time at which its last request finishes."""
-        size = self._heap_size
-        keep = self._slot_pod[self._heap_slot[:size]] != pod
-        times, slots = self._heap_time[:size][keep], self._heap_slot[:size][keep]
-        order = np.argsort(times, kind="stable")
-        self._heap_size = len(slots)
-        self._heap_time[: self._heap_size] = times[order]
-        self._heap_slot[: self._heap_size] = slots[order]
-        busy = (self._slot_pod == pod) & (self._finish < _IDLE)
-        return float(self._finish[busy].max(initial=self._now))
+        Args:
+            pod: its row, in use by no other pod.
+            service: the service's place in the application.
+        """
+        self._settle()
+        if pod >= len(self._tables.pods):
+            self._tables = with_pods(self._tables, max(16, pod + 1))
+        slots = self._slots[service]
+        self._tables = with_slots(self._tables, slots)
+        self._make_room(slots)
+        open_pod(self._tables, pod, service)
 
-    def release_pod(self, pod: int) -> None:
-        """Forget a closed pod; what it still has in service fails, and so counts as late."""
-        for slot in np.flatnonzero(self._slot_pod == pod):
-            if self._finish[slot] < _IDLE:
-                self._counts[FAILED] += 1
-                self._late += self._arrived[slot] + self._thresholds >= self._now
-                self._finish[slot] = _IDLE
-            self._slot_pod[slot] = -1
-            self._unused_slots.append(int(slot))
-        if pod < len(self.pod_busy_seconds):
-            self.pod_busy_seconds[pod] = 0.0
+    def close_pod(self, pod: int) -> None:
+        """Let a pod finish what it has and take no more."""
+        self._settle()
+        close_pod(self._tables, pod)
 
-    def advance(self, until: float, arrivals: Floats, demands: Floats) -> None:
-        """Run ``[now, until)`` with these arrivals and their service times."""
-        self._make_room(len(arrivals))
-        self._head, self._waiting = _serve(
-            (self._now, until),
-            (arrivals, demands),
-            (self._queue, self._head, self._waiting),
-            (self._heap_time, self._heap_slot, self._heap_size),
-            (self._slot_pod, self._arrived, self._finish, self.pod_busy_seconds),
-            self._thresholds,
-            (self._counts, self._late, self._latency_counts, self._seconds),
+    def kill_pod(self, pod: int) -> None:
+        """End a closed pod: what it still has fails."""
+        self._settle()
+        held = self._tables.pods[pod]
+        self._make_room(int(held["in_service"] + held["waiting"]))
+        kill_pod(self._tables, pod)
+
+    def advance(self, until: float, arrivals: Floats, classes: Ints | None = None) -> None:
+        """Run ``[now, until)``.
+
+        Args:
+            until: seconds.
+            arrivals: float64 ``(n,)``, ascending, within the stretch.
+            classes: int64 ``(n,)``, the class of each; drawn by the classes' shares if not given.
+        """
+        given = np.empty(0, np.int64) if classes is None else classes
+        while run(self._tables, until, arrivals, given) == NEEDS_ROOM:
+            self._write_log()
+            self._make_room(int(self._tables.clock["room"][0]))
+        self._write_log()
+
+    def _settle(self) -> None:
+        """Do what is due now, so that the agenda is empty."""
+        if self._tables.clock["agenda_tail"][0]:
+            self.advance(float(self._tables.clock["now"][0]), np.empty(0))
+
+    def _make_room(self, rows: int) -> None:
+        """Room for so many more calls, events and actions."""
+        clock = self._tables.clock[0]
+        used = max(
+            clock["events"] - len(self._tables.events), clock["agenda_tail"] - len(self._tables.agenda)
         )
-        self._now = until
+        if rows > min(clock["free_calls"], -used):
+            self._tables = with_room(self._tables, rows)
 
-    def _reserve(self, count: int) -> None:
-        if count <= len(self._unused_slots):
-            return
-        old = len(self._slot_pod)
-        new = max(64, 2 * old, old + count)
-        more = new - old
-        self._slot_pod = np.concatenate([self._slot_pod, np.full(more, -1, dtype=np.int64)])
-        self._arrived = np.concatenate([self._arrived, np.zeros(more)])
-        self._finish = np.concatenate([self._finish, np.full(more, _IDLE)])
-        self._heap_time = np.concatenate([self._heap_time, np.zeros(more)])
-        self._heap_slot = np.concatenate([self._heap_slot, np.zeros(more, dtype=np.int64)])
-        self._unused_slots.extend(range(new - 1, old - 1, -1))
-
-    def _make_room(self, count: int) -> None:
-        needed = self._waiting + count
-        if needed <= len(self._queue):
-            return
-        grown = np.empty((2 * needed, 2))
-        places = (self._head + np.arange(self._waiting)) % len(self._queue)
-        grown[: self._waiting] = self._queue[places]
-        self._queue, self._head = grown, 0
-
-
-@numba.njit(cache=True, nogil=True)
-def _push(heap_time, heap_slot, size, time, slot):
-    place = size
-    while place > 0:
-        parent = (place - 1) >> 1
-        if heap_time[parent] <= time:
-            break
-        heap_time[place] = heap_time[parent]
-        heap_slot[place] = heap_slot[parent]
-        place = parent
-    heap_time[place] = time
-    heap_slot[place] = slot
-
-
-@numba.njit(cache=True, nogil=True, inline="always")
-def _replace_top(heap_time, heap_slot, size, time):
-    slot = heap_slot[0]
-    place = 0
-    child = 1
-    while child < size:
-        if child + 1 < size and heap_time[child + 1] < heap_time[child]:
-            child += 1
-        if heap_time[child] >= time:
-            break
-        heap_time[place] = heap_time[child]
-        heap_slot[place] = heap_slot[child]
-        place = child
-        child = 2 * place + 1
-    heap_time[place] = time
-    heap_slot[place] = slot
-
-
-@numba.njit(cache=True, nogil=True, inline="always")
-def _count_late(arrived, finish, begin, end, thresholds, late):
-    for index in range(len(thresholds)):
-        crossing = arrived + thresholds[index]
-        if begin <= crossing < end and finish > crossing:
-            late[index] += 1
-
-
-@numba.njit(cache=True, nogil=True)
-def _crossed(ring, threshold, time):
-    """How many of the waiting requests, oldest first, had an age over the threshold before a time."""
-    queue, head, waiting = ring
-    low, high = 0, waiting
-    while low < high:
-        middle = (low + high) >> 1
-        if queue[(head + middle) % len(queue), 0] + threshold < time:
-            low = middle + 1
-        else:
-            high = middle
-    return low
-
-
-@numba.njit(cache=True, nogil=True)
-def _serve(span, requests, waiting_ring, heap, slots, thresholds, totals):
-    """Run one stretch; the queue's new head and length."""
-    begin, end = span
-    arrivals, demands = requests
-    queue, head, waiting = waiting_ring
-    heap_time, heap_slot, size = heap
-    slot_pod, slot_arrived, slot_finish, pod_busy = slots
-    counts, late, latency_counts, seconds = totals
-    bits = np.empty(1, dtype=np.float64)
-    pattern = bits.view(np.int64)
-    served = 0
-    busy = 0.0
-    waited = 0.0
-    area = 0.0
-
-    for slot in range(len(slot_finish)):
-        finish = slot_finish[slot]
-        if finish == np.inf:
-            continue
-        arrived = slot_arrived[slot]
-        _count_late(arrived, finish, begin, end, thresholds, late)
-        worked = min(finish, end) - begin
-        busy += worked
-        pod_busy[slot_pod[slot]] += worked
-        if finish < end:
-            served += 1
-            bits[0] = finish - arrived
-            latency_counts[min(max((pattern[0] >> SHIFT) - OFFSET, 0), BUCKETS - 1)] += 1
-            slot_finish[slot] = np.inf
-
-    next_arrival = 0
-    started = 0
-    while size > 0:
-        if waiting > 0:
-            arrived = queue[head, 0]
-            demand = queue[head, 1]
-        elif next_arrival < len(arrivals):
-            arrived = arrivals[next_arrival]
-            demand = demands[next_arrival]
-        else:
-            break
-        start = max(arrived, heap_time[0])
-        if start >= end:
-            break
-        if waiting > 0:
-            head = (head + 1) % len(queue)
-            waiting -= 1
-            area += start - max(arrived, begin)
-        else:
-            next_arrival += 1
-            area += start - arrived
-        finish = start + demand
-        slot = heap_slot[0]
-        _replace_top(heap_time, heap_slot, size, finish)
-        started += 1
-        waited += start - arrived
-        _count_late(arrived, finish, begin, end, thresholds, late)
-        if finish < end:
-            served += 1
-            bits[0] = finish - arrived
-            latency_counts[min(max((pattern[0] >> SHIFT) - OFFSET, 0), BUCKETS - 1)] += 1
-            worked = demand
-        else:
-            slot_arrived[slot] = arrived
-            slot_finish[slot] = finish
-            worked = end - start
-        busy += worked
-        pod_busy[slot_pod[slot]] += worked
-
-    area += waiting * (end - begin)
-    while next_arrival < len(arrivals):
-        place = (head + waiting) % len(queue)
-        queue[place, 0] = arrivals[next_arrival]
-        queue[place, 1] = demands[next_arrival]
-        area += end - arrivals[next_arrival]
-        waiting += 1
-        next_arrival += 1
-    for index in range(len(thresholds)):
-        ring = queue, head, waiting
-        late[index] += _crossed(ring, thresholds[index], end) - _crossed(ring, thresholds[index], begin)
-
-    counts[0] += len(arrivals)
-    counts[1] += started
-    counts[2] += served
-    seconds[0] += waited
-    seconds[1] += area
-    seconds[2] += busy
-    return head, waiting
+    def _write_log(self) -> None:
+        count = int(self._tables.clock["logged"][0])
+        if self._log and count:
+            self._log(self._tables.log[:count].copy())
+            self._tables.clock["logged"] = 0

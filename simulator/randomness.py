@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
+
+from simulator.compiled import inlined
 
 SERVICE, ROUTING, NETWORK, BACK_OFF, DISPATCH, CLASS = range(6)
 """Purposes: a call's keys for its service time, its calls taken, its delays, its retry's wait, its pod."""
@@ -25,7 +26,7 @@ _ONE = np.uint64(1)
 _TO_UNIT = 2.0**-52
 
 
-@numba.njit(cache=True, nogil=True, forceinline=True)
+@inlined
 def mix(value):
     """SplitMix64's finalizer: a bijection of uint64."""
     value = (value ^ (value >> _R30)) * _FIRST
@@ -33,26 +34,26 @@ def mix(value):
     return value ^ (value >> _R31)
 
 
-@numba.njit(cache=True, nogil=True, forceinline=True)
+@inlined
 def request_key(seed, index):
     """Key of the index-th user request of a run."""
     return mix(seed + _GOLDEN * (np.uint64(index) + _ONE))
 
 
-@numba.njit(cache=True, nogil=True, forceinline=True)
+@inlined
 def call_key(parent, edge, branch, attempt):
     """Key of a call: of the caller's key, the call's place in the graph, its branch and attempt."""
     place = (np.uint64(edge) << _EDGE_BITS) + (np.uint64(branch) << _BRANCH_BITS) + np.uint64(attempt)
     return mix(parent ^ mix(place + _GOLDEN))
 
 
-@numba.njit(cache=True, nogil=True, forceinline=True)
+@inlined
 def purpose_key(key, purpose):
     """Key of one purpose of a call."""
     return mix(key + _GOLDEN * (np.uint64(purpose) + _ONE))
 
 
-@numba.njit(cache=True, nogil=True, forceinline=True)
+@inlined
 def uniform(key, index):
     """The index-th number of a key, uniform within (0, 1), ends excluded."""
     bits = mix(key + _GOLDEN * (np.uint64(index) + _ONE))
@@ -60,7 +61,7 @@ def uniform(key, index):
     return (np.float64(bits >> _R12) + 0.5) * _TO_UNIT
 
 
-@numba.njit(cache=True, nogil=True, forceinline=True)
+@inlined
 def normal(key, index):
     """The index-th standard normal number of a key; it uses uniforms 2 index and 2 index + 1.
 

@@ -1,15 +1,20 @@
-"""Services: their capacity, service-time law and start-up law."""
+"""Services: their capacity, what they do for a call, and their start-up law."""
 
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import numpy as np
 from pydantic import Field, model_validator
 
 from simulator.laws.law import ServiceTimeLaw
+from simulator.operation import Operation
 from simulator.plant import Floats
 from simulator.settings import Settings
+
+DispatchRule = Literal["shared", "round_robin", "random", "least_requests", "two_choices"]
+"""How a request finds a pod: ``simulator.dispatch`` has a file for each."""
 
 _Z95 = 1.6448536269514722
 
@@ -40,15 +45,60 @@ class StartUpLaw(Settings):
         return rng.lognormal(math.log(self.p50_seconds), sigma, size)
 
 
+class Shedding(Settings):
+    """When a service turns requests away."""
+
+    after_waiting_seconds: float = Field(
+        gt=0, le=3600, description="While a request has waited longer than this, new ones are dropped."
+    )
+    spares_priority: int | None = Field(
+        default=None, ge=0, le=7, description="Classes of this priority and above are taken in all the same."
+    )
+
+
 class Service(Settings):
     """One thing with replicas."""
 
-    name: str = Field(default="web", min_length=1, description="Its name in tables and plots.")
+    name: str = Field(
+        default="web", min_length=1, pattern=r"^[^.]+$", description="Its name in tables and plots; no dots."
+    )
     slots_per_pod: int = Field(ge=1, le=10_000, description="Requests a pod serves at once.")
     vcpu_per_pod: float = Field(
-        gt=0, le=1024, description="CPU request of a pod; all slots busy use all of it."
+        gt=0, le=1024, description="CPU request and limit of a pod; all slots at work use all of it."
     )
-    service_time: ServiceTimeLaw = Field(description="How long a slot works on a request.")
+    discipline: Literal["slots", "processor_sharing"] = Field(
+        default="slots",
+        description="slots: each works at its own pace; processor_sharing: requests are threads that share the CPU.",
+    )
+    cfs_throttling: bool = Field(
+        default=False,
+        description="Processor sharing only: threads run at full speed until the pod's CPU of a period of 100 ms "
+        "is used, and stand still for its rest.",
+    )
+    service_time: ServiceTimeLaw | None = Field(
+        default=None, description="Work of a request; for a service of one operation that calls nobody."
+    )
+    operations: tuple[Operation, ...] = Field(
+        default=(), max_length=100, description="What it does by kind of call; instead of service_time."
+    )
+    holds_slot_while_calling: bool = Field(
+        default=True,
+        description="Whether a request keeps its slot while its own calls are out (a thread each).",
+    )
+    dispatch: DispatchRule = Field(
+        default="shared", description="One queue for all pods, or which pod's queue a request joins."
+    )
+    queue_limit_per_pod: int | None = Field(
+        default=None,
+        ge=0,
+        le=1_000_000,
+        description="Requests that may wait; more are dropped. No limit if not given.",
+    )
+    shedding: Shedding | None = Field(default=None, description="None: nothing is shed.")
+    discards_expired: bool = Field(
+        default=False,
+        description="Whether a waiting request whose caller has given up is thrown away unserved.",
+    )
     start_up: StartUpLaw = Field(description="How long a pod takes from creation to ready.")
     drain_grace_seconds: float = Field(
         default=30.0, ge=0, le=3600, description="How long a pod that was told to go may finish its requests."
@@ -63,7 +113,32 @@ class Service(Settings):
             raise ValueError(msg)
         return self
 
+    @model_validator(mode="after")
+    def _one_way_to_say_its_work(self) -> Service:
+        if (self.service_time is None) == (not self.operations):
+            msg = f"service {self.name!r}: either service_time or operations must be given"
+            raise ValueError(msg)
+        names = [operation.name for operation in self.operations]
+        if len(set(names)) < len(names):
+            msg = f"service {self.name!r}: operations must have different names (they are {', '.join(names)})"
+            raise ValueError(msg)
+        if self.cfs_throttling and self.discipline != "processor_sharing":
+            msg = f"service {self.name!r}: cfs_throttling needs discipline processor_sharing"
+            raise ValueError(msg)
+        return self
+
     @property
-    def capacity_rps(self) -> float:
-        """Requests/s that one pod can serve at most."""
-        return self.slots_per_pod / self.service_time.mean_seconds
+    def all_operations(self) -> tuple[Operation, ...]:
+        """Its operations, at least one."""
+        return self.operations or (Operation.model_validate({"service_time": self.service_time}),)
+
+    @property
+    def is_one_queue(self) -> bool:
+        """Whether it is no more than slots behind one queue without a limit."""
+        return (
+            self.discipline == "slots"
+            and self.service_time is not None
+            and self.dispatch == "shared"
+            and self.queue_limit_per_pod is None
+            and self.shedding is None
+        )

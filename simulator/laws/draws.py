@@ -14,13 +14,14 @@ import math
 import numba
 import numpy as np
 
+from simulator.compiled import inlined
 from simulator.laws import deterministic, empirical, exponential, gamma, hyperexponential, lognormal, pareto
 from simulator.laws.law import ServiceTimeLaw
 from simulator.plant import Floats
 from simulator.randomness import normal, request_key, uniform
 
 
-@numba.njit(cache=True, nogil=True, forceinline=True)
+@inlined
 def draw_seconds(code, values, at, key):
     """The service time that a key has by the law of this code, whose parameters begin at ``values[at]``."""
     if code == exponential.CODE:
@@ -73,17 +74,17 @@ def _request_keys(seed, size):
     return keys
 
 
-@numba.njit(cache=True, nogil=True, forceinline=True)
+@inlined
 def _exponential(values, at, key):
     return -values[at] * math.log(uniform(key, 0))
 
 
-@numba.njit(cache=True, nogil=True, forceinline=True)
+@inlined
 def _lognormal(values, at, key):
     return math.exp(values[at] + values[at + 1] * normal(key, 0))
 
 
-@numba.njit(cache=True, nogil=True, forceinline=True)
+@inlined
 def _gamma(values, at, key):
     """By Marsaglia and Tsang; a boost takes number 0, attempt j = 1, 2, ... takes 4 j, 4 j + 1 and 4 j + 2."""
     depth, width, scale, power = values[at], values[at + 1], values[at + 2], values[at + 3]
@@ -104,7 +105,7 @@ def _gamma(values, at, key):
             return scale * (1.0 + step) ** 3
 
 
-@numba.njit(cache=True, nogil=True, forceinline=True)
+@inlined
 def _pareto(values, at, key):
     """By inversion: ``lowest (1 - u (1 - (lowest / highest) ** shape)) ** (-1 / shape)``."""
     lowest, highest, shape = values[at], values[at + 1], values[at + 2]
@@ -112,13 +113,13 @@ def _pareto(values, at, key):
     return min(seconds, highest)  # rounding may pass the end
 
 
-@numba.njit(cache=True, nogil=True, forceinline=True)
+@inlined
 def _hyperexponential(values, at, key):
     phase = 1 if uniform(key, 0) < values[at] else 2
     return -values[at + phase] * math.log(uniform(key, 1))
 
 
-@numba.njit(cache=True, nogil=True, forceinline=True)
+@inlined
 def _empirical(values, at, key):
     place = at + 1 + 3 * np.int64(uniform(key, 0) * values[at])
     return values[place + 1] if uniform(key, 1) < values[place] else values[place + 2]

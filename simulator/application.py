@@ -1,0 +1,193 @@
+"""Applications: services, the calls between them, and the classes of requests that clients make."""
+
+from __future__ import annotations
+
+from functools import cache, cached_property
+from importlib import resources
+
+from pydantic import Field, model_validator
+
+from simulator.errors import InputError
+from simulator.operation import Call, Operation
+from simulator.service import Service
+from simulator.settings import Settings, parse_settings
+
+PRIORITIES = 8
+Place = tuple[int, int]
+
+
+class RequestClass(Settings):
+    """One kind of request that clients make."""
+
+    name: str = Field(default="requests", min_length=1, description="Its name in tables and plots.")
+    share: float = Field(
+        default=1.0, gt=0, le=1e6, description="Its part of all requests, relative to the others'."
+    )
+    priority: int = Field(default=0, ge=0, lt=PRIORITIES, description="Higher ones leave a queue first.")
+    entry: Call = Field(description="The client's call: where it goes, its time-out, its retries.")
+
+
+class Application(Settings):
+    """A call graph without cycles."""
+
+    name: str = Field(default="application", min_length=1, description="Its name in tables and plots.")
+    source: str = Field(default="", description="What it is modelled on.")
+    services: tuple[Service, ...] = Field(min_length=1, max_length=200, description="The services.")
+    classes: tuple[RequestClass, ...] = Field(
+        min_length=1, max_length=100, description="What clients ask for."
+    )
+
+    @staticmethod
+    def of(service: Service) -> Application:
+        """One service that clients call directly."""
+        return Application(
+            name=service.name, services=(service,), classes=(RequestClass(entry=Call(to=service.name)),)
+        )
+
+    @model_validator(mode="after")
+    def _names(self) -> Application:
+        for what, names in (
+            ("services", [service.name for service in self.services]),
+            ("classes", [group.name for group in self.classes]),
+        ):
+            if len(set(names)) < len(names):
+                msg = f"{what} must have different names (they are {', '.join(names)})"
+                raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _graph(self) -> Application:
+        called = {place[0] for place, visits in self.visits.items() if visits > 0}
+        for index, service in enumerate(self.services):
+            if index not in called:
+                msg = f"service {service.name!r} is never called by any class of requests"
+                raise ValueError(msg)
+        return self
+
+    @cached_property
+    def _callers_first(self) -> tuple[Place, ...]:
+        """All operations that clients' requests can reach, each before those that it calls."""
+        done: list[Place] = []
+        for group in self.classes:
+            self._visit(group.entry, f"class {group.name!r}", (), done)
+        return tuple(reversed(done))
+
+    def _visit(self, call: Call, caller: str, path: tuple[Place, ...], done: list[Place]) -> None:
+        place = self.find(call, caller)
+        if place in path:
+            loop = " -> ".join(self._title(step) for step in (*path[path.index(place) :], place))
+            msg = f"the calls go in a circle: {loop}"
+            raise ValueError(msg)
+        if place in done:
+            return
+        for each in _calls(self.operation(place)):
+            self._visit(each, self._title(place), (*path, place), done)
+        done.append(place)
+
+    def find(self, call: Call, caller: str = "") -> Place:
+        """The service's and the operation's place of a call.
+
+        Raises:
+            ValueError: if there is none of that name.
+        """
+        name, operation = call.target
+        services = [service.name for service in self.services]
+        if name not in services:
+            msg = f"{caller} calls {call.to!r}; there are the services {', '.join(services)}"
+            raise ValueError(msg)
+        index = services.index(name)
+        operations = [each.name for each in self.services[index].all_operations]
+        if not operation and len(operations) == 1:
+            return index, 0
+        if operation not in operations:
+            msg = f"{caller} calls {call.to!r}; {name} has the operations {', '.join(operations)}"
+            raise ValueError(msg)
+        return index, operations.index(operation)
+
+    def operation(self, place: Place) -> Operation:
+        """The operation at a place."""
+        service, operation = place
+        return self.services[service].all_operations[operation]
+
+    def _title(self, place: Place) -> str:
+        return f"{self.services[place[0]].name}.{self.operation(place).name}"
+
+    @cached_property
+    def visits(self) -> dict[Place, float]:
+        """Calls of each operation that a client's request makes on average, first attempts alone."""
+        found = dict.fromkeys(self._callers_first, 0.0)
+        whole = sum(group.share for group in self.classes)
+        for group in self.classes:
+            found[self.find(group.entry)] += group.share / whole * _times(group.entry)
+        for place in self._callers_first:
+            for call in _calls(self.operation(place)):
+                found[self.find(call)] += found[place] * _times(call)
+        return found
+
+    @cached_property
+    def _response_seconds(self) -> dict[Place, float]:
+        """How long a call takes on average where nothing ever waits; parallel ones the longest of their means."""
+        found: dict[Place, float] = {}
+        for place in reversed(self._callers_first):
+            operation = self.operation(place)
+            found[place] = operation.service_time.mean_seconds
+            for step in operation.steps:
+                found[place] += max(
+                    (c.probability * (2 * c.network_seconds + found[self.find(c)]) for c in step), default=0.0
+                )
+        return found
+
+    def load_seconds(self) -> tuple[float, ...]:
+        """Slot-seconds of each service that a client's request takes on average."""
+        loads = [0.0] * len(self.services)
+        for place, calls in self.visits.items():
+            loads[place[0]] += calls * self._occupancy(place)
+        return tuple(loads)
+
+    def capacity_rps(self) -> tuple[float, ...]:
+        """Calls/s of its usual mix that a pod of each service can serve at most."""
+        capacities = []
+        for index, service in enumerate(self.services):
+            calls = {place: visits for place, visits in self.visits.items() if place[0] == index and visits}
+            occupied = sum(visits * self._occupancy(place) for place, visits in calls.items())
+            capacities.append(service.slots_per_pod * sum(calls.values()) / occupied)
+        return tuple(capacities)
+
+    def _occupancy(self, place: Place) -> float:
+        """Slot-seconds of one call; under processor sharing the CPU may be what binds."""
+        service = self.services[place[0]]
+        work = self.operation(place).service_time.mean_seconds
+        held = self._response_seconds[place] if service.holds_slot_while_calling else work
+        if service.discipline == "slots":
+            return held
+        return max(held, work * service.slots_per_pod / service.vcpu_per_pod)
+
+
+def _calls(operation: Operation) -> list[Call]:
+    return [call for step in operation.steps for call in step]
+
+
+def _times(call: Call) -> float:
+    return call.probability * call.count
+
+
+def application_names() -> list[str]:
+    """The applications that ship with setpoint."""
+    folder = resources.files("simulator") / "applications"
+    return sorted(
+        entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml")
+    )
+
+
+@cache
+def load_application(name: str) -> Application:
+    """An application that ships with setpoint, by name.
+
+    Raises:
+        InputError: if there is none of that name.
+    """
+    if name not in application_names():
+        msg = f"application {name!r} is unknown; there are: {', '.join(application_names())}"
+        raise InputError(msg)
+    text = (resources.files("simulator") / "applications" / f"{name}.yaml").read_text(encoding="utf-8")
+    return parse_settings(Application, text, f"application {name!r}")

@@ -1,0 +1,51 @@
+"""How the data plane's code is compiled.
+
+Its tables outlive every call and nothing is allocated, so numba's reference counting is off: it
+costs ten times as much as the work. Small functions are inlined where they are used. What Python
+calls is kept compiled on disk, for as long as no file of the data plane changes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any, cast
+
+import numba
+
+SOURCES = (
+    "kernel/*.py",
+    "calls/*.py",
+    "dispatch/*.py",
+    "laws/*.py",
+    "sharing.py",
+    "randomness.py",
+    "compiled.py",
+)
+
+inlined: Any = numba.njit(nogil=True, forceinline=True, _nrt=False)  # type: ignore[call-overload]
+"""A part of the kernel."""
+
+
+def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
+    """What Python calls: compiled once.
+
+    numba looks at the one file of a cached function, but not at what that was compiled with.
+    """
+    compile_ = numba.njit(cache=True, nogil=True, _nrt=False)  # type: ignore[call-overload]
+    compiled: Any = compile_(function)
+    compiled._cache._cache_file._source_stamp = sources_digest()  # noqa: SLF001 - there is no other way in
+    return cast("Callable[..., Any]", compiled)
+
+
+@cache
+def sources_digest() -> str:
+    """SHA-256 of the data plane's source files, in hexadecimal."""
+    digest = hashlib.sha256()
+    folder = Path(__file__).parent
+    for pattern in SOURCES:
+        for path in sorted(folder.glob(pattern)):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()

@@ -1,0 +1,1 @@
+"""The compiled data plane: its tables, its events and its loop."""

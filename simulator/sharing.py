@@ -1,0 +1,132 @@
+"""Processor sharing: all requests at work on a pod share its CPU.
+
+Each is one thread. Without throttling n threads get min(n, cores) cores in equal parts. Under CFS
+bandwidth control each runs at full speed until the pod's quota of the period is used, then all
+stand still until the next period. Between two changes of n the work that each thread has got is
+piecewise linear in time, so the next completion is known in closed form.
+Source: L. Kleinrock, Time-shared systems, 1967; Linux kernel, Documentation/scheduler/sched-bwc.rst.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from simulator.compiled import inlined
+
+CFS_PERIOD_SECONDS = 0.1
+"""Period of CFS bandwidth control: Kubernetes' --cpu-cfs-quota-period."""
+
+_DONE_SECONDS, _CLOCK_ERROR = 1e-9, 1e-15
+
+
+@inlined
+def share(pod, station, now):
+    """Bring what each thread of a pod has got, and the CPU used, up to now; the core-seconds used since."""
+    begin, threads = pod.touched, pod.working
+    pod.touched = now
+    if threads == 0:
+        if now >= _period_end(begin):
+            pod.spent = 0.0
+        return 0.0
+    if station.quota_seconds == np.inf:
+        used = (now - begin) * min(float(threads), station.cores)
+        pod.attained += used / threads
+        return used
+    period_end = _period_end(begin)
+    run = min(_runnable(pod, station, begin, threads), now - begin)
+    pod.spent += run * threads
+    if now >= period_end:
+        full = math.floor((now - period_end) / CFS_PERIOD_SECONDS)
+        rest = now - period_end - full * CFS_PERIOD_SECONDS
+        last = min(rest, station.quota_seconds / threads)
+        run += full * min(CFS_PERIOD_SECONDS, station.quota_seconds / threads) + last
+        pod.spent = last * threads
+    pod.attained += run
+    return run * threads
+
+
+@inlined
+def done_at(pod, station, work, now):
+    """When a thread that still needs ``work`` core-seconds is done if no thread comes or goes."""
+    threads = pod.working
+    work = max(work, 0.0)
+    if station.quota_seconds == np.inf:
+        return now + work * max(threads / station.cores, 1.0)
+    first = _runnable(pod, station, now, threads)
+    if work <= first:
+        return now + work
+    work -= first
+    run = min(CFS_PERIOD_SECONDS, station.quota_seconds / threads)
+    full = max(math.ceil(work / run) - 1.0, 0.0)
+    return _period_end(now) + full * CFS_PERIOD_SECONDS + (work - full * run)
+
+
+@inlined
+def is_done(work, now):
+    """Whether so little is left that the clock cannot tell it from nothing."""
+    return work <= _DONE_SECONDS + _CLOCK_ERROR * now
+
+
+@inlined
+def _period_end(now):
+    return (math.floor(now / CFS_PERIOD_SECONDS) + 1.0) * CFS_PERIOD_SECONDS
+
+
+@inlined
+def _runnable(pod, station, now, threads):
+    """For how long the threads may run in what is left of the period."""
+    left = max(station.quota_seconds - pod.spent, 0.0) / threads
+    return min(left, _period_end(now) - now)
+
+
+@inlined
+def add_thread(tables, pod_row, row):
+    """Put a call in its pod's heap, ordered by the work at which it is done."""
+    tables.calls[row].next = tables.calls[row].previous = -1
+    tables.pods[pod_row].heap = _meld(tables.calls, tables.pods[pod_row].heap, row)
+
+
+@inlined
+def remove_first(tables, pod_row):
+    """Take the call that is done first out of its pod's heap.
+
+    Source: M. Fredman et al., The pairing heap, 1986 (two passes over the first's children).
+    """
+    calls = tables.calls
+    first = tables.pods[pod_row].heap
+    pairs = -1
+    child = calls[first].previous
+    while child != -1:
+        other = calls[child].next
+        after = -1
+        if other != -1:
+            after = calls[other].next
+            calls[other].next = -1
+        calls[child].next = -1
+        pair = _meld(calls, child, other)
+        calls[pair].next = pairs
+        pairs = pair
+        child = after
+    heap = -1
+    while pairs != -1:
+        after = calls[pairs].next
+        calls[pairs].next = -1
+        heap = _meld(calls, heap, pairs)
+        pairs = after
+    tables.pods[pod_row].heap = heap
+    return first
+
+
+@inlined
+def _meld(calls, one, other):
+    if one == -1:
+        return other
+    if other == -1:
+        return one
+    if calls[other].work < calls[one].work:
+        one, other = other, one
+    calls[other].next = calls[one].previous
+    calls[one].previous = other
+    return one
