@@ -44,6 +44,13 @@ class Application(Settings):
             name=service.name, services=(service,), classes=(RequestClass(entry=Call(to=service.name)),)
         )
 
+    @property
+    def is_one_queue(self) -> bool:
+        """Whether it is no more than one queue that clients of one class join directly."""
+        service, group = self.services[0], self.classes[0]
+        alone = len(self.services) == len(self.classes) == 1
+        return alone and service.is_one_queue and group.entry == Call(to=group.entry.to)
+
     @model_validator(mode="after")
     def _names(self) -> Application:
         for what, names in (

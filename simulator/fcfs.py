@@ -1,64 +1,146 @@
-"""The request-level kernel: one shared FCFS queue over the slots of all ready pods.
+"""One queue in front of the slots of all ready pods: the plainest application, at several times the speed.
 
-Between two control-plane events the set of slots is fixed, and the kernel runs every request of
-that stretch: each starts on the slot that is free first (Kiefer and Wolfowitz, 1955), found on a
-binary heap. Requests that could not start wait in a ring for the next stretch.
+Between two control-plane events the set of slots is fixed, so no events are needed: each request
+starts on the slot that is free first (Kiefer and Wolfowitz, 1955), found on a binary heap. Requests
+that could not start wait in a ring for the next stretch. ``simulator.dataplane`` runs the same and
+everything else; a test holds the two together.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numba
 import numpy as np
 
+from simulator.application import Application
+from simulator.compiled import kernel
+from simulator.dataplane import CALL_COUNTS, CALL_SECONDS, REQUEST_COUNTS, REQUEST_SECONDS, Totals
 from simulator.latency import BUCKETS, OFFSET, SHIFT
+from simulator.laws.draws import draw_seconds
 from simulator.plant import Floats, Ints
+from simulator.randomness import SERVICE, call_key, purpose_key, request_key
 
 OFFERED, STARTED, SERVED, FAILED = range(4)
-WAITED, WAITING_AREA, BUSY = range(3)
+WAITED, WAITING_AREA, BUSY, RESPONSE = range(4)
 _IDLE = np.inf
 
 
-@dataclass(frozen=True, slots=True)
-class Totals:
-    """What happened since the beginning; two of them differ by what happened between.
+class OneQueue:
+    """An application of one queue: what DataPlane does, and nothing else.
+
+    Args:
+        application: where ``is_one_queue`` holds.
+        seed: key of all draws that belong to requests.
+        latency_thresholds_seconds: K thresholds at which late requests are counted exactly.
+    """
+
+    def __init__(
+        self, application: Application, seed: np.uint64, latency_thresholds_seconds: tuple[float, ...] = ()
+    ) -> None:
+        service = application.services[0]
+        law = service.all_operations[0].service_time
+        self._law = law.code, np.array(law.parameters(), np.float64)
+        self._seed = seed
+        self._slots_per_pod = service.slots_per_pod
+        self._cores_per_slot = service.vcpu_per_pod / service.slots_per_pod
+        self._station = Station(latency_thresholds_seconds)
+        self._emptied = np.full(0, np.inf)
+        self._arrived = 0
+        self._now = 0.0
+
+    @property
+    def waiting(self) -> Ints:
+        """int64 ``(1,)``; requests waiting for a slot."""
+        return np.array([self._station.waiting])
+
+    @property
+    def in_service(self) -> Ints:
+        """int64 ``(1,)``; requests on a slot."""
+        return np.array([self._station.in_service])
+
+    @property
+    def in_flight(self) -> Ints:
+        """int64 ``(1,)``; requests that are not over."""
+        return self.waiting + self.in_service
+
+    @property
+    def pod_cpu_seconds(self) -> Floats:
+        """float64 by pod row; core-seconds used since the row was given to a pod."""
+        return self._station.pod_busy_seconds * self._cores_per_slot
+
+    @property
+    def pod_emptied_seconds(self) -> Floats:
+        """float64 by pod row; when a closed pod finished its last request, inf if it has not."""
+        return np.where(self._emptied < self._now, self._emptied, np.inf)
+
+    def totals(self) -> Totals:
+        """A copy of all counters."""
+        station = self._station
+        offered, started, served, failed = (station.counts[at : at + 1].copy() for at in range(4))
+        waited, area, busy, response = (station.seconds[at : at + 1].copy() for at in range(4))
+        none = np.zeros(1, np.int64)
+        calls = (offered, started, served, none, none, failed, none, none)
+        seconds = (waited, area, busy, response, busy, busy * self._cores_per_slot)
+        counts = station.latency_counts[np.newaxis].copy()
+        return Totals(
+            dict(zip((*CALL_COUNTS, *CALL_SECONDS), (*calls, *seconds), strict=True)),
+            dict(
+                zip(
+                    (*REQUEST_COUNTS, *REQUEST_SECONDS),
+                    (offered, served, none, none, failed, response, area + busy),
+                    strict=True,
+                )
+            ),
+            station.late[np.newaxis].copy(),
+            counts,
+            counts,
+        )
+
+    def open_pod(self, pod: int, service: int = 0) -> None:
+        """Let a pod take requests from now on."""
+        del service
+        if pod >= len(self._emptied):
+            more = max(16, 2 * (pod + 1)) - len(self._emptied)
+            self._emptied = np.concatenate([self._emptied, np.full(more, np.inf)])
+        self._emptied[pod] = np.inf
+        self._station.open_slots(pod, self._slots_per_pod)
+
+    def close_pod(self, pod: int) -> None:
+        """Let a pod finish what it has and take no more."""
+        self._emptied[pod] = self._station.close_slots(pod)
+
+    def kill_pod(self, pod: int) -> None:
+        """End a closed pod: what it still has fails."""
+        self._station.release_pod(pod)
+
+    def advance(self, until: float, arrivals: Floats, classes: Ints | None = None) -> None:
+        """Run ``[now, until)`` with these arrivals: float64 ``(n,)``, ascending."""
+        del classes
+        demands = np.empty(len(arrivals))
+        _draw_demands(*self._law, self._seed, self._arrived, demands)
+        self._arrived += len(arrivals)
+        self._station.advance(until, arrivals, demands)
+        self._now = until
+
+
+class Station:
+    """Slots, a queue and exact counters.
+
+    Args:
+        latency_thresholds_seconds: K thresholds at which late requests are counted exactly.
 
     Attributes:
         counts: int64 ``(4,)``; requests offered, started, served, failed.
         late: int64 ``(K,)``; requests past each latency threshold.
         latency_counts: int64 ``(B,)``; served requests by latency bucket.
-        seconds: float64 ``(3,)``; waited, waiting-request, busy-slot seconds.
-    """
-
-    counts: Ints
-    late: Ints
-    latency_counts: Ints
-    seconds: Floats
-
-    def since(self, before: Totals) -> Totals:
-        """What happened after ``before``."""
-        return Totals(
-            self.counts - before.counts,
-            self.late - before.late,
-            self.latency_counts - before.latency_counts,
-            self.seconds - before.seconds,
-        )
-
-
-class Station:
-    """The requests of one service: slots, queue and exact counters.
-
-    Args:
-        latency_thresholds_seconds: K thresholds at which late requests are counted exactly.
+        seconds: float64 ``(4,)``; waited, waiting-request, busy-slot and response seconds.
     """
 
     def __init__(self, latency_thresholds_seconds: tuple[float, ...]) -> None:
         self._thresholds = np.array(latency_thresholds_seconds, dtype=np.float64)
-        self._counts = np.zeros(4, dtype=np.int64)
-        self._late = np.zeros(len(self._thresholds), dtype=np.int64)
-        self._latency_counts = np.zeros(BUCKETS, dtype=np.int64)
-        self._seconds = np.zeros(3)
+        self.counts = np.zeros(4, dtype=np.int64)
+        self.late = np.zeros(len(self._thresholds), dtype=np.int64)
+        self.latency_counts = np.zeros(BUCKETS, dtype=np.int64)
+        self.seconds = np.zeros(4)
         self._slot_pod = np.empty(0, dtype=np.int64)
         self._arrived = np.empty(0)
         self._finish = np.empty(0)
@@ -82,12 +164,6 @@ class Station:
     def in_service(self) -> int:
         """Requests on a slot."""
         return int(np.count_nonzero(self._finish < _IDLE))
-
-    def totals(self) -> Totals:
-        """A copy of all counters."""
-        return Totals(
-            self._counts.copy(), self._late.copy(), self._latency_counts.copy(), self._seconds.copy()
-        )
 
     def open_slots(self, pod: int, count: int) -> None:
         """Give ``count`` slots of a pod to the queue from now on."""
@@ -118,8 +194,9 @@ class Station:
         """Forget a closed pod; what it still has in service fails, and so counts as late."""
         for slot in np.flatnonzero(self._slot_pod == pod):
             if self._finish[slot] < _IDLE:
-                self._counts[FAILED] += 1
-                self._late += self._arrived[slot] + self._thresholds >= self._now
+                self.counts[FAILED] += 1
+                self.seconds[RESPONSE] += self._now - self._arrived[slot]
+                self.late += self._arrived[slot] + self._thresholds >= self._now
                 self._finish[slot] = _IDLE
             self._slot_pod[slot] = -1
             self._unused_slots.append(int(slot))
@@ -136,7 +213,7 @@ class Station:
             (self._heap_time, self._heap_slot, self._heap_size),
             (self._slot_pod, self._arrived, self._finish, self.pod_busy_seconds),
             self._thresholds,
-            (self._counts, self._late, self._latency_counts, self._seconds),
+            (self.counts, self.late, self.latency_counts, self.seconds),
         )
         self._now = until
 
@@ -232,6 +309,7 @@ def _serve(span, requests, waiting_ring, heap, slots, thresholds, totals):
     busy = 0.0
     waited = 0.0
     area = 0.0
+    responded = 0.0
 
     for slot in range(len(slot_finish)):
         finish = slot_finish[slot]
@@ -244,6 +322,7 @@ def _serve(span, requests, waiting_ring, heap, slots, thresholds, totals):
         pod_busy[slot_pod[slot]] += worked
         if finish < end:
             served += 1
+            responded += finish - arrived
             bits[0] = finish - arrived
             latency_counts[min(max((pattern[0] >> SHIFT) - OFFSET, 0), BUCKETS - 1)] += 1
             slot_finish[slot] = np.inf
@@ -277,6 +356,7 @@ def _serve(span, requests, waiting_ring, heap, slots, thresholds, totals):
         _count_late(arrived, finish, begin, end, thresholds, late)
         if finish < end:
             served += 1
+            responded += finish - arrived
             bits[0] = finish - arrived
             latency_counts[min(max((pattern[0] >> SHIFT) - OFFSET, 0), BUCKETS - 1)] += 1
             worked = demand
@@ -305,4 +385,13 @@ def _serve(span, requests, waiting_ring, heap, slots, thresholds, totals):
     seconds[0] += waited
     seconds[1] += area
     seconds[2] += busy
+    seconds[3] += responded
     return head, waiting
+
+
+@kernel
+def _draw_demands(code, values, seed, first, demands):
+    """The service times of requests from the first on: those of a client's first attempts on edge 0."""
+    for place in range(len(demands)):
+        call = call_key(request_key(seed, first + place), 0, 0, 0)
+        demands[place] = draw_seconds(code, values, 0, purpose_key(call, SERVICE))

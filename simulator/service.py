@@ -137,7 +137,8 @@ class Service(Settings):
         """Whether it is no more than slots behind one queue without a limit."""
         return (
             self.discipline == "slots"
-            and self.service_time is not None
+            and len(self.all_operations) == 1
+            and not self.all_operations[0].steps
             and self.dispatch == "shared"
             and self.queue_limit_per_pod is None
             and self.shedding is None
