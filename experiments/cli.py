@@ -28,7 +28,7 @@ app.add_typer(bundle_app, name="bundle")
 
 TaskOption = Annotated[str, typer.Option("--task", help="A task that ships (web) or a task's YAML file.")]
 TraceOption = Annotated[
-    Path, typer.Option("--trace", help="CSV or CSV.gz with the columns t_seconds,requests.")
+    Path, typer.Option("--trace", help="CSV or CSV.gz with the columns t_seconds,requests, or a request log.")
 ]
 StartOption = Annotated[
     float | None,
@@ -83,7 +83,9 @@ def setpoint(
 
 @traces_app.command("show")
 def show_trace(
-    file: Annotated[Path, typer.Argument(help="CSV or CSV.gz with the columns t_seconds,requests.")],
+    file: Annotated[
+        Path, typer.Argument(help="CSV or CSV.gz with the columns t_seconds,requests, or a request log.")
+    ],
     png: Annotated[Path | None, typer.Option(help="Draw it into this PNG file, too.")] = None,
 ) -> None:
     """Print what a trace is and draw it."""

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from experiments.report import Findings
 
 _PLAIN_WIDTH = 120
+_MOST_CLASSES = 8
 _ROUNDING = 1e-9
 CONSOLE = Console(highlight=False, width=None if sys.stdout.isatty() else _PLAIN_WIDTH)
 STATUS = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else _PLAIN_WIDTH)
@@ -75,6 +76,7 @@ def show_trace(file: Path, png: Path | None) -> None:
         ("requests", f"{trace.requests.sum():,.0f}"),
         ("rate, requests/s", f"mean {mean}, lowest {lowest}, highest {highest}"),
         ("peak to mean", f"{rate.max() / rate.mean():.3g}" if rate.mean() > 0 else "no requests"),
+        *_describe_log(trace),
     ):
         table.add_row(name, value)
     CONSOLE.print(table)
@@ -85,6 +87,21 @@ def show_trace(file: Path, png: Path | None) -> None:
     if png:
         draw_trace(trace, png)
         CONSOLE.print(f"drawn in {png}")
+
+
+def _describe_log(trace: Trace) -> list[tuple[str, str]]:
+    """What is known of single requests, as rows of a table."""
+    if trace.times_seconds is None:
+        return []
+    count = len(trace.times_seconds)
+    rows = [("request log", f"exact times of {count:,} requests")]
+    if trace.classes is not None and trace.class_index is not None:
+        counts = np.bincount(trace.class_index, minlength=len(trace.classes))
+        largest = np.argsort(-counts, kind="stable")
+        shares = [f"{trace.classes[place]} {counts[place] / count:.1%}" for place in largest[:_MOST_CLASSES]]
+        others = len(largest) - len(shares)
+        rows.append(("classes", ", ".join(shares) + (f" and {others} others" if others else "")))
+    return rows
 
 
 def simulate(part: Part, policy: str, seed: int, png: Path) -> None:

@@ -141,9 +141,13 @@ def describe_settings(policy: str) -> str:
 
 
 def trace_digest(trace: Trace) -> str:
-    """SHA-256 of a trace's numbers and name, in hexadecimal."""
-    content = f"{trace.name} {trace.sha256} {trace.start_seconds} {trace.bin_seconds}".encode()
-    return hashlib.sha256(content + np.ascontiguousarray(trace.requests).tobytes()).hexdigest()
+    """SHA-256 of a trace's numbers and names, request by request where they are known, in hexadecimal."""
+    content = f"{trace.name} {trace.sha256} {trace.start_seconds} {trace.bin_seconds} {trace.classes}"
+    digest = hashlib.sha256(content.encode())
+    for numbers in (trace.requests, trace.times_seconds, trace.class_index):
+        if numbers is not None:
+            digest.update(np.ascontiguousarray(numbers).data)
+    return digest.hexdigest()
 
 
 @cache

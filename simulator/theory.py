@@ -140,6 +140,27 @@ def allen_cunneen_mean_wait_seconds(
     return exponential * (arrival_scv + service_scv) / 2.0
 
 
+def mmpp_dispersion(
+    rates_rps: tuple[float, float], mean_sojourn_seconds: tuple[float, float], window_seconds: float
+) -> float:
+    """Index of dispersion of counts, ``var N(t) / mean N(t)``, of a Markov-modulated Poisson process.
+
+    Args:
+        rates_rps: in each of its two states.
+        mean_sojourn_seconds: in each of them.
+        window_seconds: t.
+
+    Source: ``1 + 2 p q (a - b)^2 / (s m) (1 - (1 - e^{-s t}) / (s t))`` with p and q the states'
+    shares of time, s the sum of the rates at which they are left and m the mean rate; H. Heffes and
+    D. Lucantoni, A Markov modulated characterization of packetized voice and data traffic, 1986.
+    """
+    (first, second), (stay, other) = rates_rps, mean_sojourn_seconds
+    share, leaving = stay / (stay + other), 1 / stay + 1 / other
+    mean = share * first + (1 - share) * second
+    growth = 1 + math.expm1(-leaving * window_seconds) / (leaving * window_seconds)
+    return 1 + 2 * share * (1 - share) * (first - second) ** 2 / (leaving * mean) * growth
+
+
 def square_root_staffing(offered_load: float, quality: float) -> int:
     """Servers for an offered load: ``ceil(a + quality sqrt(a))``.
 

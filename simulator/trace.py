@@ -5,10 +5,8 @@ from __future__ import annotations
 import gzip
 import hashlib
 import math
-import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +14,8 @@ from numpy.typing import NDArray
 from simulator.errors import InputError
 from simulator.files import whole_file
 from simulator.plant import Floats
-
-if TYPE_CHECKING:
-    import pandas as pd
+from simulator.request_log import PARQUET, RequestLog, is_log, parse_log, read_parquet_log
+from simulator.tables import numbers, parse_csv, read_bytes, unpack
 
 COLUMNS = ("t_seconds", "requests")
 FINEST_BIN_SECONDS = 60.0
@@ -28,6 +25,9 @@ COARSE_BIN_SECONDS = 300.0
 _GRID_TOLERANCE_SECONDS = 1e-6
 _GRID_TOLERANCE_BINS = 1e-6
 _MOST_PARTS = 3600
+_LOG_BIN_SECONDS, _LONG_LOG_BIN_SECONDS = 1.0, 60.0
+_LONG_LOG_SECONDS = 86_400.0
+_MOST_LOG_SECONDS = 100 * 366 * 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,10 @@ class Trace:
         start_seconds: time of the first bin.
         name: where it comes from, for people.
         sha256: of the file it comes from; empty if it is from no file.
+        times_seconds: float64 ``(R,)``; when each request came, ascending, on the same clock as
+            ``start_seconds``; None where only counts are known. ``requests`` are their counts.
+        classes: the names of the request classes; None where they are not known.
+        class_index: int32 ``(R,)``; each request's place in ``classes``.
     """
 
     requests: Floats
@@ -47,6 +51,9 @@ class Trace:
     start_seconds: float = 0.0
     name: str = "trace"
     sha256: str = ""
+    times_seconds: Floats | None = None
+    classes: tuple[str, ...] | None = None
+    class_index: NDArray[np.int32] | None = None
 
     @property
     def duration_seconds(self) -> float:
@@ -72,7 +79,8 @@ class Trace:
         """The part ``[start, start + duration)``, to the second.
 
         Where the part cuts bins, all bins are cut into as many equal ones as make it whole; where
-        none of up to 3,600 do, the part has bins of its own that keep its mass.
+        none of up to 3,600 do, the part has bins of its own that keep its mass. Requests whose
+        times are known are counted again.
 
         Raises:
             InputError: if the part is empty or reaches outside the trace.
@@ -98,7 +106,8 @@ class Trace:
             near = self.requests[low:high]
             fine = near if parts == 1 else np.repeat(near / parts, parts)
             fine, width = fine[begin : begin + size], self.bin_seconds / parts
-        return replace(self, requests=fine, bin_seconds=width, start_seconds=start_seconds)
+        part = replace(self, requests=fine, bin_seconds=width, start_seconds=start_seconds)
+        return _counted_until(part, end)
 
     def resample(self, bin_seconds: float) -> Trace:
         """The same counts in other bins; a rest at the end that fills no bin is dropped."""
@@ -107,10 +116,18 @@ class Trace:
             msg = f"{self.name}: bins of {bin_seconds:g} s are wider than the trace ({self.duration_seconds:g} s)"
             raise InputError(msg)
         edges = self.start_seconds + bin_seconds * np.arange(count + 1)
-        return replace(self, requests=np.diff(self._cumulative(edges)), bin_seconds=bin_seconds)
+        trace = replace(self, requests=np.diff(self._cumulative(edges)), bin_seconds=bin_seconds)
+        return _counted_until(trace, trace.end_seconds)
 
     def scale(self, factor: float) -> Trace:
-        """Every count times ``factor``."""
+        """Every count times ``factor``.
+
+        Raises:
+            InputError: if the requests' exact times are known and the factor is not 1.
+        """
+        if self.times_seconds is not None and factor != 1:
+            msg = f"{self.name}: exact request times cannot be scaled (leave out --mean-rps)"
+            raise InputError(msg)
         return replace(self, requests=self.requests * factor)
 
     def refine(self) -> Trace:
@@ -130,13 +147,34 @@ class Trace:
         requests = np.maximum(np.diff(fine), 0.0)
         sums = requests.reshape(-1, parts).sum(axis=1)
         share = np.divide(self.requests, sums, out=np.zeros_like(sums), where=sums > 0)
-        return replace(
+        trace = replace(
             self, requests=requests * np.repeat(share, parts), bin_seconds=self.bin_seconds / parts
         )
+        return _counted_until(trace, self.end_seconds)
 
     def _cumulative(self, times: NDArray[np.floating]) -> Floats:
         edges = self.start_seconds + self.bin_seconds * np.arange(len(self.requests) + 1)
         return np.asarray(np.interp(times, edges, np.concatenate(([0.0], np.cumsum(self.requests)))))
+
+
+def _counted_until(trace: Trace, end_seconds: float) -> Trace:
+    """With the times before ``end_seconds``, counted in the bins there are, where they are known."""
+    if trace.times_seconds is None:
+        return trace
+    first, last = np.searchsorted(trace.times_seconds, (trace.start_seconds, end_seconds))
+    times = trace.times_seconds[first:last]
+    return replace(
+        trace,
+        requests=_count(times, trace.start_seconds, trace.bin_seconds, len(trace.requests)),
+        times_seconds=times,
+        class_index=None if trace.class_index is None else trace.class_index[first:last],
+    )
+
+
+def _count(times: Floats, start_seconds: float, bin_seconds: float, bins: int) -> Floats:
+    """Requests in each of even bins; what rounding puts beyond the last one is in it."""
+    place = ((times - start_seconds) / bin_seconds).astype(np.int64)
+    return np.bincount(np.minimum(place, bins - 1), minlength=bins).astype(np.float64)
 
 
 def _parts_that_fit(first: float, count: float) -> int | None:
@@ -215,17 +253,28 @@ def split_trace(
 
 
 def read_trace(path: str | Path) -> Trace:
-    """Read a CSV or CSV.gz file with the columns ``t_seconds,requests``.
+    """Read counts or a request log.
+
+    Counts are a CSV or CSV.gz file with the columns ``t_seconds,requests``. A log has a row for each
+    request, in any order: a CSV or CSV.gz file with the columns ``t_seconds`` or ``t_seconds,class``
+    and no other, or a Parquet file with ``arrived_seconds`` and perhaps ``class`` among others.
 
     Raises:
         InputError: naming file, line and value, if it cannot be read or holds gaps, unordered
-            times, or counts that are negative or not finite.
+            times, or counts that are negative or not finite; a log if it is empty or holds times
+            that are negative or not finite.
     """
     path = Path(path)
-    content = _read_bytes(path)
-    table = _parse(path, _unpack(path, content))
-    times = _column(path, table, "t_seconds")
-    requests = _column(path, table, "requests")
+    if path.suffix == PARQUET:
+        return _trace_of_log(path, read_parquet_log(path))
+    raw = read_bytes(path)
+    sha256 = hashlib.sha256(raw).hexdigest()
+    content = unpack(path, raw)
+    if is_log(content):
+        return _trace_of_log(path, parse_log(path, content, sha256))
+    table = parse_csv(path, content, COLUMNS)
+    times = numbers(path, table, "t_seconds")
+    requests = numbers(path, table, "requests")
     if len(times) < 2:
         msg = f"{path}: {len(times)} rows; a trace needs at least 2, so that the width of a bin is known"
         raise InputError(msg)
@@ -240,78 +289,40 @@ def read_trace(path: str | Path) -> Trace:
         bin_seconds=float((times[-1] - times[0]) / (len(times) - 1)),
         start_seconds=float(times[0]),
         name=path.name,
-        sha256=hashlib.sha256(content).hexdigest(),
+        sha256=sha256,
+    )
+
+
+def _trace_of_log(path: Path, log: RequestLog) -> Trace:
+    """A log's requests counted: by the second, by the minute where it spans more than a day."""
+    first, last = float(log.times_seconds[0]), float(log.times_seconds[-1])
+    if last - first > _MOST_LOG_SECONDS:
+        msg = (
+            f"{path}: times go from {first:.15g} to {last:.15g} s; must be within {_MOST_LOG_SECONDS:.10g} s"
+        )
+        raise InputError(msg)
+    bin_seconds = _LOG_BIN_SECONDS if last - first <= _LONG_LOG_SECONDS else _LONG_LOG_BIN_SECONDS
+    start = first // bin_seconds * bin_seconds
+    bins = int((last - start) / bin_seconds) + 1
+    return Trace(
+        requests=_count(log.times_seconds, start, bin_seconds, bins),
+        bin_seconds=bin_seconds,
+        start_seconds=start,
+        name=path.name,
+        sha256=log.sha256,
+        times_seconds=log.times_seconds,
+        classes=log.classes,
+        class_index=log.class_index,
     )
 
 
 def write_trace(trace: Trace, path: str | Path) -> None:
-    """Write a trace as CSV or CSV.gz; the same trace gives the same bytes."""
+    """Write a trace's counts as CSV or CSV.gz; the same trace gives the same bytes."""
     times = trace.start_seconds + trace.bin_seconds * np.arange(len(trace.requests))
     rows = [f"{time:.15g},{count:.15g}" for time, count in zip(times, trace.requests, strict=True)]
     content = "\n".join([",".join(COLUMNS), *rows, ""]).encode()
     with whole_file(path) as partial:
         partial.write_bytes(gzip.compress(content, mtime=0) if partial.suffix == ".gz" else content)
-
-
-def _read_bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        msg = f"{path}: no such file"
-        raise InputError(msg) from None
-    except OSError as error:
-        msg = f"{path}: cannot be read ({error.strerror or error})"
-        raise InputError(msg) from None
-
-
-def _unpack(path: Path, content: bytes) -> bytes:
-    try:
-        return gzip.decompress(content) if path.suffix == ".gz" else content
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        msg = f"{path}: not a complete gzip file ({error})"
-        raise InputError(msg) from None
-
-
-def _parse(path: Path, content: bytes) -> pd.DataFrame:
-    import io
-
-    import pandas as pd
-
-    if not content.strip():
-        msg = f"{path}: the file is empty; a trace is a CSV with the columns t_seconds,requests"
-        raise InputError(msg)
-    try:
-        text = content.decode("utf-8-sig")
-        table = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False, skip_blank_lines=False)
-    except UnicodeDecodeError:
-        msg = f"{path}: not a text file; a trace is a CSV with the columns t_seconds,requests"
-        raise InputError(msg) from None
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError) as error:
-        msg = f"{path}: not a CSV file ({' '.join(str(error).split())})"
-        raise InputError(msg) from None
-    table.columns = [str(column).strip() for column in table.columns]
-    for column in COLUMNS:
-        if list(table.columns).count(column) != 1:
-            found = ", ".join(repr(name[:40]) for name in table.columns[:6])
-            msg = f"{path}:1: needs one column {column!r}; the header has {found}"
-            raise InputError(msg)
-    if not isinstance(table.index, pd.RangeIndex):
-        msg = f"{path}:2: has more values than the header has columns"
-        raise InputError(msg)
-    return table
-
-
-def _column(path: Path, table: pd.DataFrame, column: str) -> Floats:
-    import pandas as pd
-
-    values = pd.to_numeric(table[column].str.strip(), errors="coerce").to_numpy(dtype=np.float64)
-    wrong = np.flatnonzero(~np.isfinite(values))
-    if wrong.size:
-        row = int(wrong[0])
-        text = str(table[column].iloc[row])[:40]
-        msg = f"{path}:{row + 2}: {column} is {text!r}; must be a finite number"
-        raise InputError(msg)
-    return values
 
 
 def _check_grid(path: Path, times: Floats) -> None:

@@ -110,6 +110,19 @@ def test_traces_show(trace: Path, tmp_path: Path) -> None:
     assert (tmp_path / "trace.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_traces_show_says_that_a_log_has_exact_times(tmp_path: Path) -> None:
+    rows = [f"{second / 10:.1f},{'read' if second % 4 else 'write'}" for second in range(1200)]
+    (tmp_path / "log.csv").write_text("\n".join(["t_seconds,class", *rows, ""]))
+    done = setpoint("traces", "show", "log.csv", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^request log +exact times of 1,200 requests *$", done.stdout, re.MULTILINE)
+    assert re.search(r"^classes +read 75\.0%, write 25\.0% *$", done.stdout, re.MULTILINE)
+    assert "120 of 1 s" in done.stdout
+    part = ("--start", 60, "--mean-rps", 5, "--out", "out")
+    scaled = setpoint("evaluate", "--trace", "log.csv", *part, cwd=tmp_path)
+    assert_refused(scaled, tmp_path / "out", "log.csv", "exact request times cannot be scaled")
+
+
 BROKEN = {
     "empty": (b"", "empty"),
     "text": (b"t_seconds,requests\n0,5\n60,many\n120,5\n", ":3: requests is 'many'"),

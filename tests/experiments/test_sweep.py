@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from envs.task import load_task
-from experiments.run import Outcome, Run, execute
+from experiments.run import Outcome, Run, execute, trace_digest
 from experiments.sweep import Store, Sweep
 from simulator.trace import Trace
 
@@ -31,6 +31,23 @@ def test_the_key_holds_every_field(name: str) -> None:
     assert set(OTHERS) == {field.name for field in dataclasses.fields(Run)}
     assert dataclasses.replace(RUN).key == RUN.key
     assert dataclasses.replace(RUN, **{name: OTHERS[name]}).key != RUN.key
+
+
+def test_a_digest_holds_each_request_where_its_time_is_known() -> None:
+    times, index = np.array([1.0, 2.0, 70.0]), np.array([0, 1, 0], dtype=np.int32)
+    counted = Trace(np.array([2.0, 1.0]), 60.0)
+    timed = dataclasses.replace(counted, times_seconds=times)
+    named = dataclasses.replace(timed, classes=("a", "b"), class_index=index)
+    traces = [
+        counted,
+        timed,
+        named,
+        dataclasses.replace(timed, times_seconds=np.array([1.0, 2.5, 70.0])),
+        dataclasses.replace(named, classes=("a", "c")),
+        dataclasses.replace(named, class_index=1 - index),
+    ]
+    assert trace_digest(dataclasses.replace(named, times_seconds=times.copy())) == trace_digest(named)
+    assert len({trace_digest(trace) for trace in traces}) == len(traces)
 
 
 def equal(one: Outcome, other: Outcome) -> bool:

@@ -342,37 +342,3 @@ def test_the_ith_draw_is_the_same_however_they_are_asked_for(
         two.give_back(taken[portion:])
         parts.append(taken[:portion])
     assert np.concatenate([np.empty(0), *parts]).tobytes() == whole.tobytes()
-
-
-@settings(deadline=None, max_examples=50)
-@given(
-    st.lists(st.sampled_from([0.0, 3.0, 60.0, 900.0]), min_size=1, max_size=10),
-    st.lists(st.floats(0, 650), max_size=10),
-)
-def test_arrivals_are_the_same_however_time_is_cut(counts: list[float], cuts: list[float]) -> None:
-    trace = Trace(np.array(counts), 60.0)
-    whole = PoissonArrivals(trace, np.random.default_rng(5)).until(trace.duration_seconds)
-    cut = PoissonArrivals(trace, np.random.default_rng(5))
-    parts = [cut.until(until) for until in [*sorted(cuts), trace.duration_seconds]]
-    assert np.concatenate(parts).tobytes() == whole.tobytes()
-    assert (np.diff(whole) >= 0).all()
-    assert all(counts[int(time // 60.0)] > 0 for time in whole)
-    for until, part in zip(sorted(cuts), parts, strict=False):
-        assert (part < until).all()
-
-
-def test_arrivals_are_poisson_with_the_rate_of_the_trace() -> None:
-    counts = np.array([0.0, 40.0, 100.0, 10.0])
-    trace = Trace(counts, 60.0)
-    runs = 400
-    arrivals = [PoissonArrivals(trace, np.random.default_rng([BASE_SEED, run])) for run in range(runs)]
-    seen = np.array([np.histogram(each.until(240.0), bins=4, range=(0.0, 240.0))[0] for each in arrivals])
-    assert (seen[:, 0] == 0).all()
-    for index in (1, 2, 3):
-        z = (seen[:, index].sum() - runs * counts[index]) / math.sqrt(runs * counts[index])
-        assert abs(z) <= stats.norm.ppf(1 - LEVEL / 2)
-        dispersion = seen[:, index].var(ddof=1) / seen[:, index].mean() * (runs - 1)
-        low, high = stats.chi2.ppf([LEVEL / 2, 1 - LEVEL / 2], runs - 1)
-        assert low <= dispersion <= high
-    pair = np.corrcoef(seen[:, 1], seen[:, 2])[0, 1]
-    assert abs(pair) * math.sqrt(runs) <= stats.norm.ppf(1 - LEVEL / 2)

@@ -7,8 +7,11 @@ import hashlib
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -345,6 +348,254 @@ def test_nothing_to_scale_by_is_refused() -> None:
     trace = Trace(np.array([0.0, 0.0, 5.0, 5.0]), 60.0, name="load")
     with pytest.raises(InputError, match="load: no requests before 120 s"):
         split_trace(trace, start_seconds=120.0, mean_rps=10.0)
+
+
+# --- request logs ------------------------------------------------------------------------------
+
+
+def write_parquet(folder: Path, **columns: Any) -> Path:
+    path = folder / "requests.parquet"
+    pq.write_table(pa.table(columns), path)
+    return path
+
+
+def names_of(trace: Trace) -> list[str]:
+    assert trace.classes is not None
+    assert trace.class_index is not None
+    return [trace.classes[place] for place in trace.class_index]
+
+
+def times_of(trace: Trace) -> list[float]:
+    assert trace.times_seconds is not None
+    return trace.times_seconds.tolist()
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_log_of_times_is_read_and_counted(tmp_path: Path, *, packed: bool) -> None:
+    content = b"\xef\xbb\xbft_seconds\r\n7.25\r\n 3.1 \r\n5\r\n3.1\r\n"
+    path = tmp_path / ("log.csv.gz" if packed else "log.csv")
+    path.write_bytes(gzip.compress(content) if packed else content)
+    trace = read_trace(path)
+    assert times_of(trace) == [3.1, 3.1, 5.0, 7.25]
+    assert (trace.classes, trace.class_index) == (None, None)
+    assert (trace.start_seconds, trace.bin_seconds) == (3.0, 1.0)
+    assert trace.requests.tolist() == [2.0, 0.0, 1.0, 0.0, 1.0]
+    assert trace.name == path.name
+    assert trace.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_a_log_with_classes_keeps_them_beside_their_times(tmp_path: Path) -> None:
+    path = write(
+        tmp_path, "2,write", "0.5,read", "1, read ", '0.5,"a, b"', "3,nan", header="t_seconds, class"
+    )
+    trace = read_trace(path)
+    assert times_of(trace) == [0.5, 0.5, 1.0, 2.0, 3.0]
+    assert trace.classes == ("a, b", "nan", "read", "write")
+    assert names_of(trace) == ["read", "a, b", "read", "write", "nan"]
+    swapped = read_trace(write(tmp_path, "write,2", "read,0.5", header="class,t_seconds"))
+    assert times_of(swapped) == [0.5, 2.0]
+    assert names_of(swapped) == ["read", "write"]
+
+
+@pytest.mark.parametrize("kind", ["string", "large_string", "dictionary"])
+def test_a_parquet_log_of_finished_requests_is_sorted(tmp_path: Path, kind: str) -> None:
+    names = pa.chunked_array([pa.array(["b", "a"]), pa.array(["c", "b"])])
+    classes = names.dictionary_encode() if kind == "dictionary" else names.cast(kind)
+    path = write_parquet(
+        tmp_path,
+        finished_seconds=[1.0, 2.0, 3.0, 4.0],
+        arrived_seconds=[0.75, 0.25, 2.5, 1 / 3],
+        **{"class": classes},
+    )
+    trace = read_trace(path)
+    assert times_of(trace) == [0.25, 1 / 3, 0.75, 2.5]
+    assert names_of(trace) == ["a", "b", "b", "c"]
+    assert trace.classes == ("a", "b", "c")
+    assert (trace.start_seconds, trace.requests.tolist()) == (0.0, [3.0, 0.0, 1.0])
+    assert trace.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_a_parquet_log_may_hold_whole_seconds_and_no_classes(tmp_path: Path) -> None:
+    trace = read_trace(write_parquet(tmp_path, arrived_seconds=[1_700_000_003, 1_700_000_001]))
+    assert times_of(trace) == [1_700_000_001.0, 1_700_000_003.0]
+    assert trace.start_seconds == 1_700_000_001.0
+    assert trace.classes is None
+
+
+def test_a_log_of_more_than_a_day_is_counted_by_the_minute(tmp_path: Path) -> None:
+    day = read_trace(write(tmp_path, "59", "86459", header="t_seconds"))
+    assert (day.bin_seconds, day.start_seconds, len(day.requests)) == (1.0, 59.0, 86_401)
+    more = read_trace(write(tmp_path, "59", "86459.5", header="t_seconds"))
+    assert (more.bin_seconds, more.start_seconds, len(more.requests)) == (60.0, 0.0, 1441)
+    assert more.requests.sum() == 2
+
+
+@pytest.mark.parametrize(
+    ("rows", "header", "line", "values"),
+    [
+        (("0", "-1", "2"), "t_seconds", 3, ("t_seconds", "-1", "at least 0")),
+        (("0", "nan", "2"), "t_seconds", 3, ("t_seconds", "'nan'", "finite")),
+        (("0", "1", "inf"), "t_seconds", 4, ("t_seconds", "'inf'", "finite")),
+        (("0", "1", "1e999"), "t_seconds", 4, ("t_seconds", "'1e999'", "finite")),
+        (("0", "soon", "2"), "t_seconds", 3, ("t_seconds", "'soon'", "finite")),
+        (("0", "", "2"), "t_seconds", 3, ("t_seconds", "''", "finite")),
+        (("0,a", ",b"), "t_seconds,class", 3, ("t_seconds", "''", "finite")),
+        (("0,a", "1,"), "t_seconds,class", 3, ("class", "empty", "name")),
+        (("5,a", "1,b", "0,  "), "t_seconds,class", 4, ("class", "empty", "name")),
+        (("0,a", "1"), "t_seconds,class", 3, ("class", "empty", "name")),
+        (("0,5", "1,6"), "t_seconds", 2, ("more values",)),
+        (("0,a,c", "1,b,d"), "t_seconds,class", 2, ("more values",)),
+    ],
+)
+def test_a_wrong_row_of_a_log_is_named(
+    tmp_path: Path, rows: tuple[str, ...], header: str, line: int, values: tuple[str, ...]
+) -> None:
+    message = refusal(write(tmp_path, *rows, header=header))
+    assert message.startswith(f":{line}: ")
+    for value in values:
+        assert value in message
+
+
+@pytest.mark.parametrize(
+    ("rows", "header", "part"),
+    [
+        ((), "t_seconds", "the log is empty"),
+        ((), "t_seconds,class", "the log is empty"),
+        (("0", "1,7"), "t_seconds", "line 3"),
+        (("0", "1e12"), "t_seconds", "times go from 0 to 1000000000000 s"),
+        (("0,1",), "t_seconds,t_seconds", "needs one column 'requests'"),
+        (("0,1,a",), "t_seconds,bytes,class", "needs one column 'requests'"),
+        (("a",), "class", "needs one column 't_seconds'"),
+        (("\udcff",), "t_seconds", "not a text file"),
+    ],
+)
+def test_what_is_no_log_is_refused(tmp_path: Path, rows: tuple[str, ...], header: str, part: str) -> None:
+    path = tmp_path / "load.csv"
+    path.write_bytes("\n".join([header, *rows, ""]).encode(errors="surrogateescape"))
+    assert part in refusal(path)
+
+
+@pytest.mark.parametrize(
+    ("columns", "part"),
+    [
+        ({"arrived_seconds": [0.0, -1.0]}, ": row 2: arrived_seconds is -1; must be a finite number of at"),
+        ({"arrived_seconds": [0.0, math.nan]}, ": row 2: arrived_seconds is nan; must be"),
+        ({"arrived_seconds": [math.inf]}, ": row 1: arrived_seconds is inf; must be"),
+        ({"arrived_seconds": [0.0, 1.0, None]}, ": row 3: arrived_seconds is null; must be"),
+        ({"arrived_seconds": ["0"]}, ": column 'arrived_seconds' holds string; must be numbers"),
+        ({"arrived_seconds": pa.array([], pa.float64())}, ": the log is empty"),
+        ({"t_seconds": [0.0], "class": ["a"]}, "needs one column 'arrived_seconds'; the header has 't_sec"),
+        ({"arrived_seconds": [0.0, 1.0], "class": ["a", None]}, ": row 2: class is empty; must be a name"),
+        ({"arrived_seconds": [1.0, 0.0], "class": ["", "a"]}, ": row 1: class is empty; must be a name"),
+        ({"arrived_seconds": [0.0], "class": [7]}, ": column 'class' holds int64; must be text"),
+    ],
+)
+def test_a_wrong_parquet_log_is_refused(tmp_path: Path, columns: dict[str, Any], part: str) -> None:
+    assert part in refusal(write_parquet(tmp_path, **columns))
+
+
+def test_what_is_no_parquet_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "log.parquet"
+    assert "no such file" in refusal(path)
+    for content in (b"", b"t_seconds\n1\n", b"PAR1" + bytes(100) + b"PAR1"):
+        path.write_bytes(content)
+        assert "not a Parquet file" in refusal(path)
+    good = write_parquet(tmp_path, arrived_seconds=np.arange(1000.0)).read_bytes()
+    path.write_bytes(good[: len(good) // 2])
+    assert "not a Parquet file" in refusal(path)
+    folder = tmp_path / "folder.parquet"
+    folder.mkdir()
+    assert "cannot be read" in refusal(folder)
+
+
+LOGGED = Trace(
+    np.array([2.0, 0.0, 1.0, 1.0]),
+    1.0,
+    10.0,
+    "log.csv",
+    times_seconds=np.array([10.0, 10.5, 12.0, 13.75]),
+    classes=("read", "write"),
+    class_index=np.array([0, 1, 1, 0], dtype=np.int32),
+)
+
+
+def test_a_slice_of_a_log_has_the_requests_within() -> None:
+    part = LOGGED.slice(10.5, 1.5)
+    assert times_of(part) == [10.5]
+    assert names_of(part) == ["write"]
+    assert (part.start_seconds, part.bin_seconds, part.requests.tolist()) == (10.5, 0.5, [1.0, 0.0, 0.0])
+    assert times_of(LOGGED.slice(12.0, 2.0)) == [12.0, 13.75]
+    assert times_of(LOGGED.slice(11.0, 1.0)) == []
+
+
+@settings(deadline=None)
+@given(
+    times=st.lists(st.floats(0, 100), min_size=1, max_size=50),
+    start=st.sampled_from([0.0, 1.0, 12.5, 33.3]),
+    duration=st.sampled_from([0.3, 1.0, 7.25, 10 * math.pi]),
+)
+def test_the_counts_of_a_slice_of_a_log_are_those_of_its_times(
+    times: list[float], start: float, duration: float
+) -> None:
+    exact = np.array(sorted(times))
+    counts = np.histogram(exact, bins=101, range=(0.0, 101.0))[0].astype(float)
+    part = Trace(counts, 1.0, times_seconds=exact).slice(start, duration)
+    inside = [time for time in sorted(times) if start <= time < start + duration]
+    assert times_of(part) == inside
+    assert part.requests.sum() == len(inside)
+    for index, count in enumerate(part.requests):
+        left, right = (start + part.bin_seconds * (index + step) for step in (-1e-6, 1 + 1e-6))
+        assert count <= sum(left <= time <= right for time in inside)
+
+
+def test_a_log_is_split_without_losing_a_request() -> None:
+    split = split_trace(LOGGED, start_seconds=12.0)
+    assert split.history is not None
+    assert times_of(split.history) == [10.0, 10.5]
+    assert times_of(split.judged) == [12.0, 13.75]
+    assert names_of(split.judged) == ["write", "read"]
+
+
+def test_exact_times_are_not_scaled() -> None:
+    message = r"^log.csv: exact request times cannot be scaled \(leave out --mean-rps\)$"
+    with pytest.raises(InputError, match=message):
+        LOGGED.scale(2.0)
+    with pytest.raises(InputError, match=message):
+        split_trace(LOGGED, mean_rps=5.0)
+    assert times_of(LOGGED.scale(1.0)) == times_of(LOGGED)
+
+
+def test_resampling_and_refining_keep_exact_times() -> None:
+    wide = LOGGED.resample(2.0)
+    assert wide.requests.tolist() == [2.0, 2.0]
+    assert times_of(wide) == times_of(LOGGED)
+    short = LOGGED.resample(3.0)
+    assert short.requests.tolist() == [3.0]
+    assert times_of(short) == [10.0, 10.5, 12.0]
+    assert names_of(short) == ["read", "write", "write"]
+    coarse = Trace(np.array([1.0, 2.0]), 120.0, times_seconds=np.array([70.0, 130.0, 131.0])).refine()
+    assert (coarse.bin_seconds, coarse.requests.tolist()) == (60.0, [0.0, 1.0, 2.0, 0.0])
+    assert times_of(coarse) == [70.0, 130.0, 131.0]
+
+
+def test_a_log_is_written_as_counts(tmp_path: Path) -> None:
+    write_trace(LOGGED, tmp_path / "counts.csv")
+    read = read_trace(tmp_path / "counts.csv")
+    assert read.requests.tolist() == LOGGED.requests.tolist()
+    assert read.times_seconds is None
+
+
+def test_a_log_of_many_requests_holds_each_time_and_class(tmp_path: Path) -> None:
+    rng = np.random.default_rng(4)
+    times = np.round(rng.random(300_000) * 3600, 6)
+    path = tmp_path / "long.csv"
+    kinds = np.array(["read", "write"])[rng.integers(0, 2, len(times))].tolist()
+    rows = [f"{time!r},{kind}" for time, kind in zip(times.tolist(), kinds, strict=True)]
+    path.write_text("\n".join(["t_seconds,class", *rows, ""]))
+    trace = read_trace(path)
+    assert trace.times_seconds is not None
+    assert trace.times_seconds.tobytes() == np.sort(times).tobytes()
+    assert names_of(trace) == [kinds[place] for place in np.argsort(times, kind="stable")]
 
 
 def test_every_published_trace_reads(traces_dir: Path) -> None:
