@@ -151,9 +151,9 @@ class AutoscaleEnv(gymnasium.Env[Observation, np.int64]):
 
     def _info(self, interval: Interval) -> dict[str, Any]:
         return {
-            "cost_usd": float(interval.cost_usd[0]),
-            "violations": int(interval.late[0, 0]),
-            "offered": int(interval.offered[0]),
+            "cost_usd": float(interval.cost_usd.sum()),
+            "violations": int(interval.requests.late[:, 0].sum()),
+            "offered": int(interval.requests.offered.sum()),
             "replicas": int(self._snapshot.wanted[0]),
             "action_mask": self._mask(),
         }

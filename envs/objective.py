@@ -17,8 +17,9 @@ class Objective(Settings):
     usd_per_violation: float = Field(ge=0, description="What a violation is worth in a reward.")
 
     def loss_usd(self, interval: Interval) -> Floats:
-        """Cost plus the worth of the violations: float64 ``(..., S)``, USD.
+        """Cost plus the worth of the violations: float64 ``(...)``, USD, of all services.
 
         The interval's first latency threshold must be the SLO.
         """
-        return np.asarray(interval.cost_usd + self.usd_per_violation * interval.late[..., 0])
+        violations = interval.requests.late[..., 0].sum(axis=-1)
+        return np.asarray(interval.cost_usd.sum(axis=-1) + self.usd_per_violation * violations)

@@ -22,5 +22,5 @@ class Reward:
     unit_usd: float
 
     def of(self, interval: Interval) -> Floats:
-        """float64 ``(...)``: summed over services."""
-        return np.asarray(-self.objective.loss_usd(interval).sum(axis=-1) / self.unit_usd)
+        """float64 ``(...)``."""
+        return np.asarray(-self.objective.loss_usd(interval) / self.unit_usd)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from simulator.cluster import Cluster
+    from simulator.kernel.tables import Table
     from simulator.trace import Trace
 
 _SECONDS_PER_HOUR = 3600.0
@@ -50,32 +52,43 @@ class Task(Settings):
     @property
     def interface(self) -> Interface:
         """What a policy learned on this Task sees and may do."""
-        service = self.scenario.service
+        system = self.scenario.system
+        services = system.services
         return Interface(
-            services=(service.name,),
+            services=tuple(service.name for service in services),
             observer=ObserverSettings(
-                capacity_rps=(service.capacity_rps,),
-                slots_per_pod=(service.slots_per_pod,),
+                capacity_rps=system.capacity_rps(),
+                slots_per_pod=tuple(service.slots_per_pod for service in services),
                 slo_seconds=self.objective.slo_seconds,
                 period_seconds=self.period_seconds,
             ),
             actions=self.actions,
-            guard=GuardSettings(min_replicas=(service.min_replicas,), max_replicas=(service.max_replicas,)),
+            guard=GuardSettings(
+                min_replicas=tuple(service.min_replicas for service in services),
+                max_replicas=tuple(service.max_replicas for service in services),
+            ),
             period_seconds=self.period_seconds,
         )
 
     @property
     def reward(self) -> Reward:
         """Its unit is the cost of one period of the pods that the workload's mean keeps fully busy."""
-        service = self.scenario.service
-        pods = self.scenario.workload.mean_rps / service.capacity_rps
-        usd_per_hour = self.scenario.prices.usd_per_vcpu_hour * service.vcpu_per_pod
-        unit_usd = pods * usd_per_hour * self.period_seconds / _SECONDS_PER_HOUR
-        return Reward(self.objective, unit_usd)
+        system = self.scenario.system
+        vcpu = sum(
+            load / service.slots_per_pod * service.vcpu_per_pod
+            for load, service in zip(system.load_seconds(), system.services, strict=True)
+        )
+        usd_per_hour = self.scenario.workload.mean_rps * vcpu * self.scenario.prices.usd_per_vcpu_hour
+        return Reward(self.objective, usd_per_hour * self.period_seconds / _SECONDS_PER_HOUR)
 
-    def build(self, seed: int | np.random.SeedSequence, trace: Trace) -> Cluster:
+    def build(
+        self,
+        seed: int | np.random.SeedSequence,
+        trace: Trace,
+        log: Callable[[Table], None] | None = None,
+    ) -> Cluster:
         """The Task's cluster under a trace; late requests are counted at the SLO."""
-        return self.scenario.build(seed, (self.objective.slo_seconds,), trace)
+        return self.scenario.build(seed, (self.objective.slo_seconds,), trace, log)
 
 
 def task_names() -> list[str]:

@@ -16,9 +16,11 @@ from rich.console import Console
 from rich.table import Table
 
 from envs.autoscale import AutoscaleEnv
-from simulator.arrivals import BlockStream, PoissonArrivals
-from simulator.dataplane import STARTED, Station
-from simulator.service import ExponentialLaw
+from simulator.application import Application
+from simulator.arrivals import PoissonArrivals
+from simulator.fcfs import OneQueue
+from simulator.randomness import seed_key
+from simulator.service import Service
 from simulator.trace import Trace
 
 SERVERS, UTILIZATION, MEAN_SERVICE_SECONDS = 100, 0.9, 0.05
@@ -29,18 +31,22 @@ Figure = dict[str, Any]
 
 def kernel_requests(seconds: float, seed: int = 0) -> int:
     """Requests of M/M/100 that the kernel starts in simulated seconds, cut every 15 s."""
-    arrivals_seed, service_seed = np.random.SeedSequence(seed).spawn(2)
+    arrivals_seed, requests_seed = np.random.SeedSequence(seed).spawn(2)
     load = Trace(np.array([RATE_RPS * seconds]), seconds)
     arrivals = PoissonArrivals(load, np.random.default_rng(arrivals_seed))
-    rng = np.random.default_rng(service_seed)
-    law = ExponentialLaw(mean_seconds=MEAN_SERVICE_SECONDS)
-    demands = BlockStream(lambda size: law.sample(rng, size))
-    station = Station((0.3,))
-    station.open_slots(0, SERVERS)
+    service = {
+        "slots_per_pod": SERVERS,
+        "vcpu_per_pod": 1.0,
+        "service_time": {"law": "exponential", "mean_seconds": MEAN_SERVICE_SECONDS},
+        "start_up": {"p50_seconds": 25, "p95_seconds": 45},
+        "min_replicas": 1,
+        "max_replicas": 1,
+    }
+    queue = OneQueue(Application.of(Service.model_validate(service)), seed_key(requests_seed), (0.3,))
+    queue.open_pod(0)
     for until in np.arange(15.0, seconds + 1, 15.0):
-        times = arrivals.until(until)
-        station.advance(until, times, demands.take(len(times)))
-    return int(station.totals().counts[STARTED])
+        queue.advance(until, arrivals.until(until))
+    return int(queue.totals().services["started"][0])
 
 
 def simpy_requests(seconds: float, seed: int = 0) -> int:

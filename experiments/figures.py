@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from experiments.run import READY_OF
 from experiments.wording import plain_number
 from simulator.files import whole_file
 from simulator.plant import Floats
@@ -24,6 +25,19 @@ _HOUR_SECONDS = 3600.0
 _MOST_POINTS = 1440
 _HEADROOM, _FOOTROOM = 1.3, 1.15
 INK, LOAD, READY, WANTED, LATENCY, LIMIT = "#1f2933", "#7b8794", "#0b69a3", "#62b0e8", "#8f5aa8", "#d64545"
+SERVICES = (
+    READY,
+    "#d9822b",
+    "#3f9c35",
+    LATENCY,
+    "#c4457a",
+    "#7a6a53",
+    "#2aa198",
+    WANTED,
+    "#b58900",
+    INK,
+    LOAD,
+)
 PALETTE = ("#0b69a3", "#d9822b", "#2f8132", "#8f5aa8", "#c52707", "#627d98")
 
 
@@ -59,8 +73,8 @@ def draw_timeline(timeline: dict[str, Floats], slo_seconds: float, title: str, p
     axes[0].plot(hours, timeline["rate_rps"], color=LOAD, linewidth=0.8)
     axes[0].set(title=title, ylabel="load, requests/s")
     axes[0].set_ylim(bottom=0)
-    axes[1].step(hours, timeline["wanted"], where="post", color=WANTED, linewidth=1, label="wanted")
-    axes[1].step(hours, timeline["ready"], where="post", color=READY, linewidth=1, label="ready")
+    for label, values, color in replica_lines(timeline):
+        axes[1].step(hours, values, where="post", color=color, linewidth=1, label=label)
     axes[1].set_ylabel("replicas")
     axes[1].set_ylim(bottom=0)
     axes[1].legend(
@@ -69,6 +83,17 @@ def draw_timeline(timeline: dict[str, Floats], slo_seconds: float, title: str, p
     _draw_latency(axes[2], hours, 1000 * timeline["latency_p95_seconds"], 1000 * slo_seconds)
     axes[2].set_xlabel("hours since the start")
     _save(figure, path)
+
+
+def replica_lines(timeline: dict[str, Floats]) -> list[tuple[str, Floats, str]]:
+    """Label, values and colour of what is said of replicas: wanted and ready, or ready by service."""
+    services = [name for name in timeline if name.startswith(READY_OF)]
+    if not services:
+        return [("wanted", timeline["wanted"], WANTED), ("ready", timeline["ready"], READY)]
+    return [
+        (name.removeprefix(READY_OF), timeline[name], SERVICES[place % len(SERVICES)])
+        for place, name in enumerate(services)
+    ]
 
 
 def _draw_latency(axes: Axes, hours: Floats, latency_ms: Floats, slo_ms: float) -> None:
@@ -148,8 +173,7 @@ def timeline_plot(timeline: dict[str, Floats], slo_seconds: float) -> go.Figure:
     )
     lines = (
         (1, "load", np.round(timeline["rate_rps"], 2), LOAD, "linear"),
-        (2, "wanted", timeline["wanted"].astype(int), WANTED, "hv"),
-        (2, "ready", timeline["ready"].astype(int), READY, "hv"),
+        *((2, label, values.astype(int), colour, "hv") for label, values, colour in replica_lines(timeline)),
         (3, "p95 latency", latency, LATENCY, "linear"),
     )
     for row, name, values, colour, shape in lines:

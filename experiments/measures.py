@@ -28,31 +28,32 @@ _SECONDS_PER_HOUR = 3600.0
 
 @dataclass(slots=True)
 class Tally:
-    """Adds up Intervals of one service; the SLO is their first latency threshold."""
+    """Adds up Intervals over services and classes of requests; the SLO is their first latency threshold."""
 
     cost_usd: float = 0.0
     pod_seconds: float = 0.0
     offered: int = 0
     late: int = 0
-    failed: int = 0
+    unserved: int = 0
     scale_events: int = 0
     pods_started: int = 0
-    busy_slot_seconds: float = 0.0
-    serving_slot_seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    cpu_capacity_seconds: float = 0.0
     latency_counts: Ints = field(default_factory=lambda: np.zeros(BUCKETS, dtype=np.int64))
 
     def add(self, interval: Interval, *, changed: bool) -> None:
         """Add an Interval and whether the decision before it changed what is wanted."""
-        self.cost_usd += float(interval.cost_usd[0])
-        self.pod_seconds += float(interval.pod_seconds[0])
-        self.offered += int(interval.offered[0])
-        self.late += int(interval.late[0, 0])
-        self.failed += int(interval.failed[0])
+        requests = interval.requests
+        self.cost_usd += float(interval.cost_usd.sum())
+        self.pod_seconds += float(interval.pod_seconds.sum())
+        self.offered += int(requests.offered.sum())
+        self.late += int(requests.late[:, 0].sum())
+        self.unserved += int((requests.dropped + requests.timed_out + requests.failed).sum())
         self.scale_events += changed
-        self.pods_started += int(interval.pods_started[0])
-        self.busy_slot_seconds += float(interval.busy_slot_seconds[0])
-        self.serving_slot_seconds += float(interval.serving_slot_seconds[0])
-        self.latency_counts += interval.latency_counts[0]
+        self.pods_started += int(interval.pods_started.sum())
+        self.cpu_seconds += float(interval.cpu_seconds.sum())
+        self.cpu_capacity_seconds += float(interval.cpu_capacity_seconds.sum())
+        self.latency_counts += requests.latency_counts.sum(axis=0)
 
     def measures(self) -> dict[str, float]:
         """All measures by name; ratios and latencies are NaN where there were no requests.
@@ -61,11 +62,11 @@ class Tally:
         * ``replica_hours``: pod-seconds / 3600.
         * ``slo_violation_ratio``: requests slower than the SLO, failed or dropped, over requests
           offered; unfinished ones older than the SLO at the end count.
-        * ``error_ratio``: failed requests over requests offered.
-        * ``latency_pXX_ms``: percentiles of the finished requests, to 0.8 %.
+        * ``error_ratio``: requests dropped, timed out or failed over requests offered.
+        * ``latency_pXX_ms``: percentiles of the served requests, end to end, to 0.8 %.
         * ``scale_events``: decisions that changed what is wanted.
         * ``pods_started``: pods created after the start.
-        * ``cpu_utilization``: busy slot-seconds over the slot-seconds of ready and draining pods.
+        * ``cpu_utilization``: core-seconds used over those that ready and draining pods requested.
         * ``regret_to_oracle``: NaN, as no oracle was run.
         """
         latency_ms = {
@@ -76,11 +77,11 @@ class Tally:
             "cost_usd": self.cost_usd,
             "replica_hours": self.pod_seconds / _SECONDS_PER_HOUR,
             "slo_violation_ratio": _ratio(self.late, self.offered),
-            "error_ratio": _ratio(self.failed, self.offered),
+            "error_ratio": _ratio(self.unserved, self.offered),
             **latency_ms,
             "scale_events": self.scale_events,
             "pods_started": self.pods_started,
-            "cpu_utilization": _ratio(self.busy_slot_seconds, self.serving_slot_seconds),
+            "cpu_utilization": _ratio(self.cpu_seconds, self.cpu_capacity_seconds),
             "regret_to_oracle": float("nan"),
         }
 

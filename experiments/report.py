@@ -139,12 +139,17 @@ def _means(findings: Findings) -> dict[str, tuple[Floats, Floats]]:
 
 def _texts(findings: Findings) -> dict[str, Any]:
     first = findings.table.iloc[0]
-    service = findings.task.scenario.service
+    services = findings.task.scenario.system.services
+    bounds = ", ".join(
+        f"{service.min_replicas} to {service.max_replicas} replicas of {service.slots_per_pod} slots"
+        + (f" of {service.name}" if len(services) > 1 else "")
+        for service in services
+    )
     start, mean = plain_number(first["start_s"]), plain_number(first["mean_rps"], 4)
     setting = (
         f"{duration(first['duration_s'])} from {start} s, {mean} requests/s on average; "
-        f"SLO {1000 * findings.task.objective.slo_seconds:g} ms; {service.min_replicas} to "
-        f"{service.max_replicas} replicas of {service.slots_per_pod} slots; every request simulated."
+        f"SLO {1000 * findings.task.objective.slo_seconds:g} ms; {bounds}; "
+        "every request simulated."
     )
     return {
         "task": findings.task.name,

@@ -15,15 +15,18 @@ import numpy as np
 from agents.bundle import load_bundle
 from agents.policy import Context
 from agents.registry import check_settings, is_bundle, make, parse_spec
-from agents.runner import run
+from agents.runner import Decision, run
 from envs.task import Task
 from experiments.measures import Tally
+from simulator.kernel.tables import Table
 from simulator.latency import percentile_seconds
-from simulator.plant import Floats
+from simulator.plant import Floats, Interval
 from simulator.trace import Trace
 
 ENGINE = "request"
 TIMELINE = ("time_seconds", "rate_rps", "wanted", "ready", "latency_p95_seconds", "violations")
+READY_OF = "ready of "
+"""How the columns of an application's timeline begin that show one service's ready pods."""
 _ROOT = Path(__file__).parent.parent
 
 
@@ -75,47 +78,57 @@ class Outcome:
 
 def make_context(task: Task, history: Trace | None, seed: int) -> Context:
     """What a policy may know of a task."""
-    service = task.scenario.service
+    system = task.scenario.system
     return Context(
-        services=(service.name,),
-        min_replicas=np.array([service.min_replicas]),
-        max_replicas=np.array([service.max_replicas]),
-        capacity_rps=np.array([service.capacity_rps]),
+        services=tuple(service.name for service in system.services),
+        min_replicas=np.array([service.min_replicas for service in system.services]),
+        max_replicas=np.array([service.max_replicas for service in system.services]),
+        capacity_rps=np.array(system.capacity_rps()),
         interface=task.interface,
         history=history,
         seed=seed,
     )
 
 
-def execute(spec: Run, report: Callable[[float], None] | None = None) -> Outcome:
+def execute(
+    spec: Run,
+    report: Callable[[float], None] | None = None,
+    log: Callable[[Table], None] | None = None,
+) -> Outcome:
     """Run it.
 
     Args:
         report: called now and then with the share that is done.
+        log: is given finished requests (``simulator.kernel.tables.LOGGED``), block by block.
     """
     policy = make(spec.policy, make_context(spec.task, spec.history, spec.seed))
-    cluster = spec.task.build(spec.seed, spec.judged)
+    cluster = spec.task.build(spec.seed, spec.judged, log)
     guard = spec.task.interface.new_guard()
     duration = spec.judged.duration_seconds
     tally = Tally()
+    names = [service.name for service in spec.task.scenario.system.services]
+    columns = (*TIMELINE, *(f"{READY_OF}{name}" for name in names if len(names) > 1))
     timeline: list[tuple[float, ...]] = []
     for decision, interval in run(cluster, policy, guard, cluster.advance, duration):
         tally.add(interval, changed=decision.changes)
-        seconds = float(interval.duration_seconds)
-        timeline.append(
-            (
-                float(interval.start_seconds),
-                int(interval.offered[0]) / seconds,
-                int(decision.allowed.replicas[0]),
-                int(decision.snapshot.ready[0]),
-                percentile_seconds(interval.latency_counts[0], 0.95),
-                int(interval.late[0, 0]),
-            )
-        )
+        timeline.append((*_look(decision, interval), *(decision.snapshot.ready if len(names) > 1 else ())))
         if report:
-            report((float(interval.start_seconds) + seconds) / duration)
-    columns = np.array(timeline).T
-    return Outcome(_describe(spec) | tally.measures(), dict(zip(TIMELINE, columns, strict=True)))
+            report((float(interval.start_seconds) + float(interval.duration_seconds)) / duration)
+    values = np.array(timeline).T
+    return Outcome(_describe(spec) | tally.measures(), dict(zip(columns, values, strict=True)))
+
+
+def _look(decision: Decision, interval: Interval) -> tuple[float, ...]:
+    """One entry of a timeline: what clients see, and the replicas of all services."""
+    requests = interval.requests
+    return (
+        float(interval.start_seconds),
+        int(requests.offered.sum()) / float(interval.duration_seconds),
+        int(decision.allowed.replicas.sum()),
+        int(decision.snapshot.ready.sum()),
+        percentile_seconds(requests.latency_counts.sum(axis=0), 0.95),
+        int(requests.late[:, 0].sum()),
+    )
 
 
 def _describe(spec: Run) -> dict[str, Any]:

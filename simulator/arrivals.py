@@ -14,14 +14,6 @@ from simulator.plant import Floats
 from simulator.processes import ArrivalSettings, DeterministicProcess, ModulatedProcess
 from simulator.trace import Trace
 
-__all__ = [
-    "ArrivalProcess",
-    "BlockStream",
-    "DeterministicArrivals",
-    "LoggedArrivals",
-    "PoissonArrivals",
-    "make_arrivals",
-]
 _PATH_CHILD = 0
 
 

@@ -16,7 +16,7 @@ from simulator.application import Application
 from simulator.kernel.assembly import assemble, with_pods, with_room, with_slots
 from simulator.kernel.loop import NEEDS_ROOM, run
 from simulator.kernel.pods import close_pod, kill_pod, open_pod
-from simulator.kernel.tables import Table
+from simulator.kernel.tables import NONE, Table
 from simulator.plant import Floats, Ints
 
 
@@ -32,8 +32,8 @@ class Totals:
         class_latency_counts: int64 ``(C, B)``; clients' requests served, by latency bucket.
     """
 
-    services: dict[str, Floats | Ints]
-    classes: dict[str, Floats | Ints]
+    services: dict[str, Table]
+    classes: dict[str, Table]
     late: Ints
     service_latency_counts: Ints
     class_latency_counts: Ints
@@ -143,6 +143,9 @@ class DataPlane:
         """End a closed pod: what it still has fails."""
         self._settle()
         held = self._tables.pods[pod]
+        if held["busy"] + held["in_service"] + held["waiting"] == 0:
+            held["service"] = NONE
+            return
         self._make_room(int(held["in_service"] + held["waiting"]))
         kill_pod(self._tables, pod)
 

@@ -7,25 +7,28 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simulator.dataplane import OFFERED, Totals
 from simulator.latency import percentile_seconds
-from simulator.plant import Floats
+from simulator.plant import Floats, Ints
 from simulator.scenario import MetricPipeline
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """All counters of one service at one scrape.
+    """All counters at one scrape.
 
     Attributes:
-        pod_busy_seconds: float64 by pod row.
+        offered: int64 ``(S,)``; calls since the beginning.
+        latency_counts: int64 ``(S, B)``; served calls since the beginning, by latency bucket.
+        waiting: int64 ``(S,)``; calls that wait.
+        pod_cpu_seconds: float64 by pod row; core-seconds used.
         pod_started_seconds: float64 by pod row; when the row's pod began to run, inf if it has not.
     """
 
     time_seconds: float
-    totals: Totals
-    waiting: int
-    pod_busy_seconds: Floats
+    offered: Ints
+    latency_counts: Ints
+    waiting: Ints
+    pod_cpu_seconds: Floats
     pod_started_seconds: Floats
 
 
@@ -34,16 +37,17 @@ class Sample:
     """What one scrape says of the window before it.
 
     Attributes:
-        rate_rps: requests offered per second.
-        latency_p95_seconds: of the requests served in the window, NaN if none was.
-        pod_busy: float64 by pod row; mean busy slots, NaN where the row's pod has no sample.
+        rate_rps: float64 ``(S,)``; calls offered per second.
+        latency_p95_seconds: float64 ``(S,)``; of the calls served in the window, NaN if none was.
+        waiting: int64 ``(S,)``; calls that wait.
+        pod_cores: float64 by pod row; mean used cores, NaN where the row's pod has no sample.
     """
 
     time_seconds: float
-    rate_rps: float
-    latency_p95_seconds: float
-    waiting: int
-    pod_busy: Floats
+    rate_rps: Floats
+    latency_p95_seconds: Floats
+    waiting: Ints
+    pod_cores: Floats
     pod_started_seconds: Floats
 
 
@@ -79,18 +83,18 @@ class Scraper:
 
 def _sample(before: Reading, now: Reading) -> Sample:
     window = now.time_seconds - before.time_seconds
-    change = now.totals.since(before.totals)
-    baseline = np.zeros_like(now.pod_busy_seconds)
-    rows = len(before.pod_busy_seconds)
+    baseline = np.zeros_like(now.pod_cpu_seconds)
+    rows = len(before.pod_cpu_seconds)
     same_pod = now.pod_started_seconds[:rows] == before.pod_started_seconds
-    baseline[:rows] = np.where(same_pod, before.pod_busy_seconds, 0.0)
+    baseline[:rows] = np.where(same_pod, before.pod_cpu_seconds, 0.0)
     with np.errstate(invalid="ignore"):
-        busy = (now.pod_busy_seconds - baseline) / window
+        cores = (now.pod_cpu_seconds - baseline) / window
+    served = now.latency_counts - before.latency_counts
     return Sample(
         time_seconds=now.time_seconds,
-        rate_rps=int(change.counts[OFFERED]) / window,
-        latency_p95_seconds=percentile_seconds(change.latency_counts, 0.95),
+        rate_rps=(now.offered - before.offered) / window,
+        latency_p95_seconds=np.array([percentile_seconds(counts, 0.95) for counts in served]),
         waiting=now.waiting,
-        pod_busy=np.where(np.isfinite(now.pod_started_seconds), busy, np.nan),
+        pod_cores=np.where(np.isfinite(now.pod_started_seconds), cores, np.nan),
         pod_started_seconds=now.pod_started_seconds,
     )

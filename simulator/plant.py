@@ -7,7 +7,7 @@ cluster and for thousands of simulated ones.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -130,22 +130,64 @@ class Desired:
 
 
 @dataclass(frozen=True, slots=True)
+class Requests:
+    """What became of clients' requests in an Interval, end to end; axis C is their classes.
+
+    A request is late in the interval in which its age passes the threshold, over or not, and at its
+    end if it was not served; so late counts add up.
+
+    Attributes:
+        offered: int64 ``(..., C)``; requests made.
+        served: answered.
+        dropped: turned away by the service they go to.
+        timed_out: given up by the client.
+        failed: answered with an error, or stopped by the client's circuit breaker.
+        in_flight: not over at the end.
+        late: int64 ``(..., C, K)``; requests that passed each of the K latency thresholds.
+        latency_counts: int64 ``(..., C, B)``; served requests by latency bucket (``simulator.latency``).
+        response_seconds: float64 ``(..., C)``; from a request's making to its end, summed over the ended.
+        in_flight_request_seconds: float64 ``(..., C)``; integral over time of the number in flight.
+    """
+
+    offered: Ints
+    served: Ints
+    dropped: Ints
+    timed_out: Ints
+    failed: Ints
+    in_flight: Ints
+    late: Ints
+    latency_counts: Ints
+    response_seconds: Floats
+    in_flight_request_seconds: Floats
+
+
+@dataclass(frozen=True, slots=True)
 class Interval:
     """What truly happened in ``[start, start + duration)``: read by rewards and measures only.
 
-    Counts are int64 ``(..., S)``, times and money float64 ``(..., S)``. A request is late in the
-    interval in which its age passes the threshold, finished or not, so late counts add up.
+    Counts are int64 ``(..., S)``, times and money float64 ``(..., S)``: of the calls to each service,
+    those of clients and those of other services. What clients see of it is in ``requests``.
 
     Attributes:
-        late: int64 ``(..., S, K)``; requests that passed each of the K latency thresholds.
-        latency_counts: int64 ``(..., S, B)``; finished requests by latency bucket
-            (``simulator.latency``).
-        waited_seconds: waiting time, summed over the requests whose service started.
-        waiting_request_seconds: integral over time of the number of waiting requests.
-        busy_slot_seconds: integral over time of the number of busy slots.
+        offered: calls that reached the service, retries among them.
+        started: calls that got a slot.
+        served: calls answered.
+        dropped: calls turned away.
+        timed_out: calls that left after their caller had given up.
+        failed: calls answered with an error, or ended with their pod.
+        retried: calls offered that were not their caller's first attempt.
+        refused: calls that callers' circuit breakers stopped; these were not offered.
+        latency_counts: int64 ``(..., S, B)``; served calls by bucket of their time at the service.
+        waited_seconds: waiting time, summed over the calls that started.
+        waiting_request_seconds: integral over time of the number of waiting calls.
+        in_service_request_seconds: integral over time of the number of calls begun and not left.
+        response_seconds: time at the service, summed over the calls that left after they had waited or started.
+        busy_slot_seconds: integral over time of the number of taken slots.
         serving_slot_seconds: integral over time of the number of slots of ready and draining pods.
-        waiting: requests waiting at the end.
-        in_service: requests in service at the end.
+        cpu_seconds: core-seconds used.
+        cpu_capacity_seconds: core-seconds that ready and draining pods requested.
+        waiting: calls waiting at the end.
+        in_service: calls begun and not left at the end.
         pod_seconds: integral over time of the number of pods, from creation until gone.
     """
 
@@ -154,18 +196,26 @@ class Interval:
     offered: Ints
     started: Ints
     served: Ints
+    dropped: Ints
+    timed_out: Ints
     failed: Ints
-    late: Ints
+    retried: Ints
+    refused: Ints
     latency_counts: Ints
     waited_seconds: Floats
     waiting_request_seconds: Floats
+    in_service_request_seconds: Floats
+    response_seconds: Floats
     busy_slot_seconds: Floats
     serving_slot_seconds: Floats
+    cpu_seconds: Floats
+    cpu_capacity_seconds: Floats
     waiting: Ints
     in_service: Ints
     pod_seconds: Floats
     pods_started: Ints
     cost_usd: Floats
+    requests: Requests
 
 
 class PlantGone(Exception):  # noqa: N818 - a fact, and no error of the Plant's
@@ -322,6 +372,23 @@ def group_pods(pods: PodTable, rules: PodRules) -> PodGroups:
         ignored=_group(pods, kinds == 3),
         age_seconds=np.array([ages.max() if ages.size else np.inf]),
     )
+
+
+def join_groups(services: Sequence[PodGroups]) -> PodGroups:
+    """The groups of several services, each of shape ``(1,)``, along axis S."""
+    if len(services) == 1:
+        return services[0]
+    groups = {}
+    for kind in POD_KINDS:
+        parts = [getattr(each, kind) for each in services]
+        groups[kind] = PodGroup(
+            count=np.concatenate([part.count for part in parts]),
+            samples=np.concatenate([part.samples for part in parts]),
+            usage_milli=np.concatenate([part.usage_milli for part in parts]),
+            request_milli=np.concatenate([part.request_milli for part in parts]),
+            uniform=all(part.uniform for part in parts),
+        )
+    return PodGroups(**groups, age_seconds=np.concatenate([each.age_seconds for each in services]))
 
 
 def _group(pods: PodTable, members: NDArray[np.bool_]) -> PodGroup:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated, cast
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
+from simulator.application import Application, load_application
+from simulator.errors import InputError
+from simulator.processes import ArrivalSettings, PoissonProcess
 from simulator.service import Service
 from simulator.settings import Settings, is_whole_multiple
 
 if TYPE_CHECKING:
     from simulator.cluster import Cluster
+    from simulator.kernel.tables import Table
     from simulator.trace import Trace
 
 
@@ -45,10 +51,13 @@ class MetricPipeline(Settings):
 
 
 class Workload(Settings):
-    """Where the load comes from unless a trace is given."""
+    """Where the load comes from unless a trace is given, and how requests come in it."""
 
     model: str = Field(description="A fitted workload model that ships with setpoint.")
     mean_rps: float = Field(gt=0, le=1e7, description="Its long-run mean, requests/s.")
+    arrivals: ArrivalSettings = Field(
+        default=PoissonProcess(), description="How requests come where only counts are known."
+    )
 
     def draw(self, duration_seconds: float, rng: np.random.Generator) -> Trace:
         """A trace drawn from the model."""
@@ -63,11 +72,24 @@ class Prices(Settings):
     usd_per_vcpu_hour: float = Field(ge=0, le=1000, description="From a pod's creation until it is gone.")
 
 
+def _shipped(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        return load_application(value)
+    except InputError as error:
+        raise ValueError(str(error)) from None
+
+
 class Scenario(Settings):
-    """Workload, service, metric pipeline and prices: a whole world."""
+    """Workload, application, metric pipeline and prices: a whole world."""
 
     workload: Workload
-    service: Service
+    service: Service | None = Field(default=None, description="One service that clients call directly.")
+    application: Annotated[Application | None, BeforeValidator(_shipped)] = Field(
+        default=None,
+        description="Services and the calls between them, or the name of one that ships; or service.",
+    )
     metrics: MetricPipeline = MetricPipeline()
     prices: Prices
     staffing_quality: float = Field(
@@ -77,11 +99,26 @@ class Scenario(Settings):
         description="The cluster starts with ceil(a + quality sqrt(a)) ready slots for the first minute's load a.",
     )
 
+    @model_validator(mode="after")
+    def _one_application(self) -> Scenario:
+        if (self.service is None) == (self.application is None):
+            msg = "either service or application must be given"
+            raise ValueError(msg)
+        return self
+
+    @cached_property
+    def system(self) -> Application:
+        """What is simulated: the application, or the one service as such."""
+        if self.application is not None:
+            return self.application
+        return Application.of(cast("Service", self.service))
+
     def build(
         self,
         seed: int | np.random.SeedSequence,
         latency_thresholds_seconds: tuple[float, ...],
         trace: Trace,
+        log: Callable[[Table], None] | None = None,
     ) -> Cluster:
         """A running cluster at time 0.
 
@@ -89,7 +126,8 @@ class Scenario(Settings):
             seed: spawns one stream each for arrivals, service times, start-ups and metrics.
             latency_thresholds_seconds: late requests are counted exactly at each.
             trace: the load; time 0 is its first bin's start.
+            log: is given finished requests (``simulator.kernel.tables.LOGGED``), block by block.
         """
         from simulator.cluster import Cluster
 
-        return Cluster(self, seed, latency_thresholds_seconds, trace)
+        return Cluster(self, seed, latency_thresholds_seconds, trace, log)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import heapq
 import math
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,11 +13,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from simulator.arrivals import BlockStream, PoissonArrivals
-from simulator.dataplane import FAILED, OFFERED, SERVED, STARTED, Station, Totals
+from simulator.application import Application
+from simulator.arrivals import PoissonArrivals
+from simulator.dataplane import CALL_COUNTS, CALL_SECONDS, REQUEST_COUNTS, DataPlane, Totals
+from simulator.fcfs import FAILED, OFFERED, SERVED, STARTED, OneQueue, Station
 from simulator.latency import percentile_seconds
-from simulator.plant import Floats
-from simulator.service import DeterministicLaw, ExponentialLaw, GammaLaw, LognormalLaw
+from simulator.laws.deterministic import DeterministicLaw
+from simulator.laws.exponential import ExponentialLaw
+from simulator.laws.gamma import GammaLaw
+from simulator.laws.law import ServiceTimeLaw
+from simulator.laws.lognormal import LognormalLaw
+from simulator.plant import Floats, Ints
+from simulator.randomness import seed_key
+from simulator.service import Service
 from simulator.theory import mg1_mean_wait_seconds, mmc_mean_wait_seconds, mmc_wait_exceeds
 from simulator.trace import Trace
 
@@ -26,7 +33,43 @@ BASE_SEED = int(os.environ.get("SETPOINT_SEED", "20240"))
 SEEDS = 20
 BATCHES = 40
 LEVEL = 0.001
-Law = LognormalLaw | ExponentialLaw | DeterministicLaw | GammaLaw
+
+
+@dataclass(frozen=True)
+class Counters:
+    """A copy of a station's counters; two of them differ by what happened between."""
+
+    counts: Ints
+    late: Ints
+    latency_counts: Ints
+    seconds: Floats
+
+    @staticmethod
+    def of(station: Station) -> Counters:
+        return Counters(
+            station.counts.copy(), station.late.copy(), station.latency_counts.copy(), station.seconds.copy()
+        )
+
+    def since(self, before: Counters) -> Counters:
+        return Counters(
+            self.counts - before.counts,
+            self.late - before.late,
+            self.latency_counts - before.latency_counts,
+            self.seconds - before.seconds,
+        )
+
+
+def one_queue(law: ServiceTimeLaw, slots: int) -> Application:
+    service = {
+        "name": "web",
+        "slots_per_pod": slots,
+        "vcpu_per_pod": 1.0,
+        "service_time": law,
+        "start_up": {"p50_seconds": 25, "p95_seconds": 45},
+        "min_replicas": 0,
+        "max_replicas": 100,
+    }
+    return Application.of(Service.model_validate(service))
 
 
 @dataclass(frozen=True)
@@ -35,35 +78,39 @@ class Measured:
 
     mean_wait_seconds: float
     standard_error_seconds: float
-    totals: Totals
+    totals: Counters
 
 
 def run_station(
-    servers: int, rho: float, seed: int, requests: float, law: Law, thresholds: tuple[float, ...] = ()
+    servers: int,
+    rho: float,
+    seed: int,
+    requests: float,
+    law: ServiceTimeLaw,
+    thresholds: tuple[float, ...] = (),
 ) -> Measured:
     """About ``requests`` requests in batches, after a warm-up of a twentieth more."""
-    arrivals_rng, demands_rng = (
-        np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(2)
-    )
+    arrivals_seed, requests_seed = np.random.SeedSequence(seed).spawn(2)
     rate = rho * servers / law.mean_seconds
     batch_seconds = requests / rate / BATCHES
     warm_up = requests / rate / 20
     duration = (warm_up + BATCHES * batch_seconds) * 1.001
-    arrivals = PoissonArrivals(Trace(np.array([rate * duration]), duration), arrivals_rng)
-    demands = BlockStream(lambda size: law.sample(demands_rng, size))
-    station = Station(thresholds)
-    station.open_slots(0, servers)
+    arrivals = PoissonArrivals(
+        Trace(np.array([rate * duration]), duration), np.random.default_rng(arrivals_seed)
+    )
+    queue = OneQueue(one_queue(law, servers), seed_key(requests_seed), thresholds)
+    queue.open_pod(0)
+    station = queue._station
 
     def advance(until: float) -> None:
-        times = arrivals.until(until)
-        station.advance(until, times, demands.take(len(times)))
+        queue.advance(until, arrivals.until(until))
 
     advance(warm_up)
-    begin = before = station.totals()
+    begin = before = Counters.of(station)
     means = []
     for batch in range(BATCHES):
         advance(warm_up + (batch + 1) * batch_seconds)
-        now = station.totals()
+        now = Counters.of(station)
         change = now.since(before)
         means.append(change.seconds[0] / change.counts[STARTED])
         before = now
@@ -136,7 +183,7 @@ def test_mmc_waits_as_erlang_c_says(servers: int, rho: float, requests: float) -
         (LognormalLaw(mean_seconds=0.05, scv=1.0), 0.8, 2e6),
     ],
 )
-def test_mg1_waits_as_pollaczek_and_khinchine_say(law: Law, rho: float, requests: float) -> None:
+def test_mg1_waits_as_pollaczek_and_khinchine_say(law: ServiceTimeLaw, rho: float, requests: float) -> None:
     runs = [run_station(1, rho, seed, requests, law) for seed in seeds_of(1, rho, law.scv, law.mean_seconds)]
     assert_agrees(runs, mg1_mean_wait_seconds(rho / law.mean_seconds, law.mean_seconds, law.scv))
 
@@ -183,7 +230,8 @@ def test_deterministic_service_shows_the_tail_of_the_wait() -> None:
 def test_littles_law_holds_in_the_long_run() -> None:
     law = LognormalLaw(mean_seconds=0.05, scv=2.0)
     run = run_station(4, 0.8, BASE_SEED, 2e6, law)
-    waited, area, busy = run.totals.seconds
+    waited, area, busy, response = run.totals.seconds
+    assert response == pytest.approx(area + busy, rel=1e-3)
     assert area == pytest.approx(waited, rel=1e-3)  # only requests at the two ends differ
     assert busy / run.totals.counts[SERVED] == pytest.approx(0.05, rel=0.01)
 
@@ -221,12 +269,12 @@ def test_every_stretch_counts_what_a_plain_simulation_counts(
     begin, taken = 0.0, 0
     for end in [*sorted(cuts), 40.0]:
         count = sum(begin <= arrived < end for arrived in arrivals)
-        before = station.totals()
+        before = Counters.of(station)
         station.advance(
             end, np.array(arrivals[taken : taken + count]), np.array(demands[taken : taken + count])
         )
         taken += count
-        change = station.totals().since(before)
+        change = Counters.of(station).since(before)
         assert change.counts[OFFERED] == count
         assert change.counts[STARTED] == sum(begin <= start < end for _, start, _ in expected)
         assert change.counts[SERVED] == sum(begin <= finish < end for _, _, finish in expected)
@@ -238,10 +286,11 @@ def test_every_stretch_counts_what_a_plain_simulation_counts(
         waited = sum(start - arrived for arrived, start, _ in expected if begin <= start < end)
         area = sum(max(0.0, min(start, end) - max(arrived, begin)) for arrived, start, _ in expected)
         busy = sum(max(0.0, min(finish, end) - max(start, begin)) for _, start, finish in expected)
-        np.testing.assert_allclose(change.seconds, [waited, area, busy], rtol=1e-9, atol=1e-9)
+        response = sum(finish - arrived for arrived, _, finish in expected if begin <= finish < end)
+        np.testing.assert_allclose(change.seconds, [waited, area, busy, response], rtol=1e-9, atol=1e-9)
         assert station.waiting == sum(arrived < end <= start for arrived, start, _ in expected)
         assert station.in_service == sum(start < end <= finish for _, start, finish in expected)
-        assert station.pod_busy_seconds.sum() == pytest.approx(station.totals().seconds[2])
+        assert station.pod_busy_seconds.sum() == pytest.approx(Counters.of(station).seconds[2])
         begin = end
 
 
@@ -249,13 +298,13 @@ def test_without_slots_all_wait_and_get_late() -> None:
     station = Station((1.0, 20.0))
     station.advance(10.0, np.array([1.0, 9.5]), np.array([0.1, 0.1]))
     assert (station.waiting, station.in_service) == (2, 0)
-    assert station.totals().late.tolist() == [1, 0]
+    assert Counters.of(station).late.tolist() == [1, 0]
     station.open_slots(0, 1)
     station.advance(11.0, np.empty(0), np.empty(0))
-    totals = station.totals()
+    totals = Counters.of(station)
     assert totals.counts.tolist() == [2, 2, 2, 0]
     assert totals.late.tolist() == [1, 0]  # the second finishes at 10.2 s, 0.7 s old
-    np.testing.assert_allclose(totals.seconds, [9.0 + 0.6, 9.0 + 0.6, 0.2])
+    np.testing.assert_allclose(totals.seconds, [9.0 + 0.6, 9.0 + 0.6, 0.2, 9.1 + 0.7])
 
 
 def test_the_queue_grows_and_keeps_its_order() -> None:
@@ -267,7 +316,7 @@ def test_the_queue_grows_and_keeps_its_order() -> None:
     assert station.waiting == 5000
     station.open_slots(0, 1)
     station.advance(7.5, np.empty(0), np.empty(0))
-    first = station.totals()
+    first = Counters.of(station)
     assert first.counts[STARTED] == pytest.approx(2500, abs=1)
     started = int(first.counts[STARTED])
     assert first.seconds[0] == pytest.approx((5.0 + 0.001 * np.arange(started) - arrivals[:started]).sum())
@@ -281,26 +330,26 @@ def test_closed_slots_finish_and_take_no_more() -> None:
     last = station.close_slots(0)
     assert last in (4.0, 9.5)
     station.advance(20.0, np.array([2.0, 3.0]), np.array([1.0, 1.0]))
-    assert station.totals().counts.tolist() == [4, 4, 4, 0]
+    assert Counters.of(station).counts.tolist() == [4, 4, 4, 0]
     other = 9.5 if last == 4.0 else 4.0
     assert station.close_slots(1) == 20.0
-    assert station.totals().seconds[0] == pytest.approx((other - 2.0) + (other + 1.0 - 3.0))
+    assert Counters.of(station).seconds[0] == pytest.approx((other - 2.0) + (other + 1.0 - 3.0))
 
 
 def test_what_a_released_pod_was_doing_fails_and_is_late_once() -> None:
     station = Station((0.5, 2.0, 100.0))
     station.open_slots(3, 2)
     station.advance(2.0, np.array([0.0, 1.0]), np.array([50.0, 0.25]))
-    assert station.totals().late.tolist() == [1, 0, 0]
+    assert Counters.of(station).late.tolist() == [1, 0, 0]
     station.close_slots(3)
     station.release_pod(3)
-    totals = station.totals()
+    totals = Counters.of(station)
     assert totals.counts.tolist() == [2, 2, 1, 1]
     assert totals.late.tolist() == [1, 1, 1]
     assert station.in_service == 0
     assert station.pod_busy_seconds[3] == 0.0
     station.advance(200.0, np.empty(0), np.empty(0))
-    assert station.totals().late.tolist() == [1, 1, 1]
+    assert Counters.of(station).late.tolist() == [1, 1, 1]
 
 
 def test_failing_at_the_very_threshold_is_late_once() -> None:
@@ -308,37 +357,62 @@ def test_failing_at_the_very_threshold_is_late_once() -> None:
     station = Station((threshold,))
     station.open_slots(0, 1)
     station.advance(arrived + threshold, np.array([arrived]), np.array([1.0]))
-    assert station.totals().late.tolist() == [0]  # the step is half-open
+    assert Counters.of(station).late.tolist() == [0]  # the step is half-open
     station.close_slots(0)
     station.release_pod(0)
-    assert station.totals().late.tolist() == [1]
+    assert Counters.of(station).late.tolist() == [1]
 
 
-# --- draws ------------------------------------------------------------------------------------
-
-
-LAWS: list[Callable[[np.random.Generator, int], Floats]] = [
-    law.sample
-    for law in (
-        LognormalLaw(mean_seconds=0.05),
-        ExponentialLaw(mean_seconds=0.05),
-        GammaLaw(mean_seconds=0.05, scv=2.0),
-    )
-]
-
-
-@settings(deadline=None, max_examples=50)
-@given(st.sampled_from(LAWS), st.lists(st.integers(0, 20_000), max_size=6), st.integers(0, 5000))
-def test_the_ith_draw_is_the_same_however_they_are_asked_for(
-    sample: Callable[[np.random.Generator, int], Floats], portions: list[int], unused: int
+@settings(deadline=None, max_examples=60)
+@given(
+    seed=st.integers(0, 2**32),
+    rate=st.sampled_from([0.0, 0.2, 3.0, 20.0]),
+    slots=st.integers(1, 5),
+    steps=st.lists(st.tuples(st.floats(0.01, 20), st.integers(-2, 2)), min_size=1, max_size=12),
+)
+def test_both_kernels_run_the_same_requests(
+    seed: int, rate: float, slots: int, steps: list[tuple[float, int]]
 ) -> None:
-    one_rng, two_rng = np.random.default_rng(1), np.random.default_rng(1)
-    one = BlockStream(lambda size: sample(one_rng, size))
-    two = BlockStream(lambda size: sample(two_rng, size))
-    whole = one.take(sum(portions))
-    parts = []
-    for portion in portions:
-        taken = two.take(portion + unused)
-        two.give_back(taken[portion:])
-        parts.append(taken[:portion])
-    assert np.concatenate([np.empty(0), *parts]).tobytes() == whole.tobytes()
+    """Pods open one after another and close youngest first, and so do their slots in both."""
+    rng = np.random.default_rng(seed)
+    application = one_queue(LognormalLaw(mean_seconds=0.5, scv=2.0), slots)
+    planes = (
+        OneQueue(application, np.uint64(seed), (0.4, 2.0)),
+        DataPlane(application, np.uint64(seed), (0.4, 2.0)),
+    )
+    now, pods, opened = 0.0, [], 0
+    for seconds, change in steps:
+        for _ in range(change):
+            pods.append(opened)
+            opened += 1
+            for plane in planes:
+                plane.open_pod(pods[-1], 0)
+            now += 1e-3
+            for plane in planes:
+                plane.advance(now, np.empty(0))
+        for _ in range(min(-change, len(pods))):
+            row = pods.pop()
+            for plane in planes:
+                plane.close_pod(row)
+        arrivals = np.sort(now + seconds * rng.random(rng.poisson(rate * seconds)))
+        now += seconds
+        for plane in planes:
+            plane.advance(now, arrivals)
+        one, other = (plane.totals() for plane in planes)
+        for name in (*CALL_COUNTS, "waiting", "in_service"):
+            assert _of(planes[0], one, name) == _of(planes[1], other, name), name
+        for name in CALL_SECONDS:
+            assert one.services[name][0] == pytest.approx(other.services[name][0], rel=1e-9, abs=1e-9), name
+        assert one.late.tolist() == other.late.tolist()
+        assert one.class_latency_counts.tolist() == other.class_latency_counts.tolist()
+        assert {name: one.classes[name][0] for name in REQUEST_COUNTS} == {
+            name: other.classes[name][0] for name in REQUEST_COUNTS
+        }
+        emptied = [plane.pod_emptied_seconds[:opened] for plane in planes]
+        np.testing.assert_array_equal(*emptied)
+        cpu = [plane.pod_cpu_seconds[:opened] for plane in planes]
+        np.testing.assert_allclose(*cpu, rtol=1e-9, atol=1e-9)
+
+
+def _of(plane: OneQueue | DataPlane, totals: Totals, name: str) -> int:
+    return int(totals.services[name][0]) if name in CALL_COUNTS else int(getattr(plane, name)[0])
