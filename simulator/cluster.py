@@ -236,9 +236,9 @@ class Cluster:
             yield self._env.timeout(seconds)
         except simpy.Interrupt:
             return
+        del self._processes[row]
         self._catch_up()
         if self._pods.phase[row] == DRAINING:
-            self._processes.pop(row)
             self._let_go(row)
 
     def _let_go(self, row: int) -> None:
@@ -267,7 +267,8 @@ class Cluster:
                 service = self._pods.service[row]
                 serving[service] -= idle
                 alive[service] -= idle
-                self._processes.pop(row).interrupt()
+                if process := self._processes.pop(row, None):
+                    process.interrupt()
                 self._let_go(row)
         self._pod_seconds = self._pod_seconds + alive
         self._serving_seconds = self._serving_seconds + serving

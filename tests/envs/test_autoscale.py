@@ -164,10 +164,10 @@ def test_an_observation_is_what_the_observer_makes_of_the_snapshot_and_the_rewar
         assert observation in env.observation_space
         assert reward == float(env.task.reward.of(intervals[-1]))
         assert info["cost_usd"] == intervals[-1].cost_usd[0]
-        assert info["violations"] == intervals[-1].late[0, 0]
+        assert info["violations"] == intervals[-1].requests.late[0, 0]
         assert info["offered"] == intervals[-1].offered[0]
     assert {float(interval.duration_seconds) for interval in intervals} == {15.0}
-    assert sum(int(interval.late[0, 0]) for interval in intervals) > 0
+    assert sum(int(interval.requests.late[0, 0]) for interval in intervals) > 0
     assert observation[12] == 0
 
 

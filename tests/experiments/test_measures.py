@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+from intervals import interval
 
 from envs.task import load_task
 from experiments.measures import MEASURES, Tally, measure
@@ -14,41 +15,31 @@ from simulator.plant import Interval
 from simulator.trace import Trace
 
 
-def interval(offered: int, late: int, failed: int, seconds: float, slots: float) -> Interval:
+def episode(offered: int, late: int, failed: int, seconds: float, cores: float) -> Interval:
+    """Two services that cost alike; one class of requests."""
     counts = np.zeros((1, BUCKETS), dtype=np.int64)
     counts[0, int(np.searchsorted(bucket_edges_seconds(), 0.2, side="right")) - 1] = offered - failed
-
-    def whole(value: int) -> np.ndarray:
-        return np.array([value])
-
-    def real(value: float) -> np.ndarray:
-        return np.array([value])
-
-    return Interval(
-        start_seconds=np.array(0.0),
-        duration_seconds=np.array(15.0),
-        offered=whole(offered),
-        started=whole(offered),
-        served=whole(offered - failed),
-        failed=whole(failed),
-        late=np.array([[late]]),
-        latency_counts=counts,
-        waited_seconds=real(0.0),
-        waiting_request_seconds=real(0.0),
-        busy_slot_seconds=real(slots / 2),
-        serving_slot_seconds=real(slots),
-        waiting=whole(0),
-        in_service=whole(0),
-        pod_seconds=real(seconds),
-        pods_started=whole(2),
-        cost_usd=real(seconds / 1000),
+    return interval(
+        (2,),
+        offered=np.array([offered, 3 * offered]),
+        cpu_seconds=np.array([cores / 2, 0.0]),
+        cpu_capacity_seconds=np.array([cores / 2, cores / 2]),
+        pod_seconds=np.array([seconds / 3, 2 * seconds / 3]),
+        pods_started=np.array([2, 0]),
+        cost_usd=np.array([seconds / 2000, seconds / 2000]),
+        requests_offered=np.array([offered]),
+        requests_served=np.array([offered - failed]),
+        requests_dropped=np.array([failed // 2]),
+        requests_failed=np.array([failed - failed // 2]),
+        requests_late=np.array([[late]]),
+        requests_latency_counts=counts,
     )
 
 
 def test_every_measure_is_its_formula() -> None:
     tally = Tally()
-    tally.add(interval(100, 7, 2, 60.0, 300.0), changed=True)
-    tally.add(interval(300, 1, 0, 90.0, 100.0), changed=False)
+    tally.add(episode(100, 7, 2, 60.0, 300.0), changed=True)
+    tally.add(episode(300, 1, 0, 90.0, 100.0), changed=False)
     found = tally.measures()
     assert tuple(found) == MEASURES
     assert found["cost_usd"] == pytest.approx(0.15)
@@ -64,7 +55,7 @@ def test_every_measure_is_its_formula() -> None:
 
 
 def test_without_requests_ratios_and_latencies_are_nan_and_costs_are_not() -> None:
-    found = measure([interval(0, 0, 0, 30.0, 0.0)])
+    found = measure([episode(0, 0, 0, 30.0, 0.0)])
     missing = {name for name, value in found.items() if math.isnan(value)}
     latencies = {f"latency_p{percent}_ms" for percent in (50, 95, 99)}
     ratios = {"slo_violation_ratio", "error_ratio", "cpu_utilization", "regret_to_oracle"}

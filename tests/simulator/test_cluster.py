@@ -13,9 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from simulator.cluster import Cluster, Pods
+from simulator.cluster import Cluster
 from simulator.errors import InputError
+from simulator.laws.draws import draw_many
+from simulator.laws.exponential import ExponentialLaw
 from simulator.plant import Desired, Interval
+from simulator.pods import Pods
+from simulator.randomness import SERVICE, call_key, purpose_key, request_key, seed_key
 from simulator.scenario import Scenario
 from simulator.trace import Trace
 
@@ -23,7 +27,8 @@ THRESHOLDS = (0.05, 0.3, 2.0)
 USD_PER_VCPU_HOUR = 0.04
 VCPU = 0.5
 SLOTS = 4
-COUNTS = ("offered", "started", "served", "failed", "late", "latency_counts", "pods_started")
+COUNTS = ("offered", "started", "served", "failed", "latency_counts", "pods_started")
+OF_REQUESTS = ("offered", "served", "failed", "late", "latency_counts")
 SUMS = (
     "waited_seconds",
     "waiting_request_seconds",
@@ -133,8 +138,11 @@ def test_no_request_is_lost_and_little_holds(
     total = {name: sum(getattr(each, name)[0] for each in intervals) for name in COUNTS + SUMS}
     assert total["offered"] == total["started"] == total["served"] + total["failed"]
     assert total["waiting_request_seconds"] == pytest.approx(total["waited_seconds"], rel=1e-9, abs=1e-6)
-    assert (np.diff(total["late"]) <= 0).all()
-    assert (total["late"] >= total["failed"]).all()
+    requests = {name: sum(getattr(each.requests, name)[0] for each in intervals) for name in OF_REQUESTS}
+    assert requests["offered"] == total["offered"]
+    assert requests["latency_counts"].tolist() == total["latency_counts"].tolist()
+    assert (np.diff(requests["late"]) <= 0).all()
+    assert (requests["late"] >= requests["failed"]).all()
     if grace == 30.0:
         # Nothing drains for longer than 30 s here: all that is busy is in service of what is served.
         assert total["failed"] == 0
@@ -149,7 +157,11 @@ def reference_late(trace: Trace, seed: int, servers: int, mean_seconds: float) -
     while reached < expected[-1]:
         arrivals.append(float(np.interp(reached, expected, trace.bin_seconds * np.arange(len(expected)))))
         reached += float(rng.standard_exponential())
-    demands = np.random.default_rng(demands_seed).standard_exponential(len(arrivals)) * mean_seconds
+    seed_of = seed_key(demands_seed)
+    calls = [call_key(np.uint64(request_key(seed_of, i)), 0, 0, 0) for i in range(len(arrivals))]
+    law = ExponentialLaw(mean_seconds=mean_seconds)
+    keys = [purpose_key(np.uint64(call), SERVICE) for call in calls]
+    demands = draw_many(law.code, np.array(law.parameters()), np.array(keys, dtype=np.uint64))
     free = [0.0] * servers
     end = trace.duration_seconds
     counts: dict[str, Any] = {
@@ -191,7 +203,7 @@ def test_late_counts_are_those_of_a_plain_simulation(
     expected = reference_late(trace, seed, pods * SLOTS, 0.1)
     assert sum(int(each.offered[0]) for each in intervals) == expected["offered"]
     assert sum(int(each.served[0]) for each in intervals) == expected["served"]
-    assert sum(each.late[0] for each in intervals).tolist() == expected["late"]
+    assert sum(each.requests.late[0] for each in intervals).tolist() == expected["late"]
     assert sum(one(each.waited_seconds) for each in intervals) == pytest.approx(expected["waited"], abs=1e-6)
 
 
@@ -216,6 +228,9 @@ def test_results_are_the_same_however_time_is_cut(
             assert sum(getattr(each, name) for each in found).tolist() == getattr(expected, name).tolist(), (
                 name
             )
+        for name in OF_REQUESTS:
+            parts_of = sum(getattr(each.requests, name) for each in found)
+            assert parts_of.tolist() == getattr(expected.requests, name).tolist(), name
         for name in SUMS:
             total = sum(one(getattr(each, name)) for each in found)
             assert total == pytest.approx(one(getattr(expected, name)), rel=1e-9, abs=1e-9), name
@@ -253,7 +268,7 @@ def test_every_field_has_its_type_and_shape() -> None:
     for moment in (interval.start_seconds, interval.duration_seconds, snapshot.time_seconds):
         assert moment.dtype == np.float64
         assert moment.shape == ()
-    assert interval.late.shape == (1, len(THRESHOLDS))
+    assert interval.requests.late.shape == (1, len(THRESHOLDS))
     for name in ("wanted", "starting", "ready", "draining"):
         assert (getattr(snapshot, name).dtype, getattr(snapshot, name).shape) == (np.int64, (1,)), name
     assert build(load(30.0)).snapshot().time_seconds.dtype == np.float64
@@ -373,19 +388,21 @@ def test_wanted_is_starting_and_ready() -> None:
 
 
 def test_scale_down_takes_pending_then_not_ready_then_the_newest_ready() -> None:
-    pods = Pods()
-    rows = {name: pods.add(created) for name, created in [("old", 0.0), ("young", 1.0), ("late", 2.0)]}
-    rows |= {name: pods.add(created) for name, created in [("run1", 3.0), ("run2", 4.0), ("pend1", 5.0)]}
-    rows["pend2"] = pods.add(6.0)
-    rows["drain"] = pods.add(7.0)
+    pods = Pods(2)
+    for _ in range(3):
+        pods.add(1, 8.0)
+    rows = {name: pods.add(0, created) for name, created in [("old", 0.0), ("young", 1.0), ("late", 2.0)]}
+    rows |= {name: pods.add(0, created) for name, created in [("run1", 3.0), ("run2", 4.0), ("pend1", 5.0)]}
+    rows["pend2"] = pods.add(0, 6.0)
+    rows["drain"] = pods.add(0, 7.0)
     for name, ready in (("old", 90.0), ("young", 50.0), ("late", 70.0)):
         pods.phase[rows[name]], pods.ready[rows[name]] = 2, ready
     pods.phase[[rows["run1"], rows["run2"]]] = 1
     pods.phase[rows["drain"]] = 3
     names = {row: name for name, row in rows.items()}
-    order = [names[row] for row in pods.to_remove(99)]
+    order = [names[row] for row in pods.to_remove(0, 99)]
     assert order == ["pend2", "pend1", "run2", "run1", "old", "late", "young"]
-    assert [names[row] for row in pods.to_remove(2)] == ["pend2", "pend1"]
+    assert [names[row] for row in pods.to_remove(0, 2)] == ["pend2", "pend1"]
 
 
 def test_scale_down_of_pods_that_are_not_ready_costs_no_capacity() -> None:
@@ -440,8 +457,8 @@ def test_what_outlives_the_grace_fails_and_is_late(grace: float) -> None:
     assert int(after.failed[0]) == busy
     assert int(after.served[0]) == 0
     assert int(after.in_service[0]) == 0
-    assert (before.late + after.late)[0, 0] >= busy
-    assert (before.late + after.late)[0, 2] >= busy  # long before any is 500 s old
+    assert (before.requests.late + after.requests.late)[0, 0] >= busy
+    assert (before.requests.late + after.requests.late)[0, 2] >= busy  # long before any is 500 s old
     assert one(after.pod_seconds) == pytest.approx(5 * grace)
 
 
@@ -484,6 +501,6 @@ def test_time_beyond_the_trace_is_refused(seconds: float) -> None:
 @pytest.mark.parametrize("replicas", [[-1], [1, 2], []])
 def test_a_wrong_desired_is_refused(replicas: list[int]) -> None:
     cluster = build(load(1.0))
-    with pytest.raises(ValueError, match="replicas is .* must be one number of at least 0"):
+    with pytest.raises(ValueError, match="replicas is .* must be 1 number.s. of at least 0"):
         cluster.apply(Desired(np.array(replicas, dtype=np.int64)))
     assert counts(cluster) == (1, 0, 1, 0)

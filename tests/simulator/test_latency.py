@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simulator.dataplane import Station
+from simulator.fcfs import Station
 from simulator.latency import BUCKETS, bucket_edges_seconds, percentile_seconds
 from simulator.plant import Ints
 
@@ -21,7 +21,7 @@ def bucket_of(latency: float) -> int:
     station = Station(())
     station.open_slots(0, 1)
     station.advance(2.0 * latency + 1.0, np.zeros(1), np.array([latency]))
-    counts = station.totals().latency_counts
+    counts = station.latency_counts
     assert counts.sum() == 1
     return int(np.argmax(counts))
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from simulator.application import load_application
 from simulator.scenario import MetricPipeline, Prices, Scenario, Workload
 from simulator.trace import Trace
 
@@ -63,10 +64,21 @@ def test_a_wrong_field_is_named(path: str, value: Any, allowed: str) -> None:
     assert name in str(caught.value)
 
 
-@pytest.mark.parametrize("field", ["workload", "service", "prices"])
+@pytest.mark.parametrize("field", ["workload", "prices"])
 def test_a_missing_part_is_named(field: str) -> None:
     with pytest.raises(ValidationError, match=rf"{field}\n\s+Field required"):
         Scenario.model_validate({name: value for name, value in FIELDS.items() if name != field})
+
+
+def test_there_is_one_application() -> None:
+    without = {name: value for name, value in FIELDS.items() if name != "service"}
+    for fields in (without, FIELDS | {"application": "shop"}):
+        with pytest.raises(ValidationError, match="either service or application must be given"):
+            Scenario.model_validate(fields)
+    with pytest.raises(ValidationError, match="application 'shoop' is unknown; there are: boutique, shop"):
+        Scenario.model_validate(without | {"application": "shoop"})
+    assert Scenario.model_validate(without | {"application": "shop"}).system == load_application("shop")
+    assert [service.name for service in Scenario.model_validate(FIELDS).system.services] == ["web"]
 
 
 def test_defaults_are_a_scrape_of_15_s() -> None:
@@ -74,6 +86,7 @@ def test_defaults_are_a_scrape_of_15_s() -> None:
     metrics = scenario.metrics
     assert (metrics.scrape_seconds, metrics.window_seconds, metrics.lag_seconds) == (15.0, 15.0, 15.0)
     assert scenario.staffing_quality == 2.0
+    assert scenario.service is not None
     assert scenario.service.drain_grace_seconds == 30.0
 
 
@@ -105,7 +118,7 @@ def test_prices_and_staffing_reach_the_cluster() -> None:
         assert cluster.snapshot().ready.tolist() == [pods]
         interval = cluster.advance(90.0)
         assert float(interval.cost_usd[0]) == pytest.approx(pods * 2.0 * 0.04 * 90 / 3600)
-        assert interval.late.shape == (1, 1)
+        assert interval.requests.late.shape == (1, 1)
 
 
 def test_a_workload_draws_from_its_model() -> None:

@@ -37,10 +37,6 @@ def test_equal_percentiles_are_one_time() -> None:
     np.testing.assert_allclose(draws, 7.0)
 
 
-def test_capacity() -> None:
-    assert Service.model_validate(SERVICE).capacity_rps == pytest.approx(80.0)
-
-
 def test_a_service_is_frozen() -> None:
     service = Service.model_validate(SERVICE)
     with pytest.raises(ValidationError, match="frozen"):
@@ -86,7 +82,7 @@ def test_a_wrong_field_is_named(field: str, value: Any, allowed: str) -> None:
     assert field in str(caught.value)
 
 
-@pytest.mark.parametrize("field", [*SERVICE])
+@pytest.mark.parametrize("field", sorted(SERVICE.keys() - {"service_time"}))
 def test_a_missing_field_is_named(field: str) -> None:
     with pytest.raises(ValidationError, match=rf"{field}\n\s+Field required"):
         Service.model_validate({name: value for name, value in SERVICE.items() if name != field})
