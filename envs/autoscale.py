@@ -22,9 +22,10 @@ _DRAWN_DAYS = 7
 _GRID_SECONDS = 60.0
 
 Observation = NDArray[np.float32]
+Action = np.int64 | NDArray[np.int64]
 
 
-class AutoscaleEnv(gymnasium.Env[Observation, np.int64]):
+class AutoscaleEnv(gymnasium.Env[Observation, Action]):
     """Choose how many replicas a web service runs, every 15 seconds for an hour.
 
     ## Description
@@ -35,13 +36,14 @@ class AutoscaleEnv(gymnasium.Env[Observation, np.int64]):
     ## Action Space
     `Discrete(10)`: change the wanted replicas by -50, -25, -10, -1, 0, +1, +10, +25, +50 or
     +100 %, rounded, by at least one replica; the Guard then clips to 2..200 replicas.
-    `info["action_mask"]` says which actions pass unclipped.
+    `info["action_mask"]` says which actions pass unclipped. A task of S services has
+    `MultiDiscrete([10] * S)` and a mask of shape (S, 10).
 
     ## Observation Space
     `Box((14,), float32)`; `envs.observer.FEATURES` names each feature with unit, scale and bounds:
     replicas wanted, ready, starting, draining; CPU; offered load, its change and its highest value
     of five minutes; p95 latency; queue; the age of the metrics; two flags for missing metrics. A
-    missing metric is 0 with its flag set.
+    missing metric is 0 with its flag set. A task of S services has 14 S features, feature by feature.
 
     ## Rewards
     `-(cost_usd + usd_per_violation x violations) / unit`: what the pods cost in the step and what
@@ -57,7 +59,7 @@ class AutoscaleEnv(gymnasium.Env[Observation, np.int64]):
     Truncated after `horizon_seconds` (240 steps). Never terminated.
 
     ## Information
-    `cost_usd`, `violations`, `offered` of the step, `replicas` wanted after it, and
+    `cost_usd`, `violations`, `offered` of the step, `replicas` wanted after it (of all services), and
     `action_mask`. `reset` adds `start_seconds`, where in the drawn week the hour begins.
 
     ## Arguments
@@ -97,7 +99,10 @@ class AutoscaleEnv(gymnasium.Env[Observation, np.int64]):
         self._guard = self._interface.new_guard()
         low, high = self._observer.bounds
         self.observation_space = spaces.Box(low, high, dtype=np.float32)
-        self.action_space = spaces.Discrete(self._interface.actions.count)
+        services, actions = len(self._interface.services), self._interface.actions.count
+        self.action_space = (
+            spaces.Discrete(actions) if services == 1 else spaces.MultiDiscrete([actions] * services)
+        )
         self._cluster: Cluster
         self._snapshot: Snapshot
         self._step = 0
@@ -122,19 +127,22 @@ class AutoscaleEnv(gymnasium.Env[Observation, np.int64]):
         observation = self._look()
         return observation, {"start_seconds": start, "action_mask": self._mask()}
 
-    def step(self, action: np.int64) -> tuple[Observation, SupportsFloat, bool, bool, dict[str, Any]]:
+    def step(self, action: Action) -> tuple[Observation, SupportsFloat, bool, bool, dict[str, Any]]:
         """Ask for replicas and let one control period happen.
 
         Raises:
             InputError: if there is no such action, or the episode is over.
         """
-        if not 0 <= action < self._interface.actions.count:
-            msg = f"action is {action}; must be 0 to {self._interface.actions.count - 1}"
+        actions = np.atleast_1d(action)
+        count, services = self._interface.actions.count, len(self._interface.services)
+        if actions.shape != (services,) or ((actions < 0) | (actions >= count)).any():
+            each = "" if services == 1 else f" for each of {services} services"
+            msg = f"action is {action}; must be 0 to {count - 1}{each}"
             raise InputError(msg)
         if self._step >= self._steps:
             msg = "the episode is over; call reset()"
             raise InputError(msg)
-        wish = self._interface.actions.desired(np.array([action]), self._snapshot)
+        wish = self._interface.actions.desired(actions, self._snapshot)
         self._cluster.apply(self._guard.allow(self._snapshot, wish))
         interval = self._cluster.advance(self.task.period_seconds)
         self._step += 1
@@ -147,14 +155,15 @@ class AutoscaleEnv(gymnasium.Env[Observation, np.int64]):
         return self._observer.observe(self._snapshot)
 
     def _mask(self) -> NDArray[np.int8]:
-        return np.asarray(self._interface.actions.mask(self._snapshot, self._guard)[0], dtype=np.int8)
+        mask = self._interface.actions.mask(self._snapshot, self._guard)
+        return np.asarray(mask[0] if len(mask) == 1 else mask, dtype=np.int8)
 
     def _info(self, interval: Interval) -> dict[str, Any]:
         return {
             "cost_usd": float(interval.cost_usd.sum()),
             "violations": int(interval.requests.late[:, 0].sum()),
             "offered": int(interval.requests.offered.sum()),
-            "replicas": int(self._snapshot.wanted[0]),
+            "replicas": int(self._snapshot.wanted.sum()),
             "action_mask": self._mask(),
         }
 

@@ -110,6 +110,13 @@ def train(plan: Plan, out: Path, report: Callable[[Progress], None]) -> Bundle:
     Raises:
         KeyboardInterrupt: after Ctrl-C.
     """
+    services = plan.task.interface.services
+    if len(services) > 1:
+        msg = (
+            f"task {plan.task.name} has {len(services)} services ({', '.join(services)}); "
+            "training needs a task of one service"
+        )
+        raise InputError(msg)
     torch.set_num_threads(max(1, (os.cpu_count() or 2) // 2))
     env = make_vec_env(plan.task, plan.trace, plan.settings.environments, processes=plan.processes)
     try:
