@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from simulator.cluster import Cluster
-    from simulator.kernel.tables import Table
+    from simulator.kernel.tables import Log
     from simulator.trace import Trace
 
 _SECONDS_PER_HOUR = 3600.0
@@ -85,7 +84,7 @@ class Task(Settings):
         self,
         seed: int | np.random.SeedSequence,
         trace: Trace,
-        log: Callable[[Table], None] | None = None,
+        log: Log | None = None,
     ) -> Cluster:
         """The Task's cluster under a trace; late requests are counted at the SLO."""
         return self.scenario.build(seed, (self.objective.slo_seconds,), trace, log)

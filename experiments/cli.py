@@ -26,7 +26,9 @@ bundle_app = typer.Typer(no_args_is_help=True, help="Learned policies' files.")
 app.add_typer(control_app, name="control")
 app.add_typer(bundle_app, name="bundle")
 
-TaskOption = Annotated[str, typer.Option("--task", help="A task that ships (web) or a task's YAML file.")]
+TaskOption = Annotated[
+    str, typer.Option("--task", help="A task that ships (web, shop, boutique) or a task's YAML file.")
+]
 TraceOption = Annotated[
     Path, typer.Option("--trace", help="CSV or CSV.gz with the columns t_seconds,requests, or a request log.")
 ]
@@ -107,12 +109,16 @@ def simulate(
     mean_rps: MeanOption = None,
     seed: SeedOption = 0,
     png: Annotated[Path, typer.Option(help="Where the timeline is drawn.")] = Path("timeline.png"),
+    request_log: Annotated[
+        Path | None,
+        typer.Option(help="Write every request to this Parquet file; --trace reads it again."),
+    ] = None,
 ) -> None:
     """Run one policy, print a summary and draw the timeline."""
     from experiments.commands import Part
     from experiments.commands import simulate as command
 
-    command(Part(task, trace, start, duration, mean_rps), policy, seed, png)
+    command(Part(task, trace, start, duration, mean_rps), policy, seed, png, request_log)
 
 
 @app.command()

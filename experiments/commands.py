@@ -28,6 +28,7 @@ from experiments.run import Run, execute
 from experiments.wording import duration, plain_number, short_names
 from simulator.errors import InputError
 from simulator.files import check_writable, whole_file
+from simulator.request_log import PARQUET
 from simulator.trace import COARSE_BIN_SECONDS, Split, Trace, read_trace
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
     from agents.learn.training import Progress as Trained
     from experiments.report import Findings
+    from simulator.kernel.tables import Log
 
 _PLAIN_WIDTH = 120
 _MOST_CLASSES = 8
@@ -104,14 +106,19 @@ def _describe_log(trace: Trace) -> list[tuple[str, str]]:
     return rows
 
 
-def simulate(part: Part, policy: str, seed: int, png: Path) -> None:
+def simulate(part: Part, policy: str, seed: int, png: Path, request_log: Path | None = None) -> None:
     """``setpoint simulate``."""
     task, split = part.load()
     check_writable(png)
+    if request_log:
+        _check_log(request_log)
     found = _settle(policy, task, split, seed, png.parent)
     run = Run(task, split.judged, split.history, found.policy, policy, seed)
-    with _bar(f"simulating {split.judged.requests.sum():,.0f} requests") as update:
-        outcome = execute(run, update)
+    with (
+        _bar(f"simulating {split.judged.requests.sum():,.0f} requests") as update,
+        _log_writer(request_log, task, split) as log,
+    ):
+        outcome = execute(run, update, log)
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     for name, value in outcome.row.items():
         digits = 12 if name.endswith("_s") else 5
@@ -127,6 +134,28 @@ def simulate(part: Part, policy: str, seed: int, png: Path) -> None:
     title = f"{short_names([policy])[policy]} on {split.judged.name}, seed {seed}"
     draw_timeline(timeline, task.objective.slo_seconds, title, png)
     CONSOLE.print(f"\ntimeline drawn in {png}")
+    if request_log:
+        CONSOLE.print(f"requests written to {request_log}")
+
+
+def _check_log(path: Path) -> None:
+    if path.suffix != PARQUET:
+        msg = f"--request-log {path}: a request log's name ends in {PARQUET}"
+        raise InputError(msg)
+    check_writable(path)
+
+
+@contextmanager
+def _log_writer(path: Path | None, task: Task, split: Split) -> Iterator[Log | None]:
+    """What takes finished requests; None where no log is asked for."""
+    if path is None:
+        yield None
+        return
+    from simulator.log_writer import write_requests
+
+    classes = [group.name for group in task.scenario.system.classes]
+    with write_requests(path, classes, split.judged.start_seconds) as write:
+        yield write
 
 
 def _settle(policy: str, task: Task, split: Split, seed: int, folder: Path) -> Resolved:

@@ -18,7 +18,7 @@ from agents.registry import check_settings, is_bundle, make, parse_spec
 from agents.runner import Decision, run
 from envs.task import Task
 from experiments.measures import Tally
-from simulator.kernel.tables import Table
+from simulator.kernel.tables import Log
 from simulator.latency import percentile_seconds
 from simulator.plant import Floats, Interval
 from simulator.trace import Trace
@@ -93,13 +93,13 @@ def make_context(task: Task, history: Trace | None, seed: int) -> Context:
 def execute(
     spec: Run,
     report: Callable[[float], None] | None = None,
-    log: Callable[[Table], None] | None = None,
+    log: Log | None = None,
 ) -> Outcome:
     """Run it.
 
     Args:
         report: called now and then with the share that is done.
-        log: is given finished requests (``simulator.kernel.tables.LOGGED``), block by block.
+        log: is given every request, as ``simulator.kernel.tables.LOGGED``.
     """
     policy = make(spec.policy, make_context(spec.task, spec.history, spec.seed))
     cluster = spec.task.build(spec.seed, spec.judged, log)
@@ -114,6 +114,8 @@ def execute(
         timeline.append((*_look(decision, interval), *(decision.snapshot.ready if len(names) > 1 else ())))
         if report:
             report((float(interval.start_seconds) + float(interval.duration_seconds)) / duration)
+    if log:
+        cluster.end_log()
     values = np.array(timeline).T
     return Outcome(_describe(spec) | tally.measures(), dict(zip(columns, values, strict=True)))
 

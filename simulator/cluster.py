@@ -6,7 +6,7 @@ so between two control-plane events no Python runs per request.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from functools import partial
 
 import numpy as np
@@ -17,7 +17,7 @@ from simulator.dataplane import CALL_COUNTS, CALL_SECONDS, REQUEST_COUNTS, REQUE
 from simulator.draws import BlockStream
 from simulator.errors import InputError
 from simulator.fcfs import OneQueue
-from simulator.kernel.tables import Table
+from simulator.kernel.tables import Log
 from simulator.metrics import Reading, Sample, Scraper
 from simulator.plant import (
     Desired,
@@ -51,7 +51,7 @@ class Cluster:
     arrivals and the same service times, request by request.
 
     Args:
-        log: is given finished requests (``simulator.kernel.tables.LOGGED``), block by block.
+        log: is given every request, as ``simulator.kernel.tables.LOGGED``.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Cluster:
         seed: int | np.random.SeedSequence,
         latency_thresholds_seconds: tuple[float, ...],
         trace: Trace,
-        log: Callable[[Table], None] | None = None,
+        log: Log | None = None,
     ) -> None:
         sequence = seed if isinstance(seed, np.random.SeedSequence) else np.random.SeedSequence(seed)
         arrivals, requests, starts, metrics = sequence.spawn(4)
@@ -176,6 +176,11 @@ class Cluster:
             cost_usd=pod_seconds * self._usd_per_pod_second,
             requests=self._requests(change),
         )
+
+    def end_log(self) -> None:
+        """Give the log what it has not got yet, requests that are not over among it."""
+        if isinstance(self._plane, DataPlane):
+            self._plane.end_log()
 
     def _requests(self, change: Totals) -> Requests:
         return Requests(

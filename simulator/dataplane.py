@@ -7,7 +7,7 @@ what is next, ``station`` what a service does with a call, ``callers`` what call
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,7 @@ from simulator.application import Application
 from simulator.kernel.assembly import assemble, with_pods, with_room, with_slots
 from simulator.kernel.loop import NEEDS_ROOM, run
 from simulator.kernel.pods import close_pod, kill_pod, open_pod
-from simulator.kernel.tables import NONE, Table
+from simulator.kernel.tables import IN_FLIGHT, LOGGED, NONE, Log, Table
 from simulator.plant import Floats, Ints
 
 
@@ -69,7 +69,7 @@ class DataPlane:
         application: the services and the calls between them.
         seed: key of all draws that belong to requests.
         latency_thresholds_seconds: K thresholds at which late requests are counted exactly.
-        log: is given finished requests (``simulator.kernel.tables.LOGGED``), block by block.
+        log: is given every request, as ``simulator.kernel.tables.LOGGED``.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class DataPlane:
         application: Application,
         seed: np.uint64,
         latency_thresholds_seconds: Sequence[float] = (),
-        log: Callable[[Table], None] | None = None,
+        log: Log | None = None,
     ) -> None:
         self._slots = [service.slots_per_pod for service in application.services]
         self._tables = assemble(application, seed, latency_thresholds_seconds, logs=log is not None)
@@ -161,7 +161,23 @@ class DataPlane:
         while run(self._tables, until, arrivals, given) == NEEDS_ROOM:
             self._write_log()
             self._make_room(int(self._tables.clock["room"][0]))
+
+    def end_log(self) -> None:
+        """Give the log what it has not got yet: finished requests, then those that are not over."""
         self._write_log()
+        tables, rows = self._tables, []
+        row = int(tables.clock["live_head"][0])
+        while row != NONE:
+            rows.append(row)
+            row = int(tables.calls["next"][row])
+        if self._log and rows:
+            entries = np.zeros(len(rows), LOGGED)
+            entries["arrived_seconds"] = tables.calls["arrived"][rows]
+            entries["latency_seconds"] = np.nan
+            entries["request_class"] = tables.calls["request_class"][rows]
+            entries["retries"] = tables.calls["retries"][rows]
+            entries["outcome"] = IN_FLIGHT
+            self._log(entries)
 
     def _settle(self) -> None:
         """Do what is due now, so that the agenda is empty."""

@@ -23,6 +23,66 @@ _SECOND = np.uint64(0x94D049BB133111EB)
 _R30, _R27, _R31, _R12 = np.uint64(30), np.uint64(27), np.uint64(31), np.uint64(12)
 _EDGE_BITS, _BRANCH_BITS = np.uint64(32), np.uint64(16)
 _ONE = np.uint64(1)
+_MIDDLE = (
+    3.3871328727963666080e0,
+    1.3314166789178437745e2,
+    1.9715909503065514427e3,
+    1.3731693765509461125e4,
+    4.5921953931549871457e4,
+    6.7265770927008700853e4,
+    3.3430575583588128105e4,
+    2.5090809287301226727e3,
+)
+_MIDDLE_BELOW = (
+    1.0,
+    4.2313330701600911252e1,
+    6.8718700749205790830e2,
+    5.3941960214247511077e3,
+    2.1213794301586595867e4,
+    3.9307895800092710610e4,
+    2.8729085735721942674e4,
+    5.2264952788528545610e3,
+)
+_SIDE = (
+    1.42343711074968357734e0,
+    4.63033784615654529590e0,
+    5.76949722146069140550e0,
+    3.64784832476320460504e0,
+    1.27045825245236838258e0,
+    2.41780725177450611770e-1,
+    2.27238449892691845833e-2,
+    7.74545014278341407640e-4,
+)
+_SIDE_BELOW = (
+    1.0,
+    2.05319162663775882187e0,
+    1.67638483018380384940e0,
+    6.89767334985100004550e-1,
+    1.48103976427480074590e-1,
+    1.51986665636164571966e-2,
+    5.47593808499534494600e-4,
+    1.05075007164441684324e-9,
+)
+_TAIL = (
+    6.65790464350110377720e0,
+    5.46378491116411436990e0,
+    1.78482653991729133580e0,
+    2.96560571828504891230e-1,
+    2.65321895265761230930e-2,
+    1.24266094738807843860e-3,
+    2.71155556874348757815e-5,
+    2.01033439929228813265e-7,
+)
+_TAIL_BELOW = (
+    1.0,
+    5.99832206555887937690e-1,
+    1.36929880922735805310e-1,
+    1.48753612908506148525e-2,
+    7.86869131145613259100e-4,
+    1.84631831751005468180e-5,
+    1.42151175831644588870e-7,
+    2.04426310338993978564e-15,
+)
 _TO_UNIT = 2.0**-52
 
 
@@ -63,12 +123,30 @@ def uniform(key, index):
 
 @inlined
 def normal(key, index):
-    """The index-th standard normal number of a key; it uses uniforms 2 index and 2 index + 1.
+    """The index-th standard normal number of a key, from its uniform 2 index by inversion.
 
-    Source: G. Box and M. Muller, A note on the generation of random normal deviates, 1958.
+    Source: M. Wichura, Algorithm AS 241: the percentage points of the normal distribution, 1988
+    (PPND16, a relative error of 1e-16).
     """
-    radius = math.sqrt(-2.0 * math.log(uniform(key, 2 * index)))
-    return radius * math.cos(2.0 * math.pi * uniform(key, 2 * index + 1))
+    share = uniform(key, 2 * index)
+    from_middle = share - 0.5
+    if abs(from_middle) <= 0.425:
+        r = 0.180625 - from_middle * from_middle
+        return from_middle * _polynomial(_MIDDLE, r) / _polynomial(_MIDDLE_BELOW, r)
+    r = math.sqrt(-math.log(min(share, 1.0 - share)))
+    if r <= 5.0:
+        size = _polynomial(_SIDE, r - 1.6) / _polynomial(_SIDE_BELOW, r - 1.6)
+    else:
+        size = _polynomial(_TAIL, r - 5.0) / _polynomial(_TAIL_BELOW, r - 5.0)
+    return size if from_middle > 0 else -size
+
+
+@inlined
+def _polynomial(coefficients, x):
+    value = coefficients[7]
+    for place in range(6, -1, -1):
+        value = value * x + coefficients[place]
+    return value
 
 
 def seed_key(sequence: np.random.SeedSequence) -> np.uint64:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -17,7 +16,7 @@ from simulator.settings import Settings, is_whole_multiple
 
 if TYPE_CHECKING:
     from simulator.cluster import Cluster
-    from simulator.kernel.tables import Table
+    from simulator.kernel.tables import Log
     from simulator.trace import Trace
 
 
@@ -118,7 +117,7 @@ class Scenario(Settings):
         seed: int | np.random.SeedSequence,
         latency_thresholds_seconds: tuple[float, ...],
         trace: Trace,
-        log: Callable[[Table], None] | None = None,
+        log: Log | None = None,
     ) -> Cluster:
         """A running cluster at time 0.
 
@@ -126,7 +125,7 @@ class Scenario(Settings):
             seed: spawns one stream each for arrivals, service times, start-ups and metrics.
             latency_thresholds_seconds: late requests are counted exactly at each.
             trace: the load; time 0 is its first bin's start.
-            log: is given finished requests (``simulator.kernel.tables.LOGGED``), block by block.
+            log: is given every request, as ``simulator.kernel.tables.LOGGED``.
         """
         from simulator.cluster import Cluster
 

@@ -5,6 +5,7 @@ All state lives in these arrays, so that a run can be cut anywhere and goes on a
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,8 +18,9 @@ FREE, TRAVELLING, WAITING, WORKING, CALLING, ANSWERING, BACKING_OFF, KILLED = ra
 """States of a call: not in use, on its way, in a queue, at work, waiting for its own calls, its answer
 on the way, between two attempts, its pod killed."""
 
-OK, DROPPED, TIMED_OUT, FAILED, REFUSED = range(5)
-"""Outcomes: answered; turned away by the service; given up by the caller; failed; stopped by a breaker."""
+OK, DROPPED, TIMED_OUT, FAILED, REFUSED, IN_FLIGHT = range(6)
+"""Outcomes: answered; turned away by the service; given up by the caller; failed; stopped by a breaker;
+in a log: not over."""
 
 PROCEED, ARRIVE, START, WORKED, ANSWER, ISSUE, WAKE, TIMER = range(8)
 """Actions, each on a call; WAKE is on a pod, TIMER on an edge."""
@@ -223,6 +225,8 @@ CLOCK = np.dtype(
 )
 
 Table = NDArray[Any]
+Log = Callable[[Table], None]
+"""Takes finished requests, rows of LOGGED, block by block."""
 
 
 class Tables(NamedTuple):
