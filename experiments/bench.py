@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import json
+import os
+import resource
+import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import numpy as np
-import simpy
 from rich.console import Console
 from rich.table import Table
 
 from envs.autoscale import AutoscaleEnv
-from simulator.application import Application
+from experiments.peers import SimpyApplication, ciw_mmc, simpy_mmc
+from simulator.application import Application, load_application
 from simulator.arrivals import PoissonArrivals
+from simulator.dataplane import DataPlane
 from simulator.fcfs import OneQueue
 from simulator.randomness import seed_key
 from simulator.service import Service
@@ -25,15 +30,14 @@ from simulator.trace import Trace
 
 SERVERS, UTILIZATION, MEAN_SERVICE_SECONDS = 100, 0.9, 0.05
 RATE_RPS = SERVERS * UTILIZATION / MEAN_SERVICE_SECONDS
+APPLICATION_RPS, APPLICATION_UTILIZATION = 1000.0, 0.7
 REPEATS, ENVIRONMENT_STEPS = 5, 480
+STRETCH_SECONDS = 15.0
 Figure = dict[str, Any]
 
 
-def kernel_requests(seconds: float, seed: int = 0) -> int:
-    """Requests of M/M/100 that the kernel starts in simulated seconds, cut every 15 s."""
-    arrivals_seed, requests_seed = np.random.SeedSequence(seed).spawn(2)
-    load = Trace(np.array([RATE_RPS * seconds]), seconds)
-    arrivals = PoissonArrivals(load, np.random.default_rng(arrivals_seed))
+def queue_requests(seconds: float, seed: int = 0) -> int:
+    """Requests of M/M/100 that the kernel of one queue starts in simulated seconds."""
     service = {
         "slots_per_pod": SERVERS,
         "vcpu_per_pod": 1.0,
@@ -42,35 +46,41 @@ def kernel_requests(seconds: float, seed: int = 0) -> int:
         "min_replicas": 1,
         "max_replicas": 1,
     }
+    arrivals_seed, requests_seed = np.random.SeedSequence(seed).spawn(2)
     queue = OneQueue(Application.of(Service.model_validate(service)), seed_key(requests_seed), (0.3,))
     queue.open_pod(0)
-    for until in np.arange(15.0, seconds + 1, 15.0):
-        queue.advance(until, arrivals.until(until))
+    _run(queue, RATE_RPS, seconds, arrivals_seed)
     return int(queue.totals().services["started"][0])
 
 
-def simpy_requests(seconds: float, seed: int = 0) -> int:
-    """Requests of M/M/100 served in simulated seconds by one SimPy process a request."""
-    rng = np.random.default_rng(seed)
-    env = simpy.Environment()
-    servers = simpy.Resource(env, SERVERS)
-    served = 0
+def application_requests(name: str, seconds: float, seed: int = 0) -> int:
+    """Clients' requests to an application that ships, served in simulated seconds."""
+    application = load_application(name)
+    arrivals_seed, requests_seed = np.random.SeedSequence(seed).spawn(2)
+    plane = DataPlane(application, seed_key(requests_seed), (0.3,))
+    row = 0
+    for service, pods in enumerate(_pods(application)):
+        for _ in range(pods):
+            plane.open_pod(row, service)
+            row += 1
+    _run(plane, APPLICATION_RPS, seconds, arrivals_seed)
+    return int(plane.totals().classes["served"].sum())
 
-    def request(demand: float) -> Generator[simpy.Event]:
-        nonlocal served
-        with servers.request() as slot:
-            yield slot
-            yield env.timeout(demand)
-        served += 1
 
-    def source() -> Generator[simpy.Event]:
-        while True:
-            yield env.timeout(rng.exponential(1 / RATE_RPS))
-            env.process(request(rng.exponential(MEAN_SERVICE_SECONDS)))
+def _pods(application: Application) -> list[int]:
+    """Pods of each service at the utilisation that is measured at."""
+    capacities, loads = application.load_seconds(), application.services
+    return [
+        int(np.ceil(APPLICATION_RPS * load / service.slots_per_pod / APPLICATION_UTILIZATION))
+        for load, service in zip(capacities, loads, strict=True)
+    ]
 
-    env.process(source())
-    env.run(until=seconds)
-    return served
+
+def _run(plane: OneQueue | DataPlane, rate: float, seconds: float, seed: np.random.SeedSequence) -> None:
+    load = Trace(np.array([rate * seconds]), seconds)
+    arrivals = PoissonArrivals(load, np.random.default_rng(seed))
+    for until in np.arange(STRETCH_SECONDS, seconds + 1, STRETCH_SECONDS):
+        plane.advance(until, arrivals.until(until))
 
 
 def environment_requests(steps: int) -> int:
@@ -87,26 +97,98 @@ def environment_requests(steps: int) -> int:
     return offered
 
 
+def first_call(seconds: float) -> dict[str, float]:
+    """In a fresh process: seconds until the first request of the shop is run, and MiB in the end."""
+    begin = time.perf_counter()
+    application_requests("shop", STRETCH_SECONDS)
+    first = time.perf_counter() - begin
+    application_requests("shop", seconds)
+    return {"first_call_s": first, "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+
+
+def fresh_process(seconds: float, cache: Path) -> dict[str, float]:
+    """What ``first_call`` says in a process of its own with this cache of compiled code."""
+    code = f"import json; from experiments.bench import first_call; print(json.dumps(first_call({seconds})))"
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(cache)}
+    done = subprocess.run(  # noqa: S603 - our own code
+        [sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True
+    )
+    found: dict[str, float] = json.loads(done.stdout)
+    return found
+
+
 def _rate(work: Callable[[], int]) -> float:
     begin = time.perf_counter()
     count = work()
     return count / (time.perf_counter() - begin)
 
 
+def _side_by_side(*works: Callable[[], int]) -> list[float]:
+    """Median rate of each, from alternating repeats."""
+    rates = [[_rate(work) for work in works] for _ in range(REPEATS)]
+    return [median(column) for column in zip(*rates, strict=True)]
+
+
 def measure() -> list[Figure]:
-    """All figures; ratio and peer from alternating repeats, medians of each."""
-    kernel_requests(15.0)
-    ours, peers = [], []
-    for _ in range(REPEATS):
-        ours.append(_rate(lambda: kernel_requests(1500.0)))
-        peers.append(_rate(lambda: simpy_requests(30.0)))
-    value, peer = median(ours), median(peers)
-    offered = median(_rate(lambda: environment_requests(ENVIRONMENT_STEPS)) for _ in range(REPEATS))
+    """All figures."""
+    return [*_queue_figures(), *_application_figures(), *_process_figures()]
+
+
+def _queue_figures() -> list[Figure]:
+    queue_requests(STRETCH_SECONDS)
+    model = SERVERS, RATE_RPS, MEAN_SERVICE_SECONDS
+    ours, in_simpy, in_ciw = _side_by_side(
+        lambda: queue_requests(1500.0), lambda: simpy_mmc(*model, 30.0), lambda: ciw_mmc(*model, 15.0)
+    )
+    (offered,) = _side_by_side(lambda: environment_requests(ENVIRONMENT_STEPS))
     per_step = environment_requests(ENVIRONMENT_STEPS) / ENVIRONMENT_STEPS
-    steps = offered / per_step
     return [
-        _figure("request_engine_mm100", value, "requests/s", "a SimPy process per request", peer),
-        _figure("environment_web", steps, "steps/s", "SimPy, steps of as many requests", peer / per_step),
+        _figure("request_engine_mm100", ours, "requests/s", "a SimPy process per request", in_simpy),
+        _figure("request_engine_mm100", ours, "requests/s", "Ciw", in_ciw),
+        _figure(
+            "environment_web",
+            offered / per_step,
+            "steps/s",
+            "SimPy, steps of as many requests",
+            in_simpy / per_step,
+        ),
+    ]
+
+
+def _application_figures() -> list[Figure]:
+    figures = []
+    for figure, name, seconds in (
+        ("request_engine_shop3", "shop", 600.0),
+        ("request_engine_boutique11", "boutique", 300.0),
+    ):
+        application = load_application(name)
+        application_requests(name, STRETCH_SECONDS)
+        slots = tuple(
+            pods * service.slots_per_pod
+            for pods, service in zip(_pods(application), application.services, strict=True)
+        )
+
+        def peer(application: Application = application, slots: tuple[int, ...] = slots) -> int:
+            return SimpyApplication(application, slots).run(APPLICATION_RPS, 3.0)
+
+        def ours(name: str = name, seconds: float = seconds) -> int:
+            return application_requests(name, seconds)
+
+        value, peer_value = _side_by_side(ours, peer)
+        figures.append(
+            _figure(figure, value, "user requests/s", "a SimPy process per call, simplified", peer_value)
+        )
+    return figures
+
+
+def _process_figures() -> list[Figure]:
+    with tempfile.TemporaryDirectory() as cache:
+        compiled = fresh_process(60.0, Path(cache))
+        cached = fresh_process(60.0, Path(cache))
+        longer = fresh_process(1200.0, Path(cache))
+    return [
+        _figure("first_call", cached["first_call_s"], "s, cached", "s, compiling", compiled["first_call_s"]),
+        _figure("memory_of_20_min", longer["peak_mib"], "MiB", "MiB of 1 min", cached["peak_mib"]),
     ]
 
 
@@ -128,12 +210,17 @@ def main() -> None:
     for title in ("name", "value", "unit", "peer", "peer_value", "ratio"):
         table.add_column(title, justify="left" if title in {"name", "unit", "peer"} else "right")
     for figure in figures:
-        shown = (f"{one:,.0f}" if isinstance(one, float) else str(one) for one in figure.values())
-        table.add_row(*shown)
-    Console(width=120).print(table)
+        table.add_row(*(_shown(one) for one in figure.values()))
+    Console(width=140).print(table)
     path = Path(sys.argv[1] if len(sys.argv) > 1 else "build/bench.json")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+
+
+def _shown(value: object) -> str:
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:,.0f}" if abs(value) >= 10 else f"{value:.3g}"
 
 
 if __name__ == "__main__":

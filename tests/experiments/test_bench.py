@@ -29,10 +29,11 @@ def test_the_environments_peer_serves_as_many_requests_as_its_steps_offered(
 
     monkeypatch.setattr(AutoscaleEnv, "step", counted)
     monkeypatch.setattr(bench, "_rate", rate)
-    monkeypatch.setattr(bench, "kernel_requests", lambda _seconds: 0)
-    monkeypatch.setattr(bench, "simpy_requests", lambda _seconds: 0)
+    monkeypatch.setattr(bench, "queue_requests", lambda _seconds: 0)
+    for peer in ("simpy_mmc", "ciw_mmc"):
+        monkeypatch.setattr(bench, peer, lambda *_model: 0)
     monkeypatch.setattr(bench, "REPEATS", 1)
-    figure = next(one for one in bench.measure() if one["name"] == "environment_web")
+    figure = next(one for one in bench._queue_figures() if one["name"] == "environment_web")
     mean = sum(offered) / len(offered)
     assert mean > 0
     assert figure["peer_value"] == pytest.approx(9000.0 / mean)
