@@ -86,6 +86,8 @@ def show_trace(file: Path, png: Path | None) -> None:
     CONSOLE.print(terminal_chart(rate))
     if trace.bin_seconds > COARSE_BIN_SECONDS:
         CONSOLE.print(f"Bins of {trace.bin_seconds:g} s are too coarse to speak of seconds.")
+    if file.suffix == PARQUET and trace.times_seconds is not None:
+        _show_latencies(file)
     if png:
         draw_trace(trace, png)
         CONSOLE.print(f"drawn in {png}")
@@ -104,6 +106,28 @@ def _describe_log(trace: Trace) -> list[tuple[str, str]]:
         others = len(largest) - len(shares)
         rows.append(("classes", ", ".join(shares) + (f" and {others} others" if others else "")))
     return rows
+
+
+def _show_latencies(file: Path) -> None:
+    """What became of a log's requests, with exact percentiles, where it says so."""
+    from simulator.request_log import PERCENTS, latency_table
+
+    found = latency_table(file)
+    if found is None:
+        return
+    table = Table(
+        box=None, padding=(0, 2, 0, 0), title="latency of served requests, ms, exact", title_justify="left"
+    )
+    outcomes = [name for name in found.columns[1:] if name[1:2].isalpha() and found[name].any()]
+    percents = [f"p{percent:g}" for percent in PERCENTS]
+    for title in ("class", "requests", *(f"{name.replace('_', ' ')}, %" for name in outcomes), *percents):
+        table.add_column(title, justify="left" if title == "class" else "right")
+    for name, row in found.iterrows():
+        shares = (f"{100 * row[outcome]:.4g}" for outcome in outcomes)
+        latencies = ("" if np.isnan(row[percent]) else f"{1000 * row[percent]:.4g}" for percent in percents)
+        table.add_row(str(name), f"{row['requests']:,.0f}", *shares, *latencies)
+    CONSOLE.print()
+    CONSOLE.print(table)
 
 
 def simulate(part: Part, policy: str, seed: int, png: Path, request_log: Path | None = None) -> None:

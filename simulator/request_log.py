@@ -22,6 +22,9 @@ TIME, CLASS = "t_seconds", "class"
 """Columns of a CSV file; the second may be missing."""
 ARRIVED = "arrived_seconds"
 """Column of a Parquet file's times."""
+LATENCY, OUTCOME, SERVED = "latency_seconds", "outcome", "served"
+"""Further columns of a log that ``simulate --request-log`` writes, and the outcome of an answered request."""
+PERCENTS = (50, 90, 95, 99, 99.9)
 PARQUET = ".parquet"
 Codes = NDArray[np.int32]
 
@@ -106,6 +109,27 @@ def read_parquet_log(path: Path) -> RequestLog:
     _check_times(places, times)
     found = _dictionary(table[CLASS]) if known else None
     return _sorted(_Places(f"{path}: row ", first=1, column=CLASS), times, found, sha256)
+
+
+def latency_table(path: Path) -> pd.DataFrame | None:
+    """What became of the requests of a Parquet log, a row a class; None where it holds arrivals alone.
+
+    Columns: ``requests``, the share of each outcome there is, and exact percentiles of the served requests'
+    latency in seconds, ``p50`` to ``p99.9`` (the smallest latency that so many stay within).
+    """
+    import pandas as pd
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(path) as file:
+        if not {CLASS, LATENCY, OUTCOME} <= set(file.schema_arrow.names):
+            return None
+        table = file.read([CLASS, LATENCY, OUTCOME]).to_pandas()
+    requests = table.groupby(CLASS, observed=True).size().rename("requests")
+    shares = pd.crosstab(table[CLASS], table[OUTCOME], normalize="index")
+    served = table[table[OUTCOME] == SERVED].groupby(CLASS, observed=True)[LATENCY]
+    exact = {f"p{percent:g}": served.quantile(percent / 100, interpolation="higher") for percent in PERCENTS}
+    joined: pd.DataFrame = pd.concat([requests, shares, pd.DataFrame(exact)], axis=1)
+    return joined
 
 
 @dataclass(frozen=True, slots=True)
