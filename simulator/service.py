@@ -101,7 +101,10 @@ class Service(Settings):
     )
     start_up: StartUpLaw = Field(description="How long a pod takes from creation to ready.")
     drain_grace_seconds: float = Field(
-        default=30.0, ge=0, le=3600, description="How long a pod that was told to go may finish its requests."
+        default=30.0,
+        ge=0,
+        le=3600,
+        description="How long a pod that was told to go may finish its requests; Kubernetes' default is 30 s.",
     )
     min_replicas: int = Field(ge=0, le=100_000, description="Fewest replicas.")
     max_replicas: int = Field(ge=1, le=100_000, description="Most replicas.")
