@@ -22,7 +22,6 @@ from simulator.kernel.tables import (
     WAITING,
     WAKE,
     WORKED,
-    WORKING,
 )
 
 
@@ -95,7 +94,7 @@ def kill_pod(tables, pod_row):
     touch_pod(tables, pod_row, now)
     for row in range(len(calls)):
         state = calls[row].state
-        if calls[row].pod == pod_row and state in {WAITING, WORKING, CALLING}:
+        if calls[row].pod == pod_row and WAITING <= state <= CALLING:
             station.waiting -= state == WAITING
             station.in_service -= state != WAITING
             station.timed_out += calls[row].parent == NONE

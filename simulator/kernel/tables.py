@@ -15,7 +15,7 @@ NONE = -1
 
 FREE, TRAVELLING, WAITING, WORKING, CALLING, ANSWERING, BACKING_OFF, KILLED = range(8)
 """States of a call: not in use, on its way, in a queue, at work, waiting for its own calls, its answer
-on the way, between two attempts, its pod killed."""
+on the way, between two attempts, its pod killed. From WAITING to CALLING it is at its service."""
 
 OK, DROPPED, TIMED_OUT, FAILED, REFUSED = range(5)
 """Outcomes: answered; turned away by the service; given up by the caller; failed; stopped by a breaker."""
