@@ -16,12 +16,12 @@ from typing import Any
 
 import numpy as np
 
+from simulator import randomness
 from simulator.application import Application
 from simulator.latency import BUCKETS, bucket_edges_seconds
 from simulator.laws.draws import draw_many
 from simulator.operation import Breaker, Call, RetryBudget
 from simulator.plant import Floats, Ints
-from simulator import randomness
 from simulator.randomness import BACK_OFF, CLASS, DISPATCH, ROUTING, SERVICE
 from simulator.service import Service
 
@@ -113,7 +113,8 @@ class Work:
         self.steps: list[list[Edge]] = []
 
     def seconds(self, key: np.uint64) -> float:
-        return float(draw_many(self.code, self.values, np.array([randomness.purpose_key(key, SERVICE)], np.uint64))[0])
+        keys = np.array([randomness.purpose_key(key, SERVICE)], np.uint64)
+        return float(draw_many(self.code, self.values, keys)[0])
 
 
 class Node:
@@ -129,6 +130,7 @@ class Request(Node):
 
     arrived = 0.0
     ended = math.inf
+    retries = 0
 
 
 class Visit(Node):
@@ -198,6 +200,8 @@ class Pod:
         """Let the threads run up to now."""
         begin = self.touched
         quota = self.station.settings.vcpu_per_pod * PERIOD_SECONDS
+        if not self.threads and math.floor(now / PERIOD_SECONDS) > self.period:
+            self.period, self.quota_left, begin = math.floor(now / PERIOD_SECONDS), quota, now
         for end, speed in self.pieces(begin, now):
             for visit in self.threads:
                 visit.work_left -= speed * (end - begin)
@@ -358,6 +362,8 @@ class Reference:
             if edge.circuit:
                 edge.circuit.hear(visit.issued, self.now, failed=failed)
             if failed and self._may_retry(visit):
+                if isinstance(caller, Request):
+                    caller.retries += 1
                 again = Visit(caller, edge, visit.branch, visit.attempt + 1)
                 self.after(self._back_off_seconds(again), self.issue, again)
                 return
@@ -526,6 +532,7 @@ class Reference:
         if station.settings.dispatch == "shared":
             for _ in range(pod.slots):
                 self._use_slot(pod)
+        self._do_what_is_due()
 
     def close_pod(self, row: int) -> None:
         pod = self.pods[row]
@@ -586,6 +593,34 @@ class Reference:
         ]
         return {name: np.array(value, np.int64) for name, value in found.items()}
 
+    def log(self) -> list[tuple[float, float, int, int, str]]:
+        """What became of the requests that are over: arrival, latency, class, retries, outcome."""
+        return sorted(
+            (
+                each.arrived,
+                each.ended - each.arrived,
+                each.group,
+                each.retries,
+                "failed" if each.outcome == "refused" else each.outcome,
+            )
+            for each in self.requests
+            if each.ended < math.inf
+        )
+
+    def pod_cpu_seconds(self, row: int) -> float:
+        """Core-seconds that a pod has used."""
+        pod = self.pods[row]
+        if pod.station.settings.discipline == "processor_sharing":
+            pod.run(self.now)
+            return pod.cpu
+        return sum(self._slot_cpu(each) for each in self._of(pod.station) if each.pod is pod)
+
+    def _slot_cpu(self, visit: Visit) -> float:
+        if visit.started == math.inf:
+            return 0.0
+        settings = visit.edge.target.station.settings
+        return settings.vcpu_per_pod / settings.slots_per_pod * (min(visit.worked, self.now) - visit.started)
+
     def _of(self, station: Station) -> list[Visit]:
         return [
             each for each in self.visits if each.edge.target.station is station and each.arrived < math.inf
@@ -614,9 +649,7 @@ class Reference:
                     found["waited"][place] += each.started - each.arrived
                     found["in_service_request"][place] += min(each.left, now) - each.started
                     found["busy_slot"][place] += min(each.released, now) - each.started
-                    if station.settings.discipline == "slots":
-                        share = station.settings.vcpu_per_pod / station.settings.slots_per_pod
-                        found["cpu"][place] += share * (min(each.worked, now) - each.started)
+            found["cpu"][place] = sum(self._slot_cpu(each) for each in self._of(station))
             if station.settings.discipline == "processor_sharing":
                 for pod in station.all_pods:
                     pod.run(now)

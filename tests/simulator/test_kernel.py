@@ -2,191 +2,82 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
-import sys
-from dataclasses import dataclass
-from pathlib import Path
-from random import Random
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, event, given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from reference import Reference
+from stories import Author, CalmAuthor, Story
 
-from simulator.application import Application
 from simulator.dataplane import DataPlane
+from simulator.kernel.tables import FREE, NONE, TRAVELLING, WAITING
 from simulator.plant import Floats
 
-sys.path.insert(0, str(Path(__file__).parent))
-from reference import Reference
-
 THRESHOLDS = (0.05, 0.3, 2.0)
-START_UP = {"p50_seconds": 1.0, "p95_seconds": 2.0}
-
-
-# --- random applications ----------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Story:
-    """An application and what happens to it."""
-
-    application: Application
-    seed: int
-    arrivals: Floats
-    cuts: list[float]
-    changes: list[tuple[float, str, int, int]]
-    end: float
-
-
-class Author:
-    """Writes random stories; its numbers are continuous, so that nothing happens at once by chance."""
-
-    def __init__(self, seed: int) -> None:
-        self.random = Random(seed)
-        self.bursts = self.chance(0.3)
-
-    def chance(self, share: float) -> bool:
-        return self.random.random() < share
-
-    def between(self, low: float, high: float) -> float:
-        return math.exp(self.random.uniform(math.log(low), math.log(high)))
-
-    def law(self) -> dict[str, Any]:
-        mean = self.between(0.01, 0.2)
-        name = self.random.choice(["exponential", "lognormal", "gamma"])
-        return {"law": name, "mean_seconds": mean}
-
-    def retry(self) -> dict[str, Any]:
-        retry: dict[str, Any] = {"max_attempts": self.random.randint(2, 4)}
-        if self.chance(0.2):
-            retry |= {"back_off_seconds": 0.0, "back_off_cap_seconds": 0.0}
-        else:
-            first = self.between(0.005, 0.3)
-            retry |= {
-                "back_off_seconds": first,
-                "back_off_cap_seconds": first * self.random.uniform(1.0, 4.0),
-                "jitter": self.random.uniform(0.3, 1.0),
-            }
-        if self.chance(0.5):
-            retry["budget"] = {
-                "ratio": self.random.uniform(0.0, 0.6),
-                "per_second": self.random.choice([0.0, self.between(0.1, 3.0)]),
-                "burst": self.random.uniform(1.0, 5.0),
-            }
-        return retry
-
-    def call(self, to: str, *, instant: bool = False) -> dict[str, Any]:
-        count = self.random.choice([1, 1, 1, 2, 4])
-        call: dict[str, Any] = {"to": to, "count": count, "optional": self.chance(0.3)}
-        if count == 1 and not instant and self.chance(0.5):
-            call["network_seconds"] = self.between(0.001, 0.05)
-        if self.chance(0.4):
-            call["probability"] = self.random.uniform(0.2, 1.0)
-        if self.chance(0.5):
-            call["timeout_seconds"] = self.between(0.05, 2.0)
-        if self.chance(0.5):
-            call["retry"] = self.retry()
-        if self.chance(0.3):
-            call["breaker"] = {
-                "window_calls": self.random.randint(1, 8),
-                "failure_ratio": self.random.uniform(0.1, 1.0),
-                "open_seconds": self.between(0.1, 2.0),
-                "trial_calls": self.random.randint(1, 3),
-            }
-        return call
-
-    def service(self, index: int, steps: list[list[dict[str, Any]]]) -> dict[str, Any]:
-        sharing = self.chance(0.5)
-        slots = self.random.choice([1, 2, 3, 6])
-        service: dict[str, Any] = {
-            "name": f"s{index}",
-            "slots_per_pod": slots,
-            "vcpu_per_pod": self.random.choice([0.5, 1.0, 2.0, 1.7]),
-            "discipline": "processor_sharing" if sharing else "slots",
-            "cfs_throttling": sharing and self.chance(0.5),
-            "holds_slot_while_calling": self.chance(0.5),
-            "dispatch": self.random.choice(
-                ["shared", "shared", "round_robin", "random", "least_requests", "two_choices"]
-            ),
-            "discards_expired": self.chance(0.5),
-            "start_up": START_UP,
-            "min_replicas": 0,
-            "max_replicas": 10,
-        }
-        if self.chance(0.5):
-            service["queue_limit_per_pod"] = self.random.choice([0, 1, 3, 10])
-        if self.chance(0.4):
-            service["shedding"] = {
-                "after_waiting_seconds": self.between(0.02, 0.5),
-                "spares_priority": self.random.choice([None, 0, 1, 2]),
-            }
-        if not steps and self.chance(0.5):
-            return service | {"service_time": self.law()}
-        return service | {"operations": [{"service_time": self.law(), "steps": steps}]}
-
-    def application(self) -> Application:
-        count = self.random.randint(1, 4)
-        calls: list[list[dict[str, Any]]] = [[] for _ in range(count)]
-        for index in range(1, count):
-            callers = {self.random.randrange(index) for _ in range(self.random.randint(1, 2))}
-            for caller in callers:
-                calls[caller].append(self.call(f"s{index}"))
-        services = []
-        for index in range(count):
-            steps: list[list[dict[str, Any]]] = []
-            for call in calls[index]:
-                if steps and self.chance(0.5):
-                    steps[-1].append(call)
-                else:
-                    steps.append([call])
-            services.append(self.service(index, steps))
-        classes = [
-            {
-                "name": f"c{index}",
-                "share": self.random.uniform(0.2, 1.0),
-                "priority": self.random.randint(0, 2),
-                "entry": self.call("s0", instant=self.bursts),
-            }
-            for index in range(self.random.randint(1, 3))
-        ]
-        return Application.model_validate({"services": services, "classes": classes})
-
-    def arrivals(self, end: float) -> Floats:
-        rate = self.between(1.0, 25.0)
-        times = [self.random.uniform(0.0, end) for _ in range(int(rate * end * 0.7))]
-        if self.bursts:
-            times += times[:3] * self.random.randint(1, 20)
-        return np.array(sorted(times))
-
-    def changes(self, services: int, end: float, *, kills: bool) -> list[tuple[float, str, int, int]]:
-        changes = []
-        row = 0
-        for service in range(services):
-            for _ in range(self.random.randint(0 if self.chance(0.1) else 1, 3)):
-                opened = self.random.choice([0.0, 0.0, self.random.uniform(0.0, end)])
-                changes.append((opened, "open", row, service))
-                if self.chance(0.5):
-                    closed = self.random.uniform(opened, end)
-                    changes.append((closed, "close", row, service))
-                    if kills and self.chance(0.7):
-                        killed = self.random.choice([closed, self.random.uniform(closed, end)])
-                        changes.append((killed, "kill", row, service))
-                row += 1
-        order = {"open": 0, "close": 1, "kill": 2}
-        return sorted(changes, key=lambda change: (change[0], order[change[1]]))
-
-    def story(self) -> Story:
-        application = self.application()
-        end = self.random.uniform(2.0, 8.0)
-        cuts = sorted(self.random.uniform(0.0, end) for _ in range(self.random.randint(0, 6)))
-        changes = self.changes(len(application.services), end, kills=self.chance(0.5))
-        return Story(application, self.random.randrange(2**63), self.arrivals(end), cuts, changes, end)
 
 
 # --- driving both -----------------------------------------------------------------------------
+
+COUNTS = ("offered", "started", "served", "dropped", "timed_out", "failed", "retried", "refused")
+REQUEST_COUNTS = ("offered", "served", "dropped", "timed_out", "failed")
+SECONDS = ("waited", "waiting_request", "in_service_request", "response", "busy_slot", "cpu")
+OUTCOMES = ("ok", "dropped", "timed_out", "failed")
+
+
+class Pair:
+    """The kernel and the plain simulation, side by side."""
+
+    def __init__(self, story: Story) -> None:
+        self.story = story
+        self.blocks: list[Any] = []
+        seed = np.uint64(story.seed)
+        self.plane = DataPlane(story.application, seed, THRESHOLDS, self.blocks.append)
+        self.reference = Reference(story.application, seed, THRESHOLDS)
+
+    def advance(self, until: float, arrivals: Floats) -> None:
+        self.plane.advance(until, arrivals)
+        self.reference.advance(until, arrivals)
+
+    def change(self, what: str, row: int, service: int) -> None:
+        pod = self.reference.pods.get(row)
+        if what in {"open", "reopen"}:
+            if pod is None or pod.emptied < math.inf:
+                self.plane.open_pod(row, service)
+                self.reference.open_pod(row, service)
+        elif pod is None or pod.accepting != (what == "close"):
+            return
+        elif what == "close":
+            self.plane.close_pod(row)
+            self.reference.close_pod(row)
+        elif self.story.orderless or len(pod.calls + pod.queue.visits) <= 1:
+            self.plane.kill_pod(row)
+            self.reference.kill_pod(row)
+
+    def assert_equal(self) -> None:
+        counts, expected = counts_of(self.plane), self.reference.counts()
+        for name, value in expected.items():
+            np.testing.assert_array_equal(counts[name], value, err_msg=name)
+        seconds, wanted = seconds_of(self.plane), self.reference.seconds()
+        for name, value in wanted.items():
+            np.testing.assert_allclose(seconds[name], value, rtol=1e-9, atol=1e-8, err_msg=name)
+        for row, pod in self.reference.pods.items():
+            assert self.plane.pod_emptied_seconds[row] == pytest.approx(pod.emptied, rel=1e-9)
+            cpu = self.reference.pod_cpu_seconds(row)
+            assert self.plane.pod_cpu_seconds[row] == pytest.approx(cpu, rel=1e-9, abs=1e-8)
+
+    def assert_same_log(self) -> None:
+        expected = self.reference.log()
+        found = sorted(
+            (*entry.tolist()[:4], OUTCOMES[entry["outcome"]]) for block in self.blocks for entry in block
+        )
+        assert len(found) == len(expected)
+        for one, other in zip(found, expected, strict=True):
+            assert one[0] == other[0]
+            assert one[1] == pytest.approx(other[1], rel=1e-9, abs=1e-8)
+            assert one[2:] == other[2:]
 
 
 def counts_of(plane: DataPlane) -> dict[str, Any]:
@@ -203,11 +94,6 @@ def counts_of(plane: DataPlane) -> dict[str, Any]:
     }
 
 
-COUNTS = ("offered", "started", "served", "dropped", "timed_out", "failed", "retried", "refused")
-REQUEST_COUNTS = ("offered", "served", "dropped", "timed_out", "failed")
-SECONDS = ("waited", "waiting_request", "in_service_request", "response", "busy_slot", "cpu")
-
-
 def seconds_of(plane: DataPlane) -> dict[str, Any]:
     totals = plane.totals()
     found = {name: totals.services[f"{name}_seconds"] for name in SECONDS}
@@ -217,38 +103,136 @@ def seconds_of(plane: DataPlane) -> dict[str, Any]:
     }
 
 
-def assert_equal(plane: DataPlane, reference: Reference) -> None:
-    counts, expected = counts_of(plane), reference.counts()
-    for name, value in expected.items():
-        np.testing.assert_array_equal(counts[name], value, err_msg=name)
-    seconds, wanted = seconds_of(plane), reference.seconds()
-    for name, value in wanted.items():
-        np.testing.assert_allclose(seconds[name], value, rtol=1e-9, atol=1e-8, err_msg=name)
+def assert_nothing_is_lost(plane: DataPlane) -> None:
+    """Every call and every request is in one place."""
+    totals, tables = plane.totals(), plane._tables
+    calls, requests = totals.services, totals.classes
+    left = calls["served"] + calls["dropped"] + calls["timed_out"] + calls["failed"]
+    np.testing.assert_array_equal(calls["offered"], left + plane.waiting + plane.in_service)
+    over = requests["served"] + requests["dropped"] + requests["timed_out"] + requests["failed"]
+    np.testing.assert_array_equal(requests["offered"], over + plane.in_flight)
+    np.testing.assert_array_equal(totals.service_latency_counts.sum(axis=1), calls["served"])
+    np.testing.assert_array_equal(totals.class_latency_counts.sum(axis=1), requests["served"])
+    assert (calls["retried"] <= calls["offered"]).all()
+    assert (calls["started"] <= calls["offered"]).all()
+    assert (np.diff(totals.late, axis=1) <= 0).all()
+    idle = tables.services["idle_head"] != NONE
+    assert not (idle & (plane.waiting > 0)).any()
+    gone = plane.waiting + plane.in_service == 0
+    spent = calls["waiting_request_seconds"] + calls["in_service_request_seconds"]
+    np.testing.assert_allclose(spent[gone], calls["response_seconds"][gone], rtol=1e-9)
+    gone = plane.in_flight == 0
+    spent = requests["in_flight_request_seconds"]
+    np.testing.assert_allclose(spent[gone], requests["response_seconds"][gone], rtol=1e-9)
+    states = tables.calls["state"]
+    assert plane.waiting.sum() == (states == WAITING).sum()
+    assert (states == FREE).sum() == tables.clock["free_calls"][0]
 
 
-@settings(deadline=None, max_examples=300, suppress_health_check=list(HealthCheck))
+@settings(deadline=None, max_examples=250, suppress_health_check=list(HealthCheck))
 @given(st.integers(0, 2**32))
 def test_the_kernel_does_what_a_plain_simulation_does(seed: int) -> None:
     story = Author(seed).story()
-    plane = DataPlane(story.application, np.uint64(story.seed), THRESHOLDS)
-    reference = Reference(story.application, np.uint64(story.seed), THRESHOLDS)
-    stops = sorted({*story.cuts, *(change[0] for change in story.changes), story.end, story.end + 5.0})
+    pair = Pair(story)
     begin = 0.0
-    for stop in stops:
-        part = story.arrivals[(story.arrivals >= begin) & (story.arrivals < stop)]
-        for each in (plane, reference):
-            each.advance(stop, part)
+    for stop in story.stops():
+        pair.advance(stop, story.between(begin, stop))
+        for time, what, row, service in story.changes:
+            if time == stop:
+                pair.change(what, row, service)
+                assert_nothing_is_lost(pair.plane)
+        pair.assert_equal()
+        travelling = (pair.plane._tables.calls["state"] == TRAVELLING).sum()
+        assert pair.plane.totals().services["offered"].sum() + travelling == pair.reference.issued
+        begin = stop
+    pair.advance(story.end + 20.0, np.empty(0))
+    pair.assert_equal()
+    assert_nothing_is_lost(pair.plane)
+    pair.assert_same_log()
+
+
+# --- the kernel alone -------------------------------------------------------------------------
+
+
+def play(story: Story, cuts: list[float], seed: int | None = None, pods: int = 1) -> DataPlane:
+    """Run a story on the kernel with other cuts, another seed or more pods for each of its own."""
+    plane = DataPlane(story.application, np.uint64(story.seed if seed is None else seed), THRESHOLDS)
+    is_accepting: dict[int, bool] = {}
+    begin = 0.0
+    for stop in sorted({*cuts, *(change[0] for change in story.changes), story.end}):
+        plane.advance(stop, story.between(begin, stop))
         for time, what, row, service in story.changes:
             if time != stop:
                 continue
-            if what == "kill" and len(reference.pods[row].calls + reference.pods[row].queue.visits) > 1:
-                continue
-            for each in (plane, reference):
-                if what == "open":
-                    each.open_pod(row, service)
-                else:
-                    getattr(each, f"{what}_pod")(row)
-        plane._settle()
-        reference._do_what_is_due()
-        assert_equal(plane, reference)
+            if what == "open":
+                for copy in range(pods):
+                    plane.open_pod(row * pods + copy, service)
+                is_accepting[row] = True
+            elif what == "close" and is_accepting.get(row):
+                plane.close_pod(row)
+                is_accepting[row] = False
+            elif what == "kill" and row in is_accepting:
+                plane.kill_pod(row)
+                del is_accepting[row]
+        assert_nothing_is_lost(plane)
         begin = stop
+    plane.advance(story.end + 1000.0, np.empty(0))
+    assert_nothing_is_lost(plane)
+    return plane
+
+
+def bytes_of(plane: DataPlane) -> bytes:
+    return b"".join(value.tobytes() for value in counts_of(plane).values())
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.integers(0, 2**32), st.lists(st.floats(0.0, 8.0), max_size=5), st.sampled_from([0.1, 0.5, 1.0]))
+def test_cutting_time_changes_no_count(seed: int, cuts: list[float], tick: float) -> None:
+    story = Author(seed).story()
+    within = [cut for cut in cuts if cut < story.end]
+    ticks = np.arange(0.0, story.end, tick).tolist()
+    whole = play(story, [])
+    assert bytes_of(play(story, within)) == bytes_of(whole)
+    assert bytes_of(play(story, ticks)) == bytes_of(whole)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 2**32))
+def test_a_seed_gives_the_same_bytes_and_another_others(seed: int) -> None:
+    story = CalmAuthor(seed).story()
+    one, two = play(story, story.cuts), play(story, story.cuts)
+    for name, value in (counts_of(one) | seconds_of(one)).items():
+        assert value.tobytes() == (counts_of(two) | seconds_of(two))[name].tobytes()
+    other = play(story, story.cuts, seed=story.seed + 1)
+    if len(story.arrivals):
+        assert (seconds_of(other)["class_response"] != seconds_of(one)["class_response"]).any()
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(0, 2**32))
+def test_few_and_many_pods_get_the_same_requests_and_the_same_work(seed: int) -> None:
+    story = CalmAuthor(seed).story()
+    scarce, ample = counts_of(play(story, [])), counts_of(play(story, [], pods=5))
+    for name in ("offered", "started", "served", "class_offered", "class_served"):
+        np.testing.assert_array_equal(scarce[name], ample[name])
+    np.testing.assert_array_equal(scarce["served"], scarce["offered"])
+    np.testing.assert_array_equal(scarce["class_served"], scarce["class_offered"])
+    cpu = seconds_of(play(story, []))["cpu"]
+    np.testing.assert_allclose(seconds_of(play(story, [], pods=5))["cpu"], cpu, rtol=1e-9, atol=1e-8)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 2**32))
+def test_the_cpu_that_is_used_is_the_work_that_was_asked_for(seed: int) -> None:
+    story = CalmAuthor(seed).story()
+    plane, pair = play(story, []), Pair(story)
+    for _, what, row, service in story.changes:
+        pair.change(what, row, service)
+    pair.reference.advance(story.end + 1000.0, story.arrivals)
+    expected = np.zeros(len(story.application.services))
+    for visit in pair.reference.visits:
+        station = visit.edge.target.station
+        service = station.settings
+        cores = service.vcpu_per_pod / service.slots_per_pod if service.discipline == "slots" else 1.0
+        expected[pair.reference.stations.index(station)] += visit.edge.target.seconds(visit.key) * cores
+    np.testing.assert_allclose(seconds_of(plane)["cpu"], expected, rtol=1e-9, atol=1e-8)
