@@ -7,7 +7,7 @@ import numpy as np
 from simulator.calls.timeout import unwatch
 from simulator.compiled import kernel
 from simulator.dispatch import shared
-from simulator.kernel.events import do_next, schedule
+from simulator.kernel.events import do_next, push
 from simulator.kernel.lists import free_slot, make_idle, take_slot
 from simulator.kernel.station import answer_with, next_waiting, touch_pod, touch_service
 from simulator.kernel.tables import (
@@ -18,6 +18,7 @@ from simulator.kernel.tables import (
     FREE,
     KILLED,
     NONE,
+    ROW_MASK,
     START,
     WAITING,
     WAKE,
@@ -126,11 +127,8 @@ def _forget_work(tables, pod_row):
     count = clock.events
     clock.events = 0
     for index in range(count):
-        time, action, row = (
-            events[index].time,
-            events[index].item & ACTION_MASK,
-            events[index].item >> ACTION_BITS,
-        )
+        time, item = events[index].time, events[index].item
+        action, row = item & ACTION_MASK, (item >> ACTION_BITS) & ROW_MASK
         works = action == WORKED and tables.calls[row].state == KILLED
         if not works and not (action == WAKE and row == pod_row):
-            schedule(tables, time, action, row)
+            push(tables, time, item)

@@ -25,6 +25,10 @@ PROCEED, ARRIVE, START, WORKED, ANSWER, ISSUE, WAKE, TIMER = range(8)
 
 ACTION_BITS = 3
 ACTION_MASK = (1 << ACTION_BITS) - 1
+ROW_MASK = (1 << 31) - 1
+NUMBER_SHIFT = ACTION_BITS + 31
+NUMBER_MASK = (1 << 29) - 1
+"""An event's item: action, row, running number. That begins anew after 2**29, which only ties can see."""
 
 CALL = np.dtype(
     [
@@ -207,6 +211,7 @@ CLOCK = np.dtype(
         ("requests", "i8"),  # user requests begun
         ("taken", "i8"),  # of the stretch's arrivals
         ("events", "i8"),
+        ("scheduled", "i8"),  # running number of the last event
         ("agenda_head", "i8"),
         ("agenda_tail", "i8"),
         ("free_call", "i4"),

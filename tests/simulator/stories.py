@@ -35,7 +35,7 @@ class Story:
 
 
 class Author:
-    """Writes random stories; its numbers are continuous, so that nothing happens at once by chance.
+    """Writes random stories; its numbers are continuous, so that what happens at once has one cause.
 
     What a killed pod held fails at one moment. Where ``orderless``, it does not matter in which order.
     """
@@ -57,7 +57,8 @@ class Author:
         name = self.random.choice(["exponential", "lognormal", "gamma"])
         return {"law": name, "mean_seconds": mean}
 
-    def retry(self) -> dict[str, Any]:
+    def retry(self, *, even: bool) -> dict[str, Any]:
+        """Waits have no jitter where ``even``: with a time-out, a retry might be due at a deadline."""
         retry: dict[str, Any] = {"max_attempts": self.random.randint(2, 4)}
         if self.chance(0.2) and not self.orderless:
             retry |= {"back_off_seconds": 0.0, "back_off_cap_seconds": 0.0}
@@ -66,7 +67,7 @@ class Author:
             retry |= {
                 "back_off_seconds": first,
                 "back_off_cap_seconds": first * self.random.uniform(1.0, 4.0),
-                "jitter": self.random.uniform(0.3, 1.0),
+                "jitter": 0.0 if even else self.random.uniform(0.3, 1.0),
             }
         if self.chance(0.5) and not self.orderless:
             retry["budget"] = {
@@ -76,18 +77,19 @@ class Author:
             }
         return retry
 
-    def call(self, to: str, *, instant: bool = False) -> dict[str, Any]:
+    def call(self, to: str) -> dict[str, Any]:
         count = self.random.choice([1, 1, 1, 2, 4])
         call: dict[str, Any] = {"to": to, "count": count}
         call["optional"] = self.chance(0.3) and not self.orderless
-        if count == 1 and not instant and self.chance(0.5):
+        if self.chance(0.5):
             call["network_seconds"] = self.between(0.001, 0.05)
         if self.chance(0.4):
             call["probability"] = self.random.uniform(0.2, 1.0)
         if self.chance(0.5):
             call["timeout_seconds"] = self.between(0.05, 2.0)
         if self.chance(0.5):
-            call["retry"] = self.retry()
+            even = not self.orderless and "timeout_seconds" not in call and self.chance(0.5)
+            call["retry"] = self.retry(even=even)
         if self.chance(0.3):
             call["breaker"] = {
                 "window_calls": self.random.randint(1, 8),
@@ -156,7 +158,7 @@ class Author:
                 "name": f"c{index}",
                 "share": self.random.uniform(0.2, 1.0),
                 "priority": self.random.randint(0, 2),
-                "entry": self.call(target, instant=self.bursts),
+                "entry": self.call(target),
             }
             for index in range(self.random.randint(1, 3))
         ]
@@ -203,9 +205,9 @@ class Author:
 class CalmAuthor(Author):
     """All calls end well: nothing is limited, given up, refused or tried again, and all pods stay."""
 
-    def call(self, to: str, *, instant: bool = False) -> dict[str, Any]:
+    def call(self, to: str) -> dict[str, Any]:
         allowed = ("to", "count", "network_seconds", "probability")
-        return {name: value for name, value in super().call(to, instant=instant).items() if name in allowed}
+        return {name: value for name, value in super().call(to).items() if name in allowed}
 
     def service(self, index: int, steps: list[list[dict[str, Any]]]) -> dict[str, Any]:
         ruled_out = ("queue_limit_per_pod", "shedding")

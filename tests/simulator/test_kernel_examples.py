@@ -212,6 +212,12 @@ def test_a_standing_queue_sheds_but_spares() -> None:
     assert_ends(run, (0.7, 0.7, DROPPED), (0.0, 1.0, OK), (0.8, 2.0, OK), (0.1, 3.0, OK), (0.5, 4.0, OK))
 
 
+def test_what_arrives_at_one_moment_is_served_in_the_order_in_which_it_was_sent() -> None:
+    run = Run(application(service(work=0.01), priorities=(0,) * 30, network_seconds=0.1))
+    run.until(9.0, *np.full(30, 1.0), classes=np.arange(30))
+    assert [entry["request_class"] for block in run.blocks for entry in block] == list(range(30))
+
+
 @pytest.mark.parametrize("discards", [True, False])
 def test_requests_given_up_while_waiting_may_be_discarded(discards: bool) -> None:
     run = Run(application(service(discards_expired=discards), timeout_seconds=0.5)).until(9.0, 0.0, 0.2)
