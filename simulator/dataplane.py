@@ -160,7 +160,7 @@ class DataPlane:
         self._write_log()
 
     def _settle(self) -> None:
-        """Do what is due at this very moment, so that each call is counted somewhere between two stretches."""
+        """Do what is due at this very moment, so that between two stretches each call is in one place."""
         if self._tables.clock["agenda_tail"][0]:
             self.advance(float(self._tables.clock["now"][0]), np.empty(0))
 

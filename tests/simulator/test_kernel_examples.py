@@ -357,6 +357,13 @@ def test_one_slot_serves_a_burst_in_turn() -> None:
     assert run.count("waited_seconds") == pytest.approx(0.001 * count * (count - 1) / 2)
 
 
+def test_a_long_log_comes_in_blocks() -> None:
+    arrivals = np.arange(150_000) * 0.001
+    run = Run(application(service(work=0.0005))).until(9999.0, *arrivals)
+    assert len(run.blocks) > 1
+    assert (np.concatenate([block["arrived_seconds"] for block in run.blocks]) == arrivals).all()
+
+
 def test_a_wide_fan_out_of_a_burst_fits() -> None:
     app = application(front(0.01, [{"to": "back", "count": 1000}]), service("back", 0.5, slots_per_pod=50))
     run = Run(app).until(9999.0, *np.full(100, 1.0))
