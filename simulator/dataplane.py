@@ -126,28 +126,27 @@ class DataPlane:
             pod: its row, in use by no other pod.
             service: the service's place in the application.
         """
-        self._settle()
         if pod >= len(self._tables.pods):
             self._tables = with_pods(self._tables, max(16, pod + 1))
         slots = self._slots[service]
         self._tables = with_slots(self._tables, slots)
         self._make_room(slots)
         open_pod(self._tables, pod, service)
+        self._settle()
 
     def close_pod(self, pod: int) -> None:
         """Let a pod finish what it has and take no more."""
-        self._settle()
         close_pod(self._tables, pod)
 
     def kill_pod(self, pod: int) -> None:
         """End a closed pod: what it still has fails."""
-        self._settle()
         held = self._tables.pods[pod]
         if held["busy"] + held["in_service"] + held["waiting"] == 0:
             held["service"] = NONE
             return
         self._make_room(int(held["in_service"] + held["waiting"]))
         kill_pod(self._tables, pod)
+        self._settle()
 
     def advance(self, until: float, arrivals: Floats, classes: Ints | None = None) -> None:
         """Run ``[now, until)``.
@@ -180,7 +179,7 @@ class DataPlane:
             self._log(entries)
 
     def _settle(self) -> None:
-        """Do what is due now, so that the agenda is empty."""
+        """Do what is due at this very moment, so that between two stretches each call is in one place."""
         if self._tables.clock["agenda_tail"][0]:
             self.advance(float(self._tables.clock["now"][0]), np.empty(0))
 

@@ -26,22 +26,23 @@ def share(pod, station, now):
     """Bring what each thread of a pod has got, and the CPU used, up to now; the core-seconds used since."""
     begin, threads = pod.touched, pod.working
     pod.touched = now
-    if threads == 0:
-        if now >= _period_end(begin):
-            pod.spent = 0.0
-        return 0.0
     if station.quota_seconds == np.inf:
         used = (now - begin) * min(float(threads), station.cores)
-        pod.attained += used / threads
+        pod.attained += used / max(threads, 1)
         return used
-    period_end = _period_end(begin)
-    run = min(_runnable(pod, station, begin, threads), now - begin)
-    pod.spent += run * threads
-    if now >= period_end:
-        full = math.floor((now - period_end) / CFS_PERIOD_SECONDS)
-        rest = now - period_end - full * CFS_PERIOD_SECONDS
-        last = min(rest, station.quota_seconds / threads)
-        run += full * min(CFS_PERIOD_SECONDS, station.quota_seconds / threads) + last
+    periods = _period(now) - _period(begin)
+    if threads == 0:
+        if periods > 0:
+            pod.spent = 0.0
+        return 0.0
+    if periods == 0:
+        run = min(max(station.quota_seconds - pod.spent, 0.0) / threads, now - begin)
+        pod.spent += run * threads
+    else:
+        share_of_quota = station.quota_seconds / threads
+        last = min(max(now - _period(now) * CFS_PERIOD_SECONDS, 0.0), share_of_quota)
+        run = _runnable(pod, station, begin, threads) + last
+        run += (periods - 1) * min(CFS_PERIOD_SECONDS, share_of_quota)
         pod.spent = last * threads
     pod.attained += run
     return run * threads
@@ -55,12 +56,12 @@ def done_at(pod, station, work, now):
     if station.quota_seconds == np.inf:
         return now + work * max(threads / station.cores, 1.0)
     first = _runnable(pod, station, now, threads)
-    if work <= first:
-        return now + work
+    if work <= first + _DONE_SECONDS:
+        return now + min(work, first)
     work -= first
     run = min(CFS_PERIOD_SECONDS, station.quota_seconds / threads)
-    full = max(math.ceil(work / run) - 1.0, 0.0)
-    return _period_end(now) + full * CFS_PERIOD_SECONDS + (work - full * run)
+    full = max(math.ceil((work - _DONE_SECONDS) / run) - 1.0, 0.0)
+    return (_period(now) + 1.0 + full) * CFS_PERIOD_SECONDS + min(work - full * run, run)
 
 
 @inlined
@@ -70,15 +71,16 @@ def is_done(work, now):
 
 
 @inlined
-def _period_end(now):
-    return (math.floor(now / CFS_PERIOD_SECONDS) + 1.0) * CFS_PERIOD_SECONDS
+def _period(now):
+    """Which period a moment is in: the one measure of it, for rounding puts boundaries on either side."""
+    return math.floor(now / CFS_PERIOD_SECONDS)
 
 
 @inlined
 def _runnable(pod, station, now, threads):
     """For how long the threads may run in what is left of the period."""
     left = max(station.quota_seconds - pod.spent, 0.0) / threads
-    return min(left, _period_end(now) - now)
+    return min(left, max((_period(now) + 1.0) * CFS_PERIOD_SECONDS - now, 0.0))
 
 
 @inlined

@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from simulator.compiled import inlined
-from simulator.kernel.tables import ACTION_BITS
+from simulator.kernel.tables import ACTION_BITS, NUMBER_MASK, NUMBER_SHIFT
 
 
 @inlined
 def schedule(tables, time, action, row):
-    """Let an action happen at a time."""
+    """Let an action happen at a time; what was scheduled for the same time before happens before."""
+    clock = tables.clock[0]
+    clock.scheduled = (clock.scheduled + 1) & NUMBER_MASK
+    push(tables, time, (clock.scheduled << NUMBER_SHIFT) | (np.int64(row) << ACTION_BITS) | action)
+
+
+@inlined
+def push(tables, time, item):
+    """Put an event on the heap."""
     events, clock = tables.events, tables.clock[0]
     place = clock.events
     clock.events = place + 1
     while place > 0:
         parent = (place - 1) >> 1
-        if events[parent].time <= time:
+        if _is_before(events, parent, time, item):
             break
         events[place].time = events[parent].time
         events[place].item = events[parent].item
         place = parent
     events[place].time = time
-    events[place].item = (row << ACTION_BITS) | action
+    events[place].item = item
 
 
 @inlined
@@ -33,9 +43,9 @@ def drop_first(tables):
     place = 0
     child = 1
     while child < size:
-        if child + 1 < size and events[child + 1].time < events[child].time:
+        if child + 1 < size and _is_before(events, child + 1, events[child].time, events[child].item):
             child += 1
-        if events[child].time >= time:
+        if not _is_before(events, child, time, item):
             break
         events[place].time = events[child].time
         events[place].item = events[child].item
@@ -43,6 +53,12 @@ def drop_first(tables):
         child = 2 * place + 1
     events[place].time = time
     events[place].item = item
+
+
+@inlined
+def _is_before(events, place, time, item):
+    """Whether an event of the heap comes before another."""
+    return events[place].time < time or (events[place].time == time and events[place].item < item)
 
 
 @inlined

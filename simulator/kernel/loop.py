@@ -16,6 +16,7 @@ from simulator.kernel.tables import (
     ISSUE,
     NONE,
     PROCEED,
+    ROW_MASK,
     START,
     TIMER,
     WAKE,
@@ -64,7 +65,7 @@ def run(tables, until, arrivals, classes):
             now = event
             item = tables.events[0].item
             drop_first(tables)
-        action, row = item & ACTION_MASK, item >> ACTION_BITS
+        action, row = item & ACTION_MASK, (item >> ACTION_BITS) & ROW_MASK
         if action == WAKE:
             row = wake(tables, row, now)
             if row == NONE:

@@ -7,7 +7,7 @@ import numpy as np
 from simulator.calls.timeout import unwatch
 from simulator.compiled import kernel
 from simulator.dispatch import shared
-from simulator.kernel.events import do_next, schedule
+from simulator.kernel.events import do_next, push
 from simulator.kernel.lists import free_slot, make_idle, take_slot
 from simulator.kernel.station import answer_with, next_waiting, touch_pod, touch_service
 from simulator.kernel.tables import (
@@ -18,11 +18,11 @@ from simulator.kernel.tables import (
     FREE,
     KILLED,
     NONE,
+    ROW_MASK,
     START,
     WAITING,
     WAKE,
     WORKED,
-    WORKING,
 )
 
 
@@ -95,7 +95,7 @@ def kill_pod(tables, pod_row):
     touch_pod(tables, pod_row, now)
     for row in range(len(calls)):
         state = calls[row].state
-        if calls[row].pod == pod_row and state in {WAITING, WORKING, CALLING}:
+        if calls[row].pod == pod_row and WAITING <= state <= CALLING:
             station.waiting -= state == WAITING
             station.in_service -= state != WAITING
             station.timed_out += calls[row].parent == NONE
@@ -127,11 +127,8 @@ def _forget_work(tables, pod_row):
     count = clock.events
     clock.events = 0
     for index in range(count):
-        time, action, row = (
-            events[index].time,
-            events[index].item & ACTION_MASK,
-            events[index].item >> ACTION_BITS,
-        )
+        time, item = events[index].time, events[index].item
+        action, row = item & ACTION_MASK, (item >> ACTION_BITS) & ROW_MASK
         works = action == WORKED and tables.calls[row].state == KILLED
         if not works and not (action == WAKE and row == pod_row):
-            schedule(tables, time, action, row)
+            push(tables, time, item)

@@ -16,7 +16,7 @@ NONE = -1
 
 FREE, TRAVELLING, WAITING, WORKING, CALLING, ANSWERING, BACKING_OFF, KILLED = range(8)
 """States of a call: not in use, on its way, in a queue, at work, waiting for its own calls, its answer
-on the way, between two attempts, its pod killed."""
+on the way, between two attempts, its pod killed. From WAITING to CALLING it is at its service."""
 
 OK, DROPPED, TIMED_OUT, FAILED, REFUSED, IN_FLIGHT = range(6)
 """Outcomes: answered; turned away by the service; given up by the caller; failed; stopped by a breaker;
@@ -27,6 +27,10 @@ PROCEED, ARRIVE, START, WORKED, ANSWER, ISSUE, WAKE, TIMER = range(8)
 
 ACTION_BITS = 3
 ACTION_MASK = (1 << ACTION_BITS) - 1
+ROW_MASK = (1 << 31) - 1
+NUMBER_SHIFT = ACTION_BITS + 31
+NUMBER_MASK = (1 << 29) - 1
+"""An event's item: action, row, running number. That begins anew after 2**29, which only ties can see."""
 
 CALL = np.dtype(
     [
@@ -209,6 +213,7 @@ CLOCK = np.dtype(
         ("requests", "i8"),  # user requests begun
         ("taken", "i8"),  # of the stretch's arrivals
         ("events", "i8"),
+        ("scheduled", "i8"),  # running number of the last event
         ("agenda_head", "i8"),
         ("agenda_tail", "i8"),
         ("free_call", "i4"),
