@@ -6,6 +6,7 @@ the conservation of requests to rounding. ``SETPOINT_SEED`` gives all runs other
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import zlib
@@ -21,7 +22,7 @@ from simulator.latency import bucket_edges_seconds
 from simulator.laws.deterministic import DeterministicLaw
 from simulator.laws.exponential import ExponentialLaw
 from simulator.laws.law import ServiceTimeLaw
-from simulator.operation import Call
+from simulator.operation import Call, Operation
 from simulator.plant import Floats, Ints
 from simulator.randomness import seed_key
 from simulator.service import Service, StartUpLaw
@@ -82,6 +83,23 @@ def network(
     return Model(application, (1,) * len(services), rate_rps, thresholds_seconds)
 
 
+def classes(
+    rate_rps: float,
+    works: Sequence[ServiceTimeLaw],
+    shares: Sequence[float],
+    thresholds_seconds: tuple[float, ...] = (),
+    **settings: object,
+) -> Model:
+    """Classes of one service with an operation each, the later the higher their priority."""
+    operations = tuple(Operation(name=f"kind{at}", service_time=work) for at, work in enumerate(works))
+    groups = tuple(
+        RequestClass(name=f"kind{at}", share=share, priority=at, entry=Call(to=f"web.kind{at}"))
+        for at, share in enumerate(shares)
+    )
+    application = Application(services=(service(operations=operations, **settings),), classes=groups)
+    return Model(application, (1,), rate_rps, thresholds_seconds)
+
+
 def data_plane(model: Model, sequence: np.random.SeedSequence) -> DataPlane:
     """A data plane at time 0 with all pods open."""
     plane = DataPlane(model.application, seed_key(sequence), model.thresholds_seconds)
@@ -135,7 +153,7 @@ def poisson_arrivals(rng: np.random.Generator, rate_rps: float, begin: float, en
 def advance(plane: DataPlane, rng: np.random.Generator, rate_rps: float, begin: float, end: float) -> None:
     """Run a stretch under a Poisson load, in parts whose arrivals take little memory."""
     edges = np.linspace(begin, end, 2 + int(rate_rps * (end - begin) / _BLOCK))
-    for one, other in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
+    for one, other in itertools.pairwise(edges.tolist()):
         plane.advance(other, poisson_arrivals(rng, rate_rps, one, other))
 
 
@@ -151,7 +169,7 @@ def run(
     advance(plane, rng, model.rate_rps, 0.0, warm_up)
     begin = before = plane.totals()
     batches = []
-    for one, other in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
+    for one, other in itertools.pairwise(edges.tolist()):
         advance(plane, rng, model.rate_rps, one, other)
         now = plane.totals()
         batches.append(Stretch(now.since(before), other - one))
