@@ -31,6 +31,8 @@ BASE_SEED = int(os.environ.get("SETPOINT_SEED", "20240"))
 SEEDS = 20
 BATCHES = 40
 LEVEL = 0.001
+"""Of the tests of one quantity together: those of its parts share it out evenly (Bonferroni)."""
+
 HALF_WIDTH = 0.01
 
 FRACTIONS = (0.5, 0.9, 0.99)
@@ -268,35 +270,41 @@ def z_scores(runs: Sequence[Run], measure: Measure, expected: float) -> Floats:
 def assert_agrees(
     runs: Sequence[Run], measure: Measure, expected: float, half_width: float = HALF_WIDTH
 ) -> None:
-    """z-scores are standard normal at the level, and so is the pooled mean, known well enough."""
-    assert_standard_normal(z_scores(runs, measure, expected))
-    assert_pooled(runs, measure, expected, half_width)
+    """z-scores are standard normal, and the mean over runs agrees as well: three tests."""
+    assert_standard_normal(z_scores(runs, measure, expected), LEVEL * 2 / 3)
+    assert_pooled(runs, measure, expected, half_width, LEVEL / 3)
 
 
-def assert_standard_normal(z: Floats) -> None:
-    """Neither is the sum of their squares out of what chi-square allows, nor their mean off 0."""
+def assert_standard_normal(z: Floats, level: float = LEVEL) -> None:
+    """Neither is the sum of their squares out of what chi-square allows, nor their mean off 0: two tests."""
     squares = float(np.sum(z**2))
-    low, high = stats.chi2.ppf([LEVEL / 2, 1 - LEVEL / 2], len(z))
+    low, high = stats.chi2.ppf([level / 4, 1 - level / 4], len(z))
     assert low <= squares <= high, f"sum of z^2 is {squares:.1f}, not in {low:.1f}..{high:.1f}"
     total = float(np.sum(z)) / math.sqrt(len(z))
-    assert abs(total) <= stats.norm.ppf(1 - LEVEL / 2), f"sum of z is {total:.2f} deviations: {z}"
+    assert abs(total) <= stats.norm.ppf(1 - level / 4), f"sum of z is {total:.2f} deviations: {z}"
 
 
 def assert_pooled(
-    runs: Sequence[Run], measure: Measure, expected: float, half_width: float = HALF_WIDTH
+    runs: Sequence[Run],
+    measure: Measure,
+    expected: float,
+    half_width: float = HALF_WIDTH,
+    level: float = LEVEL,
 ) -> None:
     """The mean over independent runs agrees, without batches."""
-    assert_sample_mean([measure(run.whole) for run in runs], expected, half_width)
+    assert_sample_mean([measure(run.whole) for run in runs], expected, half_width, level)
 
 
-def assert_sample_mean(values: Sequence[float], expected: float, half_width: float = HALF_WIDTH) -> None:
-    """The mean of independent values agrees at the level; its 95 % half-width is at most that share of it."""
+def assert_sample_mean(
+    values: Sequence[float], expected: float, half_width: float = HALF_WIDTH, level: float = LEVEL
+) -> None:
+    """The mean of independent values agrees; its 95 % half-width is at most that share of what is expected."""
     error = float(np.std(values, ddof=1)) / math.sqrt(len(values))
     freedom = len(values) - 1
     reached = error * stats.t.ppf(0.975, freedom)
     assert reached <= half_width * expected, f"half-width is {reached / expected:.2%}"
     score = (float(np.mean(values)) - expected) / error
-    assert abs(score) <= stats.t.ppf(1 - LEVEL / 2, freedom), (
+    assert abs(score) <= stats.t.ppf(1 - level / 2, freedom), (
         f"{np.mean(values)} is not {expected}: t = {score:.2f}"
     )
 
@@ -309,12 +317,14 @@ def assert_percentiles(
     Args:
         width: of all half-widths, relative to the usual ones.
     """
+    level = LEVEL / (2 * len(FRACTIONS))
     for place, fraction in enumerate(FRACTIONS):
-        assert_pooled(runs, late_share(place, group), 1 - fraction, width * LATE_HALF_WIDTHS[place])
+        late_width = width * LATE_HALF_WIDTHS[place]
+        assert_pooled(runs, late_share(place, group), 1 - fraction, late_width, level)
         by_histogram = [
             histogram_percentile(run.whole.totals.class_latency_counts[group], fraction) for run in runs
         ]
-        assert_sample_mean(by_histogram, percentiles_seconds[place], width * HALF_WIDTH)
+        assert_sample_mean(by_histogram, percentiles_seconds[place], width * HALF_WIDTH, level)
 
 
 def assert_same_mean(ours: Sequence[float], theirs: Sequence[float], half_width: float) -> None:

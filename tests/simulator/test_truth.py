@@ -60,7 +60,8 @@ SHARED = {"discipline": "processor_sharing", "slots_per_pod": 10_000}
         (1, 0.8, 1.2e6, 1.5),
         pytest.param(1, 0.95, 1.1e7, 2.0, marks=pytest.mark.slow),
         pytest.param(10, 0.5, 3.5e6, 1.0, marks=pytest.mark.slow),
-        (10, 0.8, 2.1e6, 1.0),
+        (4, 0.7, 7e5, 1.0),
+        pytest.param(10, 0.8, 2.5e6, 1.0, marks=pytest.mark.slow),
         pytest.param(10, 0.95, 1.2e7, 2.0, marks=pytest.mark.slow),
         pytest.param(100, 0.8, 1.6e7, 2.0, marks=pytest.mark.slow),
         pytest.param(100, 0.95, 2.2e7, 1.0, marks=pytest.mark.slow),
@@ -95,14 +96,16 @@ def test_a_hundred_servers_at_half_load_let_nobody_wait() -> None:
     [
         (law("deterministic"), 0.5, 1e5),
         (law("deterministic"), 0.8, 5e5),
-        (GammaLaw(mean_seconds=0.2, scv=0.25), 0.8, 6e5),
-        (GammaLaw(mean_seconds=0.2, scv=2.0), 0.8, 9e5),
+        (GammaLaw(mean_seconds=0.2, scv=0.25), 0.7, 3e5),
+        (GammaLaw(mean_seconds=0.2, scv=2.0), 0.7, 5e5),
         (LognormalLaw(mean_seconds=1.0, scv=1.0), 0.5, 5e5),
-        (LognormalLaw(mean_seconds=1.0, scv=1.0), 0.8, 1e6),
-        (HyperexponentialLaw(mean_seconds=1.0, scv=4.0), 0.6, 8e5),
+        (LognormalLaw(mean_seconds=1.0, scv=1.0), 0.7, 6e5),
+        (HyperexponentialLaw(mean_seconds=1.0, scv=4.0), 0.5, 7e5),
         (ParetoLaw(shape=2.5, lowest_seconds=0.4, highest_seconds=20.0), 0.6, 4e5),
         (EmpiricalLaw(values_seconds=(0.2, 0.5, 1.0, 4.0), weights=(4, 3, 2, 1)), 0.7, 6e5),
         pytest.param(law("deterministic"), 0.95, 4e6, marks=pytest.mark.slow),
+        pytest.param(GammaLaw(mean_seconds=0.2, scv=2.0), 0.8, 1.6e6, marks=pytest.mark.slow),
+        pytest.param(LognormalLaw(mean_seconds=1.0, scv=1.0), 0.8, 1.6e6, marks=pytest.mark.slow),
     ],
     ids=lambda value: value.law if hasattr(value, "law") else None,
 )
@@ -179,9 +182,9 @@ def test_priorities_wait_as_cobham_says(works: list[ServiceTimeLaw]) -> None:
     ids=lambda work: work.law,
 )
 def test_processor_sharing_knows_the_mean_service_alone(work: ServiceTimeLaw, cores: int) -> None:
-    rate = 0.7 * cores
+    rate = 0.6 * cores
     model = station(rate, vcpu_per_pod=cores, service_time=work, **SHARED)
-    runs = replicate(model, 4e5, "ps", work.law, cores)
+    runs = replicate(model, 3.5e5, "ps", work.law, cores)
     assert_agrees(runs, mean_response(), mgc_ps_mean_response_seconds(rate, 1.0, cores))
     for each in runs:
         assert mean_wait()(each.whole) == 0.0
@@ -191,9 +194,9 @@ def test_processor_sharing_slows_all_requests_alike() -> None:
     """Response times given the service time, by classes whose service times are constant."""
     services, shares = [0.25, 2.0], [4 / 7, 3 / 7]
     works = [law("deterministic", seconds) for seconds in services]
-    runs = replicate(classes(0.7, works, shares, **SHARED), 3e5, "ps", "given")
+    runs = replicate(classes(0.6, works, shares, **SHARED), 2e5, "ps", "given")
     for group, seconds in enumerate(services):
-        expected = mgc_ps_response_given_service_seconds(seconds, 0.7, 1.0)
+        expected = mgc_ps_response_given_service_seconds(seconds, 0.6, 1.0)
         assert_agrees(runs, mean_response(group), expected)
 
 
@@ -222,7 +225,7 @@ def test_mm1k_is_late_as_erlang_tails_say() -> None:
 
 @pytest.mark.parametrize(
     "work",
-    [law("exponential"), law("deterministic"), LognormalLaw(mean_seconds=1.0, scv=4.0)],
+    [law("exponential"), law("deterministic"), LognormalLaw(mean_seconds=1.0, scv=2.0)],
     ids=lambda work: work.law,
 )
 def test_what_has_no_queue_loses_as_erlang_b_says(work: ServiceTimeLaw) -> None:
@@ -236,7 +239,7 @@ def test_what_has_no_queue_loses_as_erlang_b_says(work: ServiceTimeLaw) -> None:
 
 
 def test_an_almost_idle_service() -> None:
-    runs = replicate(station(0.01), 1.4e6, "idle")
+    runs = replicate(station(0.01), 1.2e6, "idle")
     assert_agrees(runs, mean_wait(), mmc_mean_wait_seconds(0.01, 1.0, 1))
 
 

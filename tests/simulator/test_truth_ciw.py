@@ -31,7 +31,7 @@ from simulator.laws.lognormal import LognormalLaw
 from simulator.operation import Call, Operation
 
 LATE_SECONDS = 3.0
-HALF_WIDTH, LATE_HALF_WIDTH = 0.05, 0.12
+HALF_WIDTH, LATE_HALF_WIDTH = 0.07, 0.14
 Records = Sequence[Any]
 
 
@@ -41,7 +41,7 @@ def ciw_runs(
     """Records of requests that came after a tenth of the time and before its last twentieth."""
     built = ciw.create_network(**model)
     found = []
-    for sequence in seed_sequences("ciw", label, count=8):
+    for sequence in seed_sequences("ciw", label, count=16):
         ciw.seed(int(sequence.generate_state(1)[0]))
         simulation = ciw.Simulation(built, node_class=node)
         end = requests / rate_rps
@@ -103,7 +103,7 @@ def lognormal(mean_seconds: float, scv: float) -> Any:
 )
 def test_one_station(model: Model, rate: float, servers: int, work: Callable[[], Any]) -> None:
     theirs = ciw_runs(
-        14_000,
+        5_000,
         rate,
         f"station {servers}",
         arrival_distributions=[exponential(rate)],
@@ -116,7 +116,7 @@ def test_one_station(model: Model, rate: float, servers: int, work: Callable[[],
 def test_losses() -> None:
     ours = our_runs(station(0.9, queue_limit_per_pod=4), "losses")
     theirs = ciw_runs(
-        12_000,
+        4_000,
         0.9,
         "losses",
         arrival_distributions=[exponential(0.9)],
@@ -141,7 +141,7 @@ def test_a_tandem() -> None:
     ]
     ours = our_runs(network(0.7, services, "a"), "tandem")
     theirs = ciw_runs(
-        10_000,
+        4_000,
         0.7,
         "tandem",
         arrival_distributions=[exponential(0.7), None],
@@ -165,7 +165,7 @@ def test_processor_sharing() -> None:
         0.6, (LATE_SECONDS,), discipline="processor_sharing", slots_per_pod=10_000, service_time=work
     )
     theirs = ciw_runs(
-        16_000,
+        6_500,
         0.6,
         "sharing",
         node=ciw.PSNode,
@@ -180,7 +180,7 @@ def test_processor_sharing() -> None:
 def test_priorities() -> None:
     model = classes(0.7, [law("exponential"), law("exponential")], [0.4, 0.3], (LATE_SECONDS,))
     theirs = ciw_runs(
-        20_000,
+        8_000,
         0.7,
         "priorities",
         arrival_distributions={"usual": [exponential(0.4)], "urgent": [exponential(0.3)]},
