@@ -60,7 +60,7 @@ SHARED = {"discipline": "processor_sharing", "slots_per_pod": 10_000}
         (1, 0.8, 1.2e6, 1.5),
         pytest.param(1, 0.95, 1.1e7, 2.0, marks=pytest.mark.slow),
         pytest.param(10, 0.5, 3.5e6, 1.0, marks=pytest.mark.slow),
-        (4, 0.7, 7e5, 1.0),
+        (4, 0.7, 8e5, 1.0),
         pytest.param(10, 0.8, 2.5e6, 1.0, marks=pytest.mark.slow),
         pytest.param(10, 0.95, 1.2e7, 2.0, marks=pytest.mark.slow),
         pytest.param(100, 0.8, 1.6e7, 2.0, marks=pytest.mark.slow),
@@ -96,12 +96,12 @@ def test_a_hundred_servers_at_half_load_let_nobody_wait() -> None:
     [
         (law("deterministic"), 0.5, 1e5),
         (law("deterministic"), 0.8, 5e5),
-        (GammaLaw(mean_seconds=0.2, scv=0.25), 0.7, 3e5),
+        (GammaLaw(mean_seconds=0.2, scv=0.25), 0.7, 2e5),
         (GammaLaw(mean_seconds=0.2, scv=2.0), 0.7, 5e5),
         (LognormalLaw(mean_seconds=1.0, scv=1.0), 0.5, 5e5),
         (LognormalLaw(mean_seconds=1.0, scv=1.0), 0.7, 6e5),
         (HyperexponentialLaw(mean_seconds=1.0, scv=4.0), 0.5, 7e5),
-        (ParetoLaw(shape=2.5, lowest_seconds=0.4, highest_seconds=20.0), 0.6, 4e5),
+        (ParetoLaw(shape=2.5, lowest_seconds=0.4, highest_seconds=20.0), 0.6, 5e5),
         (EmpiricalLaw(values_seconds=(0.2, 0.5, 1.0, 4.0), weights=(4, 3, 2, 1)), 0.7, 6e5),
         pytest.param(law("deterministic"), 0.95, 4e6, marks=pytest.mark.slow),
         pytest.param(GammaLaw(mean_seconds=0.2, scv=2.0), 0.8, 1.6e6, marks=pytest.mark.slow),
@@ -184,7 +184,7 @@ def test_priorities_wait_as_cobham_says(works: list[ServiceTimeLaw]) -> None:
 def test_processor_sharing_knows_the_mean_service_alone(work: ServiceTimeLaw, cores: int) -> None:
     rate = 0.6 * cores
     model = station(rate, vcpu_per_pod=cores, service_time=work, **SHARED)
-    runs = replicate(model, 3.5e5, "ps", work.law, cores)
+    runs = replicate(model, 4e5 if work.scv > 1 else 2e5, "ps", work.law, cores)
     assert_agrees(runs, mean_response(), mgc_ps_mean_response_seconds(rate, 1.0, cores))
     for each in runs:
         assert mean_wait()(each.whole) == 0.0
@@ -239,7 +239,7 @@ def test_what_has_no_queue_loses_as_erlang_b_says(work: ServiceTimeLaw) -> None:
 
 
 def test_an_almost_idle_service() -> None:
-    runs = replicate(station(0.01), 1.2e6, "idle")
+    runs = replicate(station(0.01), 1.4e6, "idle")
     assert_agrees(runs, mean_wait(), mmc_mean_wait_seconds(0.01, 1.0, 1))
 
 
@@ -248,8 +248,9 @@ def test_three_times_the_capacity() -> None:
     runs = replicate(station(6.0, slots_per_pod=2), 1e5, "overload", warm_up_requests=1000.0)
     assert_agrees(runs, lambda stretch: served(stretch) / stretch.seconds, 2.0)
     assert_agrees(runs, lambda stretch: (offered(stretch) - served(stretch)) / stretch.seconds, 4.0)
-    assert all(each.whole.totals.services["busy_slot_seconds"][0] == pytest.approx(2 * each.whole.seconds)
-               for each in runs)  # fmt: skip
+    for each in runs:
+        busy = each.whole.totals.services["busy_slot_seconds"][0]
+        assert busy == pytest.approx(2 * each.whole.seconds)
 
 
 def offered(stretch: Stretch) -> float:
@@ -262,7 +263,7 @@ def served(stretch: Stretch) -> float:
 
 def test_ten_thousand_slots() -> None:
     """At 9,000 Erlang all 10,000 are busy with probability 1e-23; batches are as short as services here."""
-    runs = replicate(station(9000.0, slots_per_pod=10_000), 2e5, "many slots", warm_up_requests=1.5e5)
+    runs = replicate(station(9000.0, slots_per_pod=10_000), 1e5, "many slots", warm_up_requests=1.2e5)
     assert_pooled(runs, mean_number(), 9000.0)
     assert_pooled(runs, mean_response(), 1.0)
     assert all(each.whole.totals.services["waited_seconds"][0] == 0.0 for each in runs)
@@ -339,7 +340,7 @@ def test_a_wrong_answer_is_noticed() -> None:
     """The tests' own test: 3 % more service time than theory was told."""
     model = station(0.5, service_time=law("exponential", 1.03))
     runs = [run(model, 3e5, sequence) for sequence in seed_sequences("wrong")]
-    with pytest.raises(AssertionError):
+    with pytest.raises(AssertionError, match="not in"):
         assert_agrees(runs, mean_wait(), mmc_mean_wait_seconds(0.5, 1.0, 1))
-    with pytest.raises(AssertionError):
+    with pytest.raises(AssertionError, match="is not"):
         assert_sample_mean([mean_wait()(each.whole) for each in runs], mmc_mean_wait_seconds(0.5, 1.0, 1))

@@ -29,6 +29,7 @@ from replications import (
 
 from simulator.laws.lognormal import LognormalLaw
 from simulator.operation import Call, Operation
+from simulator.plant import Floats
 
 LATE_SECONDS = 3.0
 HALF_WIDTH, LATE_HALF_WIDTH = 0.07, 0.14
@@ -55,18 +56,21 @@ def our_runs(model: Model, label: str) -> list[Run]:
     return replicate(model, 1e5, "with ciw", label)
 
 
+def response_seconds(records: Records, name: str = "Customer") -> Floats:
+    return np.array(
+        [
+            each.exit_date - each.arrival_date
+            for each in records
+            if each.record_type == "service" and each.customer_class == name
+        ]
+    )
+
+
 def assert_both_respond_alike(
     ours: list[Run], theirs: list[Records], group: int = 0, name: str = "Customer"
 ) -> None:
     """Mean response time and share of late requests among those that are served."""
-    responses = [
-        np.array([
-            each.exit_date - each.arrival_date
-            for each in records
-            if each.record_type == "service" and each.customer_class == name
-        ])
-        for records in theirs
-    ]  # fmt: skip
+    responses = [response_seconds(records, name) for records in theirs]
     assert_same_mean(
         [mean_response(group)(each.whole) for each in ours],
         [float(np.mean(seconds)) for seconds in responses],
@@ -124,12 +128,9 @@ def test_losses() -> None:
         number_of_servers=[1],
         queue_capacities=[4],
     )
-    lost = [np.mean([each.record_type == "rejection" for each in records]) for records in theirs]
+    lost = [float(np.mean([each.record_type == "rejection" for each in records])) for records in theirs]
     assert_same_mean([loss_share(each.whole) for each in ours], lost, LATE_HALF_WIDTH)
-    responses = [
-        np.mean([each.exit_date - each.arrival_date for each in records if each.record_type == "service"])
-        for records in theirs
-    ]
+    responses = [float(np.mean(response_seconds(records))) for records in theirs]
     assert_same_mean([mean_response()(each.whole) for each in ours], responses, HALF_WIDTH)
 
 
