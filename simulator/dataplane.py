@@ -158,12 +158,19 @@ class DataPlane:
         """
         given = np.empty(0, np.int64) if classes is None else classes
         while run(self._tables, until, arrivals, given) == NEEDS_ROOM:
-            self._write_log()
+            self.flush_log()
             self._make_room(int(self._tables.clock["room"][0]))
+
+    def flush_log(self) -> None:
+        """Give the log the finished requests that it has not got yet."""
+        count = int(self._tables.clock["logged"][0])
+        if self._log and count:
+            self._log(self._tables.log[:count].copy())
+            self._tables.clock["logged"] = 0
 
     def end_log(self) -> None:
         """Give the log what it has not got yet: finished requests, then those that are not over."""
-        self._write_log()
+        self.flush_log()
         tables, rows = self._tables, []
         row = int(tables.clock["live_head"][0])
         while row != NONE:
@@ -191,9 +198,3 @@ class DataPlane:
         )
         if rows > min(clock["free_calls"], -used):
             self._tables = with_room(self._tables, rows)
-
-    def _write_log(self) -> None:
-        count = int(self._tables.clock["logged"][0])
-        if self._log and count:
-            self._log(self._tables.log[:count].copy())
-            self._tables.clock["logged"] = 0

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
+from numpy.typing import NDArray
 
-from simulator.compiled import inlined
+from simulator.compiled import inlined, kernel
 from simulator.laws import deterministic, empirical, exponential, gamma, hyperexponential, lognormal, pareto
 from simulator.laws.law import ServiceTimeLaw
 from simulator.plant import Floats
@@ -41,8 +41,7 @@ def draw_seconds(code, values, at, key):
     return np.nan
 
 
-@numba.njit(cache=True, nogil=True)
-def draw_many(code, values, keys):
+def draw_many(code: int, values: Floats, keys: NDArray[np.uint64]) -> Floats:
     """The service times of many keys.
 
     Args:
@@ -54,24 +53,27 @@ def draw_many(code, values, keys):
         float64 ``(n,)``, seconds.
     """
     seconds = np.empty(len(keys))
-    for place in range(len(keys)):
-        seconds[place] = draw_seconds(code, values, 0, keys[place])
+    _draw(code, values, keys, seconds)
     return seconds
 
 
 def sample(law: ServiceTimeLaw, seed_key: np.uint64, size: int) -> Floats:
     """float64 ``(size,)``, seconds: the times of the first ``size`` request keys of a seed's key."""
-    keys = _request_keys(np.uint64(seed_key), size)
-    seconds: Floats = draw_many(law.code, np.array(law.parameters()), keys)
-    return seconds
-
-
-@numba.njit(cache=True, nogil=True)
-def _request_keys(seed, size):
     keys = np.empty(size, dtype=np.uint64)
-    for index in range(size):
+    _request_keys(np.uint64(seed_key), keys)
+    return draw_many(law.code, np.array(law.parameters()), keys)
+
+
+@kernel
+def _draw(code, values, keys, seconds):
+    for place in range(len(keys)):
+        seconds[place] = draw_seconds(code, values, 0, keys[place])
+
+
+@kernel
+def _request_keys(seed, keys):
+    for index in range(len(keys)):
         keys[index] = request_key(seed, index)
-    return keys
 
 
 @inlined

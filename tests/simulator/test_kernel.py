@@ -70,6 +70,7 @@ class Pair:
 
     def assert_same_log(self) -> None:
         expected = self.reference.log()
+        self.plane.flush_log()
         found = sorted(
             (*entry.tolist()[:4], OUTCOMES[entry["outcome"]]) for block in self.blocks for entry in block
         )

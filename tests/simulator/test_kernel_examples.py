@@ -63,6 +63,7 @@ class Run:
 
     def ends(self) -> list[tuple[float, float, int]]:
         """Arrival, end and outcome of the requests that are over, in the order of their ends."""
+        self.plane.flush_log()
         return [
             (entry["arrived_seconds"], entry["arrived_seconds"] + entry["latency_seconds"], entry["outcome"])
             for block in self.blocks
@@ -361,6 +362,7 @@ def test_a_long_log_comes_in_blocks() -> None:
     arrivals = np.arange(150_000) * 0.001
     run = Run(application(service(work=0.0005))).until(9999.0, *arrivals)
     assert len(run.blocks) > 1
+    run.plane.flush_log()
     assert (np.concatenate([block["arrived_seconds"] for block in run.blocks]) == arrivals).all()
 
 
