@@ -216,6 +216,7 @@ def test_a_standing_queue_sheds_but_spares() -> None:
 def test_what_arrives_at_one_moment_is_served_in_the_order_in_which_it_was_sent() -> None:
     run = Run(application(service(work=0.01), priorities=(0,) * 30, network_seconds=0.1))
     run.until(9.0, *np.full(30, 1.0), classes=np.arange(30))
+    run.plane.flush_log()
     assert [entry["request_class"] for block in run.blocks for entry in block] == list(range(30))
 
 
