@@ -246,7 +246,15 @@ class Cluster:
         if self._pods.phase[row] == DRAINING:
             self._let_go(row)
 
+    def _emptied(self, now: float) -> list[tuple[int, float]]:
+        """Draining pods that have finished their last request, and for how long they have been idle since."""
+        emptied = self._plane.pod_emptied_seconds
+        rows = np.flatnonzero(self._pods.phase[: len(emptied)] == DRAINING).tolist()
+        return [(row, now - emptied[row]) for row in rows if emptied[row] <= now]
+
     def _let_go(self, row: int) -> None:
+        if process := self._processes.pop(row, None):
+            process.interrupt()
         self._plane.kill_pod(row)
         self._pods.phase[row] = GONE
 
@@ -265,15 +273,10 @@ class Cluster:
         phases = self._pods.count()
         serving = span * (phases[READY] + phases[DRAINING])
         alive = span * phases[:GONE].sum(axis=0)
-        emptied = self._plane.pod_emptied_seconds
-        for row in np.flatnonzero(self._pods.phase[: len(emptied)] == DRAINING).tolist():
-            if emptied[row] <= now:
-                idle = now - emptied[row]
-                service = self._pods.service[row]
-                serving[service] -= idle
-                alive[service] -= idle
-                if process := self._processes.pop(row, None):
-                    process.interrupt()
+        if phases[DRAINING].any():
+            for row, idle in self._emptied(now):
+                serving[self._pods.service[row]] -= idle
+                alive[self._pods.service[row]] -= idle
                 self._let_go(row)
         self._pod_seconds = self._pod_seconds + alive
         self._serving_seconds = self._serving_seconds + serving
