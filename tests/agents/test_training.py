@@ -193,3 +193,9 @@ def test_a_training_that_diverges_keeps_the_last_good_bundle_and_says_so(tmp_pat
         train(Plan(TASK, WAVES, 640, 1, wild, processes=False), out, lambda progress: None)
     if out.exists():
         assert np.isfinite(LearnedPolicy(load_bundle(out)).logits(np.zeros(14, dtype=np.float32))).all()
+
+
+def test_a_task_of_several_services_is_refused(tmp_path: Path) -> None:
+    plan = Plan(load_task("shop"), None, steps=1, seed=0, processes=False)
+    with pytest.raises(InputError, match=r"task shop has 3 services \(web, app, db\)"):
+        train(plan, tmp_path / "x.bundle", lambda progress: None)

@@ -190,3 +190,22 @@ def test_a_trace_as_long_as_an_episode_is_enough() -> None:
     env = AutoscaleEnv(trace=Trace(np.full(12, 300.0 * 50), 300.0, start_seconds=7200.0))
     assert env.reset(seed=1)[1]["start_seconds"] == 0
     assert env.step(np.int64(4))[4]["offered"] > 0
+
+
+def test_a_task_of_three_services_has_an_action_for_each() -> None:
+    env = AutoscaleEnv("shop")
+    check_env(env, skip_render_check=True)
+    observation, info = env.reset(seed=3)
+    assert env.action_space == gymnasium.spaces.MultiDiscrete([10, 10, 10])
+    assert observation.shape == (3 * 14,)
+    assert info["action_mask"].shape == (3, 10)
+    hold = env.task.actions.hold
+    for _ in range(3):
+        env.step(np.full(3, hold))
+    before = env._snapshot.wanted
+    up = env.task.actions.changes.index(1.0)
+    *_, info = env.step(np.array([hold, up, hold]))
+    assert env._snapshot.wanted.tolist() == [before[0], 2 * before[1], before[2]]
+    assert info["replicas"] == int(before.sum() + before[1])
+    with pytest.raises(InputError, match="must be 0 to 9 for each of 3 services"):
+        env.step(np.array([hold, 10, hold]))
