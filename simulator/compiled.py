@@ -20,10 +20,13 @@ SOURCES = (
     "calls/*.py",
     "dispatch/*.py",
     "laws/*.py",
-    "sharing.py",
-    "randomness.py",
     "compiled.py",
+    "fcfs.py",
+    "latency.py",
+    "randomness.py",
+    "sharing.py",
 )
+"""All that compiled code is made of, relative to this folder."""
 
 inlined: Any = numba.njit(nogil=True, forceinline=True, _nrt=False)  # type: ignore[call-overload]
 """A part of the kernel."""
