@@ -269,7 +269,7 @@ def _draw_course(column: Iterable[Axes], course: Course) -> None:
 
 
 def _label(grid: Any, courses: list[Course]) -> None:  # noqa: ANN401 - an array of Axes
-    """Names beside the lines, each once: in the first column where all is well, and in the first with a storm."""
+    """Names beside the lines, each once: in the first column without a storm and in the first with one."""
     stormy = [course.back_after_seconds == np.inf for course in courses]
     if False in stormy:
         top, middle, bottom = grid[:, stormy.index(False)]

@@ -7,12 +7,13 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-NOTEBOOK = Path(__file__).parents[2] / "experiments" / "notebooks" / "first_policy.ipynb"
+NOTEBOOKS = Path(__file__).parents[2] / "experiments" / "notebooks"
 
 
+@pytest.mark.parametrize(("name", "drawn"), [("first_policy", 2), ("retry_storm", 2)])
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the Jupyter libraries
-def test_the_notebook_runs_and_draws(tmp_path: Path) -> None:
-    notebook = nbformat.read(NOTEBOOK, as_version=4)
+def test_the_notebook_runs_and_draws(name: str, drawn: int, tmp_path: Path) -> None:
+    notebook = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
     NotebookClient(
         notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
     ).execute()
@@ -22,7 +23,11 @@ def test_the_notebook_runs_and_draws(tmp_path: Path) -> None:
         for output in cell.get("outputs", [])
         if "image/png" in output.get("data", {})
     ]
-    assert len(pictures) == 2
+    assert len(pictures) == drawn
     for index, picture in enumerate(pictures):
         (tmp_path / f"{index}.png").write_bytes(base64.b64decode(picture))
         assert (tmp_path / f"{index}.png").stat().st_size > 5000
+
+
+def test_every_notebook_is_run() -> None:
+    assert {path.stem for path in NOTEBOOKS.glob("*.ipynb")} == {"first_policy", "retry_storm"}
