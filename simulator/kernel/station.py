@@ -15,6 +15,7 @@ from simulator.kernel.tables import (
     ANSWERING,
     CALLING,
     DROPPED,
+    FAILED,
     NONE,
     OK,
     START,
@@ -171,7 +172,7 @@ def finish_work(tables, row, now):
 
 @inlined
 def leave(tables, row, now):
-    """A call leaves its service, with what its own calls came to as its outcome."""
+    """A call leaves its service: served, or failed where a call that it needed was not."""
     call = tables.calls[row]
     service = tables.operations[call.operation].service
     station = tables.services[service]
@@ -184,14 +185,15 @@ def leave(tables, row, now):
     pod.in_service -= 1
     if not pod.accepting and pod.busy + pod.in_service + pod.waiting == 0:
         pod.emptied = now
+    outcome = OK if call.outcome == OK else FAILED
     if call.parent == NONE:
         station.timed_out += 1
-    elif call.outcome == OK:
+    elif outcome == OK:
         station.served += 1
         count_latency(tables.service_latency[service], now - call.arrived)
     else:
         station.failed += 1
-    answer_with(tables, row, call.outcome, now)
+    answer_with(tables, row, outcome, now)
 
 
 @inlined

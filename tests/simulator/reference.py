@@ -278,7 +278,7 @@ class Reference(Records):
             self._release(visit)
         pod.calls.remove(visit)
         self._note_emptied(pod)
-        self._answer(visit, visit.outcome)
+        self._answer(visit, "ok" if visit.outcome == "ok" else "failed")
 
     def _release(self, visit: Visit) -> None:
         pod = visit.pod

@@ -191,8 +191,8 @@ def test_only_calls_that_are_needed_fail_their_caller(optional: bool) -> None:
         service("slow", 0.5),
     )
     run = Run(app, pods=(1, 0, 1)).until(9.0, 0.0)
-    # what fails waits for the others of its step, and takes no further one
-    assert_ends(run, (0.0, 1.1, OK) if optional else (0.0, 0.6, DROPPED))
+    # what fails waits for the others of its step, and takes no further one; to its caller it has failed
+    assert_ends(run, (0.0, 1.1, OK) if optional else (0.0, 0.6, FAILED))
     assert run.count("failed") == (not optional)
     assert run.count("served", 2) == 1 + optional
 
