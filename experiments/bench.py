@@ -68,11 +68,10 @@ def application_requests(name: str, seconds: float, seed: int = 0) -> int:
 
 
 def _pods(application: Application) -> list[int]:
-    """Pods of each service at the utilisation that is measured at."""
-    capacities, loads = application.load_seconds(), application.services
+    """Pods of each service at the utilisation that is measured at, whatever its bounds."""
     return [
         int(np.ceil(APPLICATION_RPS * load / service.slots_per_pod / APPLICATION_UTILIZATION))
-        for load, service in zip(capacities, loads, strict=True)
+        for load, service in zip(application.load_seconds(), application.services, strict=True)
     ]
 
 

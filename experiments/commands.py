@@ -41,8 +41,10 @@ if TYPE_CHECKING:
 _PLAIN_WIDTH = 120
 _MOST_CLASSES = 8
 _ROUNDING = 1e-9
-CONSOLE = Console(highlight=False, width=None if sys.stdout.isatty() else _PLAIN_WIDTH)
-STATUS = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else _PLAIN_WIDTH)
+CONSOLE = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else _PLAIN_WIDTH)
+STATUS = Console(
+    stderr=True, highlight=False, markup=False, width=None if sys.stderr.isatty() else _PLAIN_WIDTH
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,22 +112,25 @@ def _describe_log(trace: Trace) -> list[tuple[str, str]]:
 
 def _show_latencies(file: Path) -> None:
     """What became of a log's requests, with exact percentiles, where it says so."""
-    from simulator.request_log import PERCENTS, latency_table
+    from simulator.request_log import read_latencies
 
-    found = latency_table(file)
+    found = read_latencies(file)
     if found is None:
         return
-    table = Table(
-        box=None, padding=(0, 2, 0, 0), title="latency of served requests, ms, exact", title_justify="left"
-    )
-    outcomes = [name for name in found.columns[1:] if name[1:2].isalpha() and found[name].any()]
-    percents = [f"p{percent:g}" for percent in PERCENTS]
-    for title in ("class", "requests", *(f"{name.replace('_', ' ')}, %" for name in outcomes), *percents):
-        table.add_column(title, justify="left" if title == "class" else "right")
-    for name, row in found.iterrows():
-        shares = (f"{100 * row[outcome]:.4g}" for outcome in outcomes)
-        latencies = ("" if np.isnan(row[percent]) else f"{1000 * row[percent]:.4g}" for percent in percents)
-        table.add_row(str(name), f"{row['requests']:,.0f}", *shares, *latencies)
+    title = "latency of served requests, ms, exact"
+    table = Table(box=None, padding=(0, 2, 0, 0), title=title, title_justify="left")
+    outcomes = (f"{str(name).replace('_', ' ')}, %" for name in found.shares.columns)
+    for column in (
+        "class",
+        "requests",
+        *outcomes,
+        *(f"p{one:g}" for one in found.percentiles_seconds.columns),
+    ):
+        table.add_column(column, justify="left" if column == "class" else "right")
+    shares, latencies = found.shares.to_numpy(), found.percentiles_seconds.to_numpy()
+    for place, (name, count) in enumerate(found.requests.items()):
+        exact = ("" if np.isnan(seconds) else f"{1000 * seconds:.4g}" for seconds in latencies[place])
+        table.add_row(str(name), f"{count:,}", *(f"{100 * share:.4g}" for share in shares[place]), *exact)
     CONSOLE.print()
     CONSOLE.print(table)
 
@@ -135,7 +140,7 @@ def simulate(part: Part, policy: str, seed: int, png: Path, request_log: Path | 
     task, split = part.load()
     check_writable(png)
     if request_log:
-        _check_log(request_log)
+        _check_log(request_log, part.trace)
     found = _settle(policy, task, split, seed, png.parent)
     run = Run(task, split.judged, split.history, found.policy, policy, seed)
     with (
@@ -162,9 +167,12 @@ def simulate(part: Part, policy: str, seed: int, png: Path, request_log: Path | 
         CONSOLE.print(f"requests written to {request_log}")
 
 
-def _check_log(path: Path) -> None:
+def _check_log(path: Path, trace: Path | None) -> None:
     if path.suffix != PARQUET:
         msg = f"--request-log {path}: a request log's name ends in {PARQUET}"
+        raise InputError(msg)
+    if trace and path.resolve() == trace.resolve():
+        msg = f"--request-log {path}: that is the trace itself"
         raise InputError(msg)
     check_writable(path)
 
@@ -178,8 +186,13 @@ def _log_writer(path: Path | None, task: Task, split: Split) -> Iterator[Log | N
     from simulator.log_writer import write_requests
 
     classes = [group.name for group in task.scenario.system.classes]
-    with write_requests(path, classes, split.judged.start_seconds) as write:
-        yield write
+    span = split.judged.start_seconds, split.judged.end_seconds
+    try:
+        with write_requests(path, classes, span) as write:
+            yield write
+    except KeyboardInterrupt:
+        msg = f"interrupted: {path} is {'as it was' if path.exists() else 'not written'}"
+        raise Interrupted(msg) from None
 
 
 def _settle(policy: str, task: Task, split: Split, seed: int, folder: Path) -> Resolved:

@@ -61,7 +61,7 @@ def draw_trace(trace: Trace, path: Path) -> None:
     figure, axes = _figure(1)
     hours = np.arange(len(trace.requests)) * trace.bin_seconds / _HOUR_SECONDS
     axes[0].plot(hours, trace.rate_rps, color=READY, linewidth=0.8)
-    axes[0].set(title=trace.name, xlabel="hours since the first bin", ylabel="requests/s")
+    axes[0].set(title=_plain(trace.name), xlabel="hours since the first bin", ylabel="requests/s")
     axes[0].set_ylim(bottom=0)
     _save(figure, path)
 
@@ -71,10 +71,10 @@ def draw_timeline(timeline: dict[str, Floats], slo_seconds: float, title: str, p
     figure, axes = _figure(3)
     hours = timeline["time_seconds"] / _HOUR_SECONDS
     axes[0].plot(hours, timeline["rate_rps"], color=LOAD, linewidth=0.8)
-    axes[0].set(title=title, ylabel="load, requests/s")
+    axes[0].set(title=_plain(title), ylabel="load, requests/s")
     axes[0].set_ylim(bottom=0)
     for label, values, color in replica_lines(timeline):
-        axes[1].step(hours, values, where="post", color=color, linewidth=1, label=label)
+        axes[1].step(hours, values, where="post", color=color, linewidth=1, label=_plain(label))
     axes[1].set_ylabel("replicas")
     axes[1].set_ylim(bottom=0)
     axes[1].legend(
@@ -83,6 +83,11 @@ def draw_timeline(timeline: dict[str, Floats], slo_seconds: float, title: str, p
     _draw_latency(axes[2], hours, 1000 * timeline["latency_p95_seconds"], 1000 * slo_seconds)
     axes[2].set_xlabel("hours since the start")
     _save(figure, path)
+
+
+def _plain(text: str) -> str:
+    """The text as it is, no mathematics."""
+    return text.replace("$", r"\$")
 
 
 def replica_lines(timeline: dict[str, Floats]) -> list[tuple[str, Floats, str]]:

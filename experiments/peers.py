@@ -57,8 +57,8 @@ def ciw_mmc(servers: int, rate_rps: float, mean_service_seconds: float, seconds:
 class SimpyApplication:
     """An Application in SimPy: a process a call, a Resource a service, time-outs and retries.
 
-    It leaves out what would slow it down further: budgets, breakers, network delay, processor sharing
-    (each call works at its own pace), single pods.
+    It leaves out what would slow it down further: budgets, breakers, network delay, priorities, single
+    pods, processor sharing (each call works at its own pace). Every call is made once, and needed.
     """
 
     def __init__(self, application: Application, slots: tuple[int, ...], seed: int = 0) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache, cached_property
+from graphlib import CycleError, TopologicalSorter
 from importlib import resources
 
 from pydantic import Field, model_validator
@@ -19,7 +20,12 @@ Place = tuple[int, int]
 class RequestClass(Settings):
     """One kind of request that clients make."""
 
-    name: str = Field(default="requests", min_length=1, description="Its name in tables and plots.")
+    name: str = Field(
+        default="requests",
+        min_length=1,
+        pattern=r"^\S(.*\S)?$",
+        description="Its name in tables, plots and logs.",
+    )
     share: float = Field(
         default=1.0, gt=0, le=1e6, description="Its part of all requests, relative to the others'."
     )
@@ -64,32 +70,31 @@ class Application(Settings):
 
     @model_validator(mode="after")
     def _graph(self) -> Application:
-        called = {place[0] for place, visits in self.visits.items() if visits > 0}
+        reached = {place[0] for place in self._callers_first}
         for index, service in enumerate(self.services):
-            if index not in called:
-                msg = f"service {service.name!r} is never called by any class of requests"
+            if index not in reached:
+                msg = f"service {service.name!r} is called by no class of requests"
                 raise ValueError(msg)
         return self
 
     @cached_property
     def _callers_first(self) -> tuple[Place, ...]:
         """All operations that clients' requests can reach, each before those that it calls."""
-        done: list[Place] = []
-        for group in self.classes:
-            self._visit(group.entry, f"class {group.name!r}", (), done)
-        return tuple(reversed(done))
-
-    def _visit(self, call: Call, caller: str, path: tuple[Place, ...], done: list[Place]) -> None:
-        place = self.find(call, caller)
-        if place in path:
-            loop = " -> ".join(self._title(step) for step in (*path[path.index(place) :], place))
+        places = [self.find(group.entry, f"class {group.name!r}") for group in self.classes]
+        graph: dict[Place, list[Place]] = {}
+        while places:
+            place = places.pop()
+            if place not in graph:
+                called = [self.find(call, self._title(place)) for call in _calls(self.operation(place))]
+                graph[place] = called
+                places += called
+        try:
+            callees_first = tuple(TopologicalSorter(graph).static_order())
+        except CycleError as error:
+            loop = " -> ".join(self._title(place) for place in reversed(error.args[1]))
             msg = f"the calls go in a circle: {loop}"
-            raise ValueError(msg)
-        if place in done:
-            return
-        for each in _calls(self.operation(place)):
-            self._visit(each, self._title(place), (*path, place), done)
-        done.append(place)
+            raise ValueError(msg) from None
+        return tuple(reversed(callees_first))
 
     def find(self, call: Call, caller: str = "") -> Place:
         """The service's and the operation's place of a call.
@@ -98,11 +103,10 @@ class Application(Settings):
             ValueError: if there is none of that name.
         """
         name, operation = call.target
-        services = [service.name for service in self.services]
-        if name not in services:
-            msg = f"{caller} calls {call.to!r}; there are the services {', '.join(services)}"
+        index = self._places.get(name)
+        if index is None:
+            msg = f"{caller} calls {call.to!r}; there are the services {', '.join(self._places)}"
             raise ValueError(msg)
-        index = services.index(name)
         operations = [each.name for each in self.services[index].all_operations]
         if not operation and len(operations) == 1:
             return index, 0
@@ -110,6 +114,10 @@ class Application(Settings):
             msg = f"{caller} calls {call.to!r}; {name} has the operations {', '.join(operations)}"
             raise ValueError(msg)
         return index, operations.index(operation)
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        return {service.name: index for index, service in enumerate(self.services)}
 
     def operation(self, place: Place) -> Operation:
         """The operation at a place."""
@@ -152,10 +160,12 @@ class Application(Settings):
         return tuple(loads)
 
     def capacity_rps(self) -> tuple[float, ...]:
-        """Calls/s of its usual mix that a pod of each service can serve at most."""
+        """Calls/s of its usual mix that a pod of each service can serve at most; of any mix where none come."""
         capacities = []
         for index, service in enumerate(self.services):
-            calls = {place: visits for place, visits in self.visits.items() if place[0] == index and visits}
+            calls = {place: visits for place, visits in self.visits.items() if place[0] == index}
+            if not any(calls.values()):
+                calls = dict.fromkeys(calls, 1.0)
             occupied = sum(visits * self._occupancy(place) for place, visits in calls.items())
             capacities.append(service.slots_per_pod * sum(calls.values()) / occupied)
         return tuple(capacities)

@@ -1,7 +1,7 @@
 """How the data plane's code is compiled.
 
 Its tables outlive every call and nothing is allocated, so numba's reference counting is off: it
-costs ten times as much as the work. Small functions are inlined where they are used. What Python
+costs many times what the work does. Small functions are inlined where they are used. What Python
 calls is kept compiled on disk, for as long as no file of the data plane changes.
 """
 
@@ -39,6 +39,9 @@ def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     """
     compile_ = numba.njit(cache=True, nogil=True, _nrt=False)  # type: ignore[call-overload]
     compiled: Any = compile_(function)
+    if not hasattr(compiled, "_cache"):
+        msg = "NUMBA_DISABLE_JIT is set; the data plane runs compiled only"
+        raise RuntimeError(msg)
     compiled._cache._cache_file._source_stamp = sources_digest()  # noqa: SLF001 - there is no other way in
     return cast("Callable[..., Any]", compiled)
 

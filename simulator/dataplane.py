@@ -191,10 +191,4 @@ class DataPlane:
             self.advance(float(self._tables.clock["now"][0]), np.empty(0))
 
     def _make_room(self, rows: int) -> None:
-        """Room for so many more calls, events and actions."""
-        clock = self._tables.clock[0]
-        used = max(
-            clock["events"] - len(self._tables.events), clock["agenda_tail"] - len(self._tables.agenda)
-        )
-        if rows > min(clock["free_calls"], -used):
-            self._tables = with_room(self._tables, rows)
+        self._tables = with_room(self._tables, rows)

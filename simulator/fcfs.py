@@ -8,13 +8,13 @@ everything else; a test holds the two together.
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
 from simulator.application import Application
-from simulator.compiled import kernel
+from simulator.compiled import inlined, kernel
 from simulator.dataplane import CALL_COUNTS, CALL_SECONDS, REQUEST_COUNTS, REQUEST_SECONDS, Totals
-from simulator.latency import BUCKETS, OFFSET, SHIFT
+from simulator.kernel.station import count_latency
+from simulator.latency import BUCKETS
 from simulator.laws.draws import draw_seconds
 from simulator.plant import Floats, Ints
 from simulator.randomness import SERVICE, call_key, purpose_key, request_key
@@ -240,7 +240,7 @@ class Station:
         self._queue, self._head = grown, 0
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _push(heap_time, heap_slot, size, time, slot):
     place = size
     while place > 0:
@@ -254,7 +254,7 @@ def _push(heap_time, heap_slot, size, time, slot):
     heap_slot[place] = slot
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@inlined
 def _replace_top(heap_time, heap_slot, size, time):
     slot = heap_slot[0]
     place = 0
@@ -272,7 +272,7 @@ def _replace_top(heap_time, heap_slot, size, time):
     heap_slot[place] = slot
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@inlined
 def _count_late(arrived, finish, begin, end, thresholds, late):
     for index in range(len(thresholds)):
         crossing = arrived + thresholds[index]
@@ -280,7 +280,7 @@ def _count_late(arrived, finish, begin, end, thresholds, late):
             late[index] += 1
 
 
-@numba.njit(cache=True, nogil=True)
+@inlined
 def _crossed(ring, threshold, time):
     """How many of the waiting requests, oldest first, had an age over the threshold before a time."""
     queue, head, waiting = ring
@@ -294,7 +294,7 @@ def _crossed(ring, threshold, time):
     return low
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _serve(span, requests, waiting_ring, heap, slots, thresholds, totals):
     """Run one stretch; the queue's new head and length."""
     begin, end = span
@@ -303,8 +303,6 @@ def _serve(span, requests, waiting_ring, heap, slots, thresholds, totals):
     heap_time, heap_slot, size = heap
     slot_pod, slot_arrived, slot_finish, pod_busy = slots
     counts, late, latency_counts, seconds = totals
-    bits = np.empty(1, dtype=np.float64)
-    pattern = bits.view(np.int64)
     served = 0
     busy = 0.0
     waited = 0.0
@@ -323,8 +321,7 @@ def _serve(span, requests, waiting_ring, heap, slots, thresholds, totals):
         if finish < end:
             served += 1
             responded += finish - arrived
-            bits[0] = finish - arrived
-            latency_counts[min(max((pattern[0] >> SHIFT) - OFFSET, 0), BUCKETS - 1)] += 1
+            count_latency(latency_counts, finish - arrived)
             slot_finish[slot] = np.inf
 
     next_arrival = 0
@@ -357,8 +354,7 @@ def _serve(span, requests, waiting_ring, heap, slots, thresholds, totals):
         if finish < end:
             served += 1
             responded += finish - arrived
-            bits[0] = finish - arrived
-            latency_counts[min(max((pattern[0] >> SHIFT) - OFFSET, 0), BUCKETS - 1)] += 1
+            count_latency(latency_counts, finish - arrived)
             worked = demand
         else:
             slot_arrived[slot] = arrived

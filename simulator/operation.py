@@ -58,7 +58,9 @@ class Breaker(Settings):
 class Call(Settings):
     """One call that a caller makes, and what it does when the answer is late or bad."""
 
-    to: str = Field(min_length=1, description="A service, or SERVICE.OPERATION where it has several.")
+    to: str = Field(
+        pattern=r"^[^.]+(\.[^.]+)?$", description="A service, or SERVICE.OPERATION where it has several."
+    )
     probability: float = Field(default=1.0, ge=0, le=1, description="How often the call is made at all.")
     count: int = Field(default=1, ge=1, le=1000, description="Fan-out: so many of these calls at once.")
     network_seconds: float = Field(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,8 +23,13 @@ TIME, CLASS = "t_seconds", "class"
 """Columns of a CSV file; the second may be missing."""
 ARRIVED = "arrived_seconds"
 """Column of a Parquet file's times."""
-LATENCY, OUTCOME, SERVED = "latency_seconds", "outcome", "served"
-"""Further columns of a log that ``simulate --request-log`` writes, and the outcome of an answered request."""
+LATENCY, OUTCOME, RETRIES = "latency_seconds", "outcome", "retries"
+"""Further columns of a log that ``simulate --request-log`` writes."""
+SERVED = "served"
+OUTCOMES = (SERVED, "dropped", "timed_out", "failed", "in_flight")
+"""What a written log says became of a request."""
+SPAN = b"setpoint.span_seconds"
+"""Key of a written log's metadata: start and end of the simulated part, on the trace's clock."""
 PERCENTS = (50, 90, 95, 99, 99.9)
 PARQUET = ".parquet"
 Codes = NDArray[np.int32]
@@ -38,12 +44,14 @@ class RequestLog:
         classes: the names of the classes there are, in order; None if none are known.
         class_index: int32 ``(R,)``; each request's place in ``classes``, None if none are known.
         sha256: of the file, in hexadecimal.
+        span_seconds: start and end of the time that it covers; None where the file does not say.
     """
 
     times_seconds: Floats
     classes: tuple[str, ...] | None
     class_index: Codes | None
     sha256: str
+    span_seconds: tuple[float, float] | None = None
 
 
 def is_log(content: bytes) -> bool:
@@ -96,6 +104,7 @@ def read_parquet_log(path: Path) -> RequestLog:
             require_column(str(path), schema.names, ARRIVED)
             _check_types(path, schema)
             known = schema.names.count(CLASS) == 1
+            span = _span(schema)
             table = file.read([ARRIVED, CLASS] if known else [ARRIVED])
     except (pa.ArrowException, OSError) as error:
         msg = f"{path}: not a Parquet file ({' '.join(str(error).split())})"
@@ -106,30 +115,56 @@ def read_parquet_log(path: Path) -> RequestLog:
         row = int(pc.index(arrived.is_null(), value=True).as_py())
         raise places.refusal(row, "null", "a finite number of at least 0")
     times = arrived.cast(pa.float64(), safe=False).to_numpy()
+    if not len(times) and span:
+        return RequestLog(times, None, None, sha256, span)
     _check_times(places, times)
     found = _dictionary(table[CLASS]) if known else None
-    return _sorted(_Places(f"{path}: row ", first=1, column=CLASS), times, found, sha256)
+    log = _sorted(_Places(f"{path}: row ", first=1, column=CLASS), times, found, sha256)
+    return replace(log, span_seconds=span)
 
 
-def latency_table(path: Path) -> pd.DataFrame | None:
-    """What became of the requests of a Parquet log, a row a class; None where it holds arrivals alone.
+@dataclass(frozen=True, slots=True)
+class Latencies:
+    """What became of the requests of a log, a row a class.
 
-    Columns: ``requests``, the share of each outcome there is, and exact percentiles of the served requests'
-    latency in seconds, ``p50`` to ``p99.9`` (the smallest latency that so many stay within).
+    Attributes:
+        requests: how many there are, by class.
+        shares: of each outcome that occurs, by class.
+        percentiles_seconds: of the served requests' latency, by class, a column for each of PERCENTS: exact,
+            the smallest latency that so many stay within; NaN where none was served.
     """
+
+    requests: pd.Series[int]
+    shares: pd.DataFrame
+    percentiles_seconds: pd.DataFrame
+
+
+def read_latencies(path: Path) -> Latencies | None:
+    """What a Parquet log says beyond arrivals; None where it has no outcomes and latencies of setpoint's form."""
     import pandas as pd
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(path) as file:
-        if not {CLASS, LATENCY, OUTCOME} <= set(file.schema_arrow.names):
+        schema = file.schema_arrow
+        if not {CLASS, LATENCY, OUTCOME} <= set(schema.names) or schema.field(LATENCY).type != pa.float64():
             return None
         table = file.read([CLASS, LATENCY, OUTCOME]).to_pandas()
-    requests = table.groupby(CLASS, observed=True).size().rename("requests")
-    shares = pd.crosstab(table[CLASS], table[OUTCOME], normalize="index")
+    if not set(table[OUTCOME].unique()) <= set(OUTCOMES):
+        return None
     served = table[table[OUTCOME] == SERVED].groupby(CLASS, observed=True)[LATENCY]
-    exact = {f"p{percent:g}": served.quantile(percent / 100, interpolation="higher") for percent in PERCENTS}
-    joined: pd.DataFrame = pd.concat([requests, shares, pd.DataFrame(exact)], axis=1)
-    return joined
+    exact = {
+        name: np.quantile(latencies.to_numpy(), np.array(PERCENTS) / 100, method="inverted_cdf")
+        for name, latencies in served
+    }
+    requests = table.groupby(CLASS, observed=True).size()
+    return Latencies(
+        requests=requests,
+        shares=pd.crosstab(table[CLASS], table[OUTCOME], normalize="index"),
+        percentiles_seconds=pd.DataFrame.from_dict(exact, orient="index", columns=list(PERCENTS)).reindex(
+            requests.index
+        ),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +204,15 @@ def _parse_fast(content: bytes, names: list[str]) -> pd.DataFrame | None:
     except (pd.errors.ParserError, ValueError):
         return None
     return table if isinstance(table.index, pd.RangeIndex) and np.isfinite(table[TIME]).all() else None
+
+
+def _span(schema: pa.Schema) -> tuple[float, float] | None:
+    """What a log that setpoint wrote says of the time that it covers."""
+    written = (schema.metadata or {}).get(SPAN)
+    if written is None:
+        return None
+    start, end = json.loads(written)
+    return float(start), float(end)
 
 
 def _check_types(path: Path, schema: pa.Schema) -> None:

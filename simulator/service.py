@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -130,7 +131,7 @@ class Service(Settings):
             raise ValueError(msg)
         return self
 
-    @property
+    @cached_property
     def all_operations(self) -> tuple[Operation, ...]:
         """Its operations, at least one."""
         return self.operations or (Operation.model_validate({"service_time": self.service_time}),)

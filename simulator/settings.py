@@ -70,7 +70,13 @@ def is_whole_multiple(whole: float, part: float) -> bool:
 def _describe(source: str, error: ValidationError) -> str:
     """One line: source, each field's path, what is wrong and the value."""
     parts = []
-    for item in error.errors():
+    errors = error.errors()
+    places = [item["loc"] for item in errors]
+    for item in errors:
+        depth = len(item["loc"])
+        inside = any(len(place) > depth and place[:depth] == item["loc"] for place in places)
+        if item["type"] == "too_short" and inside:
+            continue  # what is wrong with the items is said already, and they are not counted then
         path = ".".join(str(place) for place in item["loc"]) or "the whole"
         value = repr(item["input"])
         given = (

@@ -114,11 +114,13 @@ def numbers(path: Path, table: pd.DataFrame, column: str) -> Floats:
     """
     import pandas as pd
 
-    values = pd.to_numeric(table[column].str.strip(), errors="coerce").to_numpy(dtype=np.float64)
+    text_of = table[column].str.strip()
+    values = pd.to_numeric(text_of, errors="coerce").to_numpy(dtype=np.float64)
     wrong = np.flatnonzero(~np.isfinite(values))
     if wrong.size:
         row = int(wrong[0])
         text = str(table[column].iloc[row])[:_MOST_LETTERS]
         msg = f"{path}:{row + 2}: {column} is {text!r}; must be a finite number"
         raise InputError(msg)
-    return values
+    exact: Floats = text_of.to_numpy(dtype=object).astype(np.float64)  # pandas rounds the last digits
+    return exact

@@ -295,15 +295,16 @@ def read_trace(path: str | Path) -> Trace:
 
 def _trace_of_log(path: Path, log: RequestLog) -> Trace:
     """A log's requests counted: by the second, by the minute where it spans more than a day."""
-    first, last = float(log.times_seconds[0]), float(log.times_seconds[-1])
+    span = log.span_seconds
+    first, last = span or (float(log.times_seconds[0]), float(log.times_seconds[-1]))
     if last - first > _MOST_LOG_SECONDS:
         msg = (
             f"{path}: times go from {first:.15g} to {last:.15g} s; must be within {_MOST_LOG_SECONDS:.10g} s"
         )
         raise InputError(msg)
     bin_seconds = _LOG_BIN_SECONDS if last - first <= _LONG_LOG_SECONDS else _LONG_LOG_BIN_SECONDS
-    start = first // bin_seconds * bin_seconds
-    bins = int((last - start) / bin_seconds) + 1
+    start = first if span else first // bin_seconds * bin_seconds
+    bins = math.ceil((last - start) / bin_seconds) if span else int((last - start) / bin_seconds) + 1
     return Trace(
         requests=_count(log.times_seconds, start, bin_seconds, bins),
         bin_seconds=bin_seconds,

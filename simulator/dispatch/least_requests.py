@@ -1,5 +1,6 @@
 """Least requests: the pod that has fewest, with a queue of its own; among equals, each in turn.
 
+All pods are looked at for each request, which two choices of many pods come close to for less.
 Source: the join-the-shortest-queue rule, W. Winston, Optimality of the shortest line discipline, 1977.
 """
 

@@ -188,18 +188,20 @@ def _service(service: Service, priorities: list[int]) -> Row:
 
 
 def with_room(tables: Tables, more: int) -> Tables:
-    """The same with room for at least so many more calls, events and actions, twice of what there was at least."""
+    """The same with room for at least so many more calls, events and actions; what is too small doubles."""
     clock = tables.clock
-    old = len(tables.calls)
-    calls = _longer(tables.calls, max(more, old))
-    calls["next"][old:] = np.append(np.arange(old + 1, len(calls)), clock["free_call"][0])
-    clock["free_call"] = old
-    clock["free_calls"] += len(calls) - old
-    return tables._replace(
-        calls=calls,
-        events=_longer(tables.events, max(2 * more, len(tables.events))),
-        agenda=_longer(tables.agenda, max(more, len(tables.agenda))),
-    )
+    if clock["free_calls"][0] < more:
+        old = len(tables.calls)
+        calls = _longer(tables.calls, max(more, old))
+        calls["next"][old:] = np.append(np.arange(old + 1, len(calls)), clock["free_call"][0])
+        clock["free_call"] = old
+        clock["free_calls"] += len(calls) - old
+        tables = tables._replace(calls=calls)
+    if clock["events"][0] + more > len(tables.events):
+        tables = tables._replace(events=_longer(tables.events, max(more, len(tables.events))))
+    if clock["agenda_tail"][0] + more > len(tables.agenda):
+        tables = tables._replace(agenda=_longer(tables.agenda, max(more, len(tables.agenda))))
+    return tables
 
 
 def with_slots(tables: Tables, more: int) -> Tables:

@@ -10,7 +10,7 @@ from simulator.kernel.tables import ACTION_BITS, NUMBER_MASK, NUMBER_SHIFT
 
 @inlined
 def schedule(tables, time, action, row):
-    """Let an action happen at a time; what was scheduled for the same time before happens before."""
+    """Let an action happen at a time; of one time, what was scheduled first (of the last 2**29) is first."""
     clock = tables.clock[0]
     clock.scheduled = (clock.scheduled + 1) & NUMBER_MASK
     push(tables, time, (clock.scheduled << NUMBER_SHIFT) | (np.int64(row) << ACTION_BITS) | action)

@@ -32,7 +32,6 @@ def open_pod(tables, pod_row, service):
     now = tables.clock[0].now
     pod, station = tables.pods[pod_row], tables.services[service]
     pod.service = service
-    pod.slots = station.slots
     pod.busy = pod.working = pod.waiting = pod.in_service = 0
     pod.heap = NONE
     pod.accepting = True

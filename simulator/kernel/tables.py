@@ -65,7 +65,6 @@ CALL = np.dtype(
 POD = np.dtype(
     [
         ("service", "i4"),
-        ("slots", "i4"),
         ("busy", "i4"),
         ("working", "i4"),
         ("waiting", "i4"),

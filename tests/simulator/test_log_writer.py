@@ -12,9 +12,10 @@ import pytest
 from simulator.application import load_application
 from simulator.cluster import Cluster
 from simulator.dataplane import DataPlane
+from simulator.kernel.tables import IN_FLIGHT, LOGGED, OK
 from simulator.log_writer import write_requests
 from simulator.plant import Desired
-from simulator.request_log import latency_table
+from simulator.request_log import read_latencies
 from simulator.scenario import Scenario
 from simulator.trace import Trace, read_trace
 
@@ -31,7 +32,7 @@ def shop(**fields: Any) -> Scenario:
 def run(scenario: Scenario, trace: Trace, path: Path) -> list[Any]:
     """Two minutes, the first with too few pods of one tier, so that all outcomes occur."""
     names = [group.name for group in scenario.system.classes]
-    with write_requests(path, names, trace.start_seconds) as log:
+    with write_requests(path, names, (trace.start_seconds, trace.end_seconds)) as log:
         cluster: Cluster = scenario.build(3, (THRESHOLD,), trace, log)
         cluster.apply(Desired(np.array([3, 0, 2])))
         intervals = [cluster.advance(40.0)]
@@ -69,24 +70,59 @@ def test_every_request_has_its_row(logged: tuple[list[Any], Path]) -> None:
         assert (served > THRESHOLD).sum() + late.sum() == total(intervals, "late")[place, 0]
         ended = of_class["latency_seconds"].sum()
         assert ended == pytest.approx(total(intervals, "response_seconds")[place], rel=1e-9)
-    assert total(intervals, "timed_out").sum() > 0
+    assert total(intervals, "failed").sum() > 0
     assert rows["latency_seconds"].isna().sum() == (rows["outcome"] == "in_flight").sum()
     assert rows["arrived_seconds"].between(600.0, 720.0).all()
     assert rows["retries"].max() == 1
 
 
-def test_the_table_is_exact(logged: tuple[list[Any], Path]) -> None:
+def test_percentiles_are_exact(logged: tuple[list[Any], Path]) -> None:
     _, path = logged
-    rows, table = pd.read_parquet(path), latency_table(path)
-    assert table is not None
+    rows, found = pd.read_parquet(path), read_latencies(path)
+    assert found is not None
     served = np.sort(rows[(rows["class"] == "browse") & (rows["outcome"] == "served")]["latency_seconds"])
-    for percent in (50, 95, 99.9):
-        found = table.loc["browse", f"p{percent:g}"]
-        assert found in served
-        assert np.mean(served <= found) >= percent / 100
-        assert np.mean(served < found) <= percent / 100 + 1 / len(served)
-    assert table["requests"].tolist() == rows["class"].value_counts().loc[["browse", "order"]].tolist()
-    assert table[sorted(set(rows["outcome"]))].sum(axis=1).tolist() == pytest.approx([1, 1])
+    for percent, seconds in found.percentiles_seconds.loc["browse"].items():
+        assert np.mean(served <= seconds) >= percent / 100 > np.mean(served < seconds)
+    assert found.requests.tolist() == rows["class"].value_counts().loc[["browse", "order"]].tolist()
+    assert found.shares.sum(axis=1).tolist() == pytest.approx([1, 1])
+
+
+def test_the_percentiles_of_a_hundred(tmp_path: Path) -> None:
+    path = tmp_path / "log.parquet"
+    with write_requests(path, ["a", "b"], (0.0, 10.0)) as log:
+        block = np.zeros(101, LOGGED)
+        block["latency_seconds"] = np.arange(101) / 100
+        block["outcome"] = OK
+        block[0] = (9.0, np.nan, 1, 0, IN_FLIGHT)
+        log(block)
+    found = read_latencies(path)
+    assert found is not None
+    assert found.percentiles_seconds.loc["a"].tolist() == [0.5, 0.9, 0.95, 0.99, 1.0]
+    assert found.percentiles_seconds.loc["b"].isna().all()
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"outcome": [200, 500], "latency_seconds": [1.0, 2.0]},
+        {"outcome": ["ok", "ok"], "latency_seconds": [1.0, 2.0]},
+        {"outcome": ["served", "served"], "latency_seconds": ["1", "2"]},
+        {"outcome": ["served", "served"]},
+    ],
+)
+def test_other_peoples_columns_say_nothing_of_latencies(columns: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / "log.parquet"
+    pd.DataFrame({"arrived_seconds": [1.0, 2.0], "class": ["a", "b"]} | columns).to_parquet(path)
+    assert read_latencies(path) is None
+    assert read_trace(path).requests.sum() == 2
+
+
+def test_a_log_without_requests_keeps_its_time(tmp_path: Path) -> None:
+    path = tmp_path / "log.parquet"
+    with write_requests(path, ["a"], (90.5, 150.5)):
+        pass
+    trace = read_trace(path)
+    assert (trace.start_seconds, trace.duration_seconds, trace.requests.sum()) == (90.5, 60.0, 0.0)
 
 
 def test_the_log_replayed_is_the_same_run(tmp_path: Path) -> None:
