@@ -18,6 +18,7 @@ from rich.table import Table
 from agents.bundle import SUFFIX
 from controllers.loop import Record
 from envs.task import Task, load_task
+from experiments.breakdown import Breakdown, Row
 from experiments.evaluate import Question
 from experiments.evaluate import evaluate as judge
 from experiments.figures import draw_timeline, draw_trace, terminal_chart
@@ -138,16 +139,20 @@ def _show_latencies(file: Path) -> None:
 def simulate(part: Part, policy: str, seed: int, png: Path, request_log: Path | None = None) -> None:
     """``setpoint simulate``."""
     task, split = part.load()
+    if png.suffix != ".png":
+        msg = f"--png {png}: a picture's name ends in .png"
+        raise InputError(msg)
     check_writable(png)
     if request_log:
         _check_log(request_log, part.trace)
     found = _settle(policy, task, split, seed, png.parent)
     run = Run(task, split.judged, split.history, found.policy, policy, seed)
+    breakdown = Breakdown(task.scenario.system)
     with (
         _bar(f"simulating {split.judged.requests.sum():,.0f} requests") as update,
         _log_writer(request_log, task, split) as log,
     ):
-        outcome = execute(run, update, log)
+        outcome = execute(run, update, log, breakdown.add)
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     for name, value in outcome.row.items():
         digits = 12 if name.endswith("_s") else 5
@@ -156,15 +161,36 @@ def simulate(part: Part, policy: str, seed: int, png: Path, request_log: Path | 
     CONSOLE.print(table)
     if found.calibration:
         CONSOLE.print(str(found))
+    for rows in (breakdown.services(), breakdown.classes()):
+        if len(rows) > 1 or outcome.row["error_ratio"] > 0:
+            _print_rows(rows)
     timeline = outcome.timeline
-    for name, values in (("load, requests/s", timeline["rate_rps"]), ("replicas ready", timeline["ready"])):
+    several = len(task.scenario.system.services) > 1
+    ready = "replicas ready, all services" if several else "replicas ready"
+    for name, values in (("load, requests/s", timeline["rate_rps"]), (ready, timeline["ready"])):
         CONSOLE.print(f"\n{name}")
         CONSOLE.print(terminal_chart(values, height=5))
-    title = f"{short_names([policy])[policy]} on {split.judged.name}, seed {seed}"
+    title = f"{task.name}: {short_names([policy])[policy]} on {split.judged.name}, seed {seed}"
     draw_timeline(timeline, task.objective.slo_seconds, title, png)
     CONSOLE.print(f"\ntimeline drawn in {png}")
     if request_log:
         CONSOLE.print(f"requests written to {request_log}")
+
+
+def _print_rows(rows: list[Row]) -> None:
+    """Rows that have the same columns, as a table; NaN is left empty."""
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for place, title in enumerate(rows[0]):
+        table.add_column(title.replace("_", " "), justify="right" if place else "left")
+    for row in rows:
+        cells = (
+            f"{cell:,}" if isinstance(cell, int) else plain_number(cell, 4)
+            for cell in list(row.values())[1:]
+            if not isinstance(cell, str)
+        )
+        table.add_row(str(next(iter(row.values()))), *("" if cell == "nan" else cell for cell in cells))
+    CONSOLE.print()
+    CONSOLE.print(table)
 
 
 def _check_log(path: Path, trace: Path | None) -> None:

@@ -25,11 +25,12 @@ _HOUR_SECONDS = 3600.0
 _MOST_POINTS = 1440
 _HEADROOM, _FOOTROOM = 1.3, 1.15
 INK, LOAD, READY, WANTED, LATENCY, LIMIT = "#1f2933", "#7b8794", "#0b69a3", "#62b0e8", "#8f5aa8", "#d64545"
+SERVED, DROPPED, TIMED_OUT = "#3f9c35", "#d9822b", "#b58900"
 SERVICES = (
     READY,
     "#d9822b",
     "#3f9c35",
-    LATENCY,
+    "#6d4fc2",
     "#c4457a",
     "#7a6a53",
     "#2aa198",
@@ -70,19 +71,48 @@ def draw_timeline(timeline: dict[str, Floats], slo_seconds: float, title: str, p
     """Load, replicas and latency of one run as a PNG file."""
     figure, axes = _figure(3)
     hours = timeline["time_seconds"] / _HOUR_SECONDS
-    axes[0].plot(hours, timeline["rate_rps"], color=LOAD, linewidth=0.8)
-    axes[0].set(title=_plain(title), ylabel="load, requests/s")
+    lost = outcome_lines(timeline)
+    for label, values, color in (("offered", timeline["rate_rps"], LOAD), *lost):
+        axes[0].plot(hours, values, color=color, linewidth=0.8, label=label)
+    axes[0].set_title(_plain(title), loc="left")
+    axes[0].set_ylabel("requests/s")
     axes[0].set_ylim(bottom=0)
+    if lost:
+        _legend(axes[0], 1 + len(lost))
     for label, values, color in replica_lines(timeline):
         axes[1].step(hours, values, where="post", color=color, linewidth=1, label=_plain(label))
     axes[1].set_ylabel("replicas")
     axes[1].set_ylim(bottom=0)
-    axes[1].legend(
-        loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0, borderpad=0, ncols=2, frameon=False
-    )
+    _legend(axes[1], 6)
     _draw_latency(axes[2], hours, 1000 * timeline["latency_p95_seconds"], 1000 * slo_seconds)
     axes[2].set_xlabel("hours since the start")
     _save(figure, path)
+
+
+def _legend(axes: Axes, columns: int) -> None:
+    """A legend above the right end of the axes."""
+    axes.legend(
+        loc="lower right",
+        bbox_to_anchor=(1, 1),
+        borderaxespad=0,
+        borderpad=0,
+        ncols=columns,
+        frameon=False,
+        columnspacing=1.2,
+        handlelength=1.4,
+    )
+
+
+def outcome_lines(timeline: dict[str, Floats]) -> list[tuple[str, Floats, str]]:
+    """Label, values and colour of what became of requests; none where all were served."""
+    lines = [
+        ("served", timeline["served_rps"], SERVED),
+        ("dropped", timeline["dropped_rps"], DROPPED),
+        ("timed out", timeline["timed_out_rps"], TIMED_OUT),
+        ("failed", timeline["failed_rps"], LIMIT),
+    ]
+    lost = [line for line in lines[1:] if line[1].any()]
+    return [lines[0], *lost] if lost else []
 
 
 def _plain(text: str) -> str:
@@ -103,7 +133,7 @@ def replica_lines(timeline: dict[str, Floats]) -> list[tuple[str, Floats, str]]:
 
 def _draw_latency(axes: Axes, hours: Floats, latency_ms: Floats, slo_ms: float) -> None:
     limits, ticks = latency_axis(latency_ms, slo_ms)
-    axes.plot(hours, latency_ms, color=LATENCY, linewidth=0.8)
+    axes.plot(hours, latency_ms, color=LATENCY, linewidth=0.8, marker=".", markersize=2)
     axes.axhline(slo_ms, color=LIMIT, linewidth=1, linestyle="--")
     axes.annotate(
         "SLO",
@@ -161,7 +191,8 @@ def thin(timeline: dict[str, Floats]) -> dict[str, Floats]:
     sizes = np.diff(np.append(starts, count))
     thinned = {name: np.fmax.reduceat(values, starts) for name, values in timeline.items()}
     thinned["time_seconds"] = timeline["time_seconds"][starts]
-    thinned["rate_rps"] = np.add.reduceat(timeline["rate_rps"], starts) / sizes
+    rates = {name: values for name, values in timeline.items() if name.endswith("_rps")}
+    thinned |= {name: np.add.reduceat(values, starts) / sizes for name, values in rates.items()}
     return thinned
 
 
@@ -177,7 +208,11 @@ def timeline_plot(timeline: dict[str, Floats], slo_seconds: float) -> go.Figure:
         rows=3, cols=1, shared_xaxes=True, vertical_spacing=0.05, row_heights=[1, 1.3, 1.2]
     )
     lines = (
-        (1, "load", np.round(timeline["rate_rps"], 2), LOAD, "linear"),
+        (1, "offered", np.round(timeline["rate_rps"], 2), LOAD, "linear"),
+        *(
+            (1, label, np.round(values, 2), colour, "linear")
+            for label, values, colour in outcome_lines(timeline)
+        ),
         *((2, label, values.astype(int), colour, "hv") for label, values, colour in replica_lines(timeline)),
         (3, "p95 latency", latency, LATENCY, "linear"),
     )

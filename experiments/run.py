@@ -24,7 +24,18 @@ from simulator.plant import Floats, Interval
 from simulator.trace import Trace
 
 ENGINE = "request"
-TIMELINE = ("time_seconds", "rate_rps", "wanted", "ready", "latency_p95_seconds", "violations")
+TIMELINE = (
+    "time_seconds",
+    "rate_rps",
+    "served_rps",
+    "dropped_rps",
+    "timed_out_rps",
+    "failed_rps",
+    "wanted",
+    "ready",
+    "latency_p95_seconds",
+    "violations",
+)
 READY_OF = "ready of "
 """How the columns of an application's timeline begin that show one service's ready pods."""
 _ROOT = Path(__file__).parent.parent
@@ -94,11 +105,13 @@ def execute(
     spec: Run,
     report: Callable[[float], None] | None = None,
     log: Log | None = None,
+    see: Callable[[Interval], None] | None = None,
 ) -> Outcome:
     """Run it.
 
     Args:
         report: called now and then with the share that is done.
+        see: is shown every Interval.
         log: is given every request, as ``simulator.kernel.tables.LOGGED``.
     """
     policy = make(spec.policy, make_context(spec.task, spec.history, spec.seed))
@@ -111,6 +124,8 @@ def execute(
     timeline: list[tuple[float, ...]] = []
     for decision, interval in run(cluster, policy, guard, cluster.advance, duration):
         tally.add(interval, changed=decision.changes)
+        if see:
+            see(interval)
         timeline.append((*_look(decision, interval), *(decision.snapshot.ready if len(names) > 1 else ())))
         if report:
             report((float(interval.start_seconds) + float(interval.duration_seconds)) / duration)
@@ -122,10 +137,14 @@ def execute(
 
 def _look(decision: Decision, interval: Interval) -> tuple[float, ...]:
     """One entry of a timeline: what clients see, and the replicas of all services."""
-    requests = interval.requests
+    requests, seconds = interval.requests, float(interval.duration_seconds)
     return (
         float(interval.start_seconds),
-        int(requests.offered.sum()) / float(interval.duration_seconds),
+        int(requests.offered.sum()) / seconds,
+        int(requests.served.sum()) / seconds,
+        int(requests.dropped.sum()) / seconds,
+        int(requests.timed_out.sum()) / seconds,
+        int(requests.failed.sum()) / seconds,
         int(decision.allowed.replicas.sum()),
         int(decision.snapshot.ready.sum()),
         percentile_seconds(requests.latency_counts.sum(axis=0), 0.95),

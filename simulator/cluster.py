@@ -120,7 +120,7 @@ class Cluster:
         )
 
     def apply(self, desired: Desired) -> None:
-        """Create or drain pods until as many are wanted as asked for.
+        """Create or drain pods until as many are wanted as asked for; bounds are the Guard's business.
 
         Raises:
             ValueError: if replicas are negative or not one number a service.

@@ -101,7 +101,7 @@ class Scenario(Settings):
     @model_validator(mode="after")
     def _one_application(self) -> Scenario:
         if (self.service is None) == (self.application is None):
-            msg = "either service or application must be given"
+            msg = "one of service and application must be given, and not both"
             raise ValueError(msg)
         return self
 

@@ -120,7 +120,7 @@ class Service(Settings):
     @model_validator(mode="after")
     def _one_way_to_say_its_work(self) -> Service:
         if (self.service_time is None) == (not self.operations):
-            msg = f"service {self.name!r}: either service_time or operations must be given"
+            msg = f"service {self.name!r}: one of service_time and operations must be given, and not both"
             raise ValueError(msg)
         names = [operation.name for operation in self.operations]
         if len(set(names)) < len(names):

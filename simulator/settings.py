@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,6 +19,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
+_MOST_LETTERS = 60
 Model = TypeVar("Model", bound=Settings)
 
 
@@ -38,7 +40,7 @@ def parse_settings(model: type[Model], text: str, source: str) -> Model:
     try:
         return model.model_validate(content)
     except ValidationError as error:
-        raise InputError(_describe(source, error)) from None
+        raise InputError(_describe(model, source, error)) from None
 
 
 def read_text(path: Path, what: str, hint: str = "") -> str:
@@ -67,22 +69,39 @@ def is_whole_multiple(whole: float, part: float) -> bool:
     return round(ratio) >= 1 and math.isclose(ratio, round(ratio), rel_tol=1e-9)
 
 
-def _describe(source: str, error: ValidationError) -> str:
+_PLAIN = {
+    "model_type": "must hold fields: {name: value, ...}",
+    "model_attributes_type": "must hold fields: {name: value, ...}",
+    "tuple_type": "must be a list: [...]",
+}
+"""What pydantic says in words of Python, by the error's type."""
+
+
+def _describe(model: type[Settings], source: str, error: ValidationError) -> str:
     """One line: source, each field's path, what is wrong and the value."""
-    parts = []
     errors = error.errors()
     places = [item["loc"] for item in errors]
+    parts = []
     for item in errors:
-        depth = len(item["loc"])
-        inside = any(len(place) > depth and place[:depth] == item["loc"] for place in places)
+        place = item["loc"]
+        inside = any(len(other) > len(place) and other[: len(place)] == place for other in places)
         if item["type"] == "too_short" and inside:
             continue  # what is wrong with the items is said already, and they are not counted then
-        path = ".".join(str(place) for place in item["loc"]) or "the whole"
-        value = repr(item["input"])
-        given = (
-            ""
-            if item["type"] == "missing"
-            else f" (it is {value if len(value) <= 60 else value[:57] + '...'})"
-        )
-        parts.append(f"{path}: {item['msg'].removeprefix('Value error, ')}{given}")
+        path = ".".join(str(step) for step in place) or "the whole"
+        said = _PLAIN.get(item["type"], item["msg"].removeprefix("Value error, "))
+        value = item["input"]
+        is_said = item["type"] != "missing" and (value is None or isinstance(value, str | int | float))
+        given = f" (it is {repr(value)[:_MOST_LETTERS]})" if is_said else ""
+        parts.append(f"{path}: {said}{given}{_guess(model, item['type'], place)}")
     return f"{source}: " + "; ".join(parts)
+
+
+def _guess(model: type[Settings], kind: str, place: tuple[int | str, ...]) -> str:
+    """Which field may be meant by one that does not exist."""
+    if kind != "extra_forbidden":
+        return ""
+    schema = model.model_json_schema()
+    parts = [schema, *schema.get("$defs", {}).values()]
+    names = {name for part in parts for name in part.get("properties", {})}
+    close = get_close_matches(str(place[-1]), names, n=1, cutoff=0.6)
+    return f", did you mean {close[0]}?" if close else ""

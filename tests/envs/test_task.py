@@ -47,7 +47,7 @@ def test_each_wrong_field_has_its_own_message(path: str, value: Any, tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("text", "message"), [(":\n- {", "not a YAML file"), ("[]", "valid dictionary"), ("", "valid")]
+    ("text", "message"), [(":\n- {", "not a YAML file"), ("[]", "must hold fields"), ("", "must hold fields")]
 )
 def test_what_is_no_task_is_refused(text: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "bad.yaml").write_text(text)
@@ -109,7 +109,7 @@ def written(tmp_path: Path, path: str, value: Any) -> Path:
             -1,
             "scenario.metrics.lag_seconds: Input should be greater than or equal",
         ),
-        ("scenario.service", ..., "scenario: either service or application must be given"),
+        ("scenario.service", ..., "scenario: one of service and application must be given"),
         (
             "scenario.service.min_replicas",
             -1,

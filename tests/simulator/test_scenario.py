@@ -73,7 +73,7 @@ def test_a_missing_part_is_named(field: str) -> None:
 def test_there_is_one_application() -> None:
     without = {name: value for name, value in FIELDS.items() if name != "service"}
     for fields in (without, FIELDS | {"application": "shop"}):
-        with pytest.raises(ValidationError, match="either service or application must be given"):
+        with pytest.raises(ValidationError, match="one of service and application must be given"):
             Scenario.model_validate(fields)
     with pytest.raises(ValidationError, match="application 'shoop' is unknown; there are: boutique, shop"):
         Scenario.model_validate(without | {"application": "shoop"})
