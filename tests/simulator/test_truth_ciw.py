@@ -32,7 +32,7 @@ from simulator.operation import Call, Operation
 from simulator.plant import Floats
 
 LATE_SECONDS = 3.0
-HALF_WIDTH, LATE_HALF_WIDTH = 0.07, 0.14
+HALF_WIDTH, LATE_HALF_WIDTH = 0.12, 0.24
 Records = Sequence[Any]
 
 
