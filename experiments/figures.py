@@ -17,6 +17,7 @@ from simulator.trace import Trace
 if TYPE_CHECKING:
     import plotly.graph_objects as go
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
     from experiments.calibrate import Tried
 
@@ -79,14 +80,28 @@ def draw_timeline(timeline: dict[str, Floats], slo_seconds: float, title: str, p
     axes[0].set_ylim(bottom=0)
     if lost:
         _legend(axes[0], 1 + len(lost))
-    for label, values, color in replica_lines(timeline):
-        axes[1].step(hours, values, where="post", color=color, linewidth=1, label=_plain(label))
+    _draw_replicas(figure, axes[1], hours, replica_lines(timeline))
     axes[1].set_ylabel("replicas")
-    axes[1].set_ylim(bottom=0)
     _legend(axes[1], 6)
     _draw_latency(axes[2], hours, 1000 * timeline["latency_p95_seconds"], 1000 * slo_seconds)
     axes[2].set_xlabel("hours since the start")
     _save(figure, path)
+
+
+def _draw_replicas(figure: Figure, axes: Axes, hours: Floats, lines: list[tuple[str, Floats, str]]) -> None:
+    """A line each; those of services are set apart by a point or so, so that equal ones are all seen."""
+    from matplotlib.ticker import MaxNLocator
+    from matplotlib.transforms import ScaledTranslation
+
+    highest = max(float(values.max(initial=1.0)) for _, values, _ in lines)
+    axes.set_ylim(0, _HEADROOM * highest)
+    for place, (label, values, color) in enumerate(lines):
+        points = min(1.5, 6 / len(lines)) * ((len(lines) - 1) / 2 - place) if len(lines) > 2 else 0.0
+        shifted = axes.transData + ScaledTranslation(0, points / 72, figure.dpi_scale_trans)
+        axes.step(
+            hours, values, where="post", color=color, linewidth=1, label=_plain(label), transform=shifted
+        )
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def _legend(axes: Axes, columns: int) -> None:
@@ -133,7 +148,10 @@ def replica_lines(timeline: dict[str, Floats]) -> list[tuple[str, Floats, str]]:
 
 def _draw_latency(axes: Axes, hours: Floats, latency_ms: Floats, slo_ms: float) -> None:
     limits, ticks = latency_axis(latency_ms, slo_ms)
-    axes.plot(hours, latency_ms, color=LATENCY, linewidth=0.8, marker=".", markersize=2)
+    axes.plot(hours, latency_ms, color=LATENCY, linewidth=0.8)
+    finite = np.pad(np.isfinite(latency_ms), 1)
+    alone = finite[1:-1] & ~finite[:-2] & ~finite[2:]
+    axes.plot(hours[alone], latency_ms[alone], color=LATENCY, linestyle="", marker=".", markersize=3)
     axes.axhline(slo_ms, color=LIMIT, linewidth=1, linestyle="--")
     axes.annotate(
         "SLO",
