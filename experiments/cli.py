@@ -91,7 +91,7 @@ def show_trace(
     png: Annotated[Path | None, typer.Option(help="Draw it into this PNG file, too.")] = None,
 ) -> None:
     """Print what a trace is and draw it."""
-    from experiments.commands import show_trace as command
+    from experiments.trace_view import show_trace as command
 
     command(file, png)
 

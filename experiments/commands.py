@@ -21,16 +21,16 @@ from envs.task import Task, load_task
 from experiments.breakdown import Breakdown, Row
 from experiments.evaluate import Question
 from experiments.evaluate import evaluate as judge
-from experiments.figures import draw_timeline, draw_trace, terminal_chart
+from experiments.figures import draw_timeline, terminal_chart
 from experiments.interruption import Interrupted
 from experiments.parts import check_mean, split_part
 from experiments.recipes import Resolved, check_policy, resolve
 from experiments.run import Run, execute
-from experiments.wording import duration, plain_number, short_names
+from experiments.wording import plain_number, short_names
 from simulator.errors import InputError
 from simulator.files import check_writable, whole_file
 from simulator.request_log import PARQUET
-from simulator.trace import COARSE_BIN_SECONDS, Split, Trace, read_trace
+from simulator.trace import Split, Trace, read_trace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from simulator.kernel.tables import Log
 
 _PLAIN_WIDTH = 120
-_MOST_CLASSES = 8
 _ROUNDING = 1e-9
 CONSOLE = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else _PLAIN_WIDTH)
 STATUS = Console(
@@ -62,78 +61,6 @@ class Part:
         """The task and the split trace."""
         task = load_task(self.task)
         return task, split_part(read_trace(self.trace or ""), self.start, self.duration, self.mean_rps)
-
-
-def show_trace(file: Path, png: Path | None) -> None:
-    """``setpoint traces show``."""
-    trace = read_trace(file)
-    rate = trace.rate_rps
-    mean, lowest, highest = (plain_number(one, 4) for one in (rate.mean(), rate.min(), rate.max()))
-    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
-    for name, value in (
-        ("file", str(file)),
-        ("sha256", trace.sha256),
-        (
-            "bins",
-            f"{len(rate)} of {plain_number(trace.bin_seconds)} s, from {plain_number(trace.start_seconds)} s",
-        ),
-        ("duration", duration(trace.duration_seconds)),
-        ("requests", f"{trace.requests.sum():,.0f}"),
-        ("rate, requests/s", f"mean {mean}, lowest {lowest}, highest {highest}"),
-        ("peak to mean", f"{rate.max() / rate.mean():.3g}" if rate.mean() > 0 else "no requests"),
-        *_describe_log(trace),
-    ):
-        table.add_row(name, value)
-    CONSOLE.print(table)
-    CONSOLE.print(f"\nrequests/s, {duration(trace.duration_seconds)} from left to right")
-    CONSOLE.print(terminal_chart(rate))
-    if trace.bin_seconds > COARSE_BIN_SECONDS:
-        CONSOLE.print(f"Bins of {trace.bin_seconds:g} s are too coarse to speak of seconds.")
-    if file.suffix == PARQUET and trace.times_seconds is not None:
-        _show_latencies(file)
-    if png:
-        draw_trace(trace, png)
-        CONSOLE.print(f"drawn in {png}")
-
-
-def _describe_log(trace: Trace) -> list[tuple[str, str]]:
-    """What is known of single requests, as rows of a table."""
-    if trace.times_seconds is None:
-        return []
-    count = len(trace.times_seconds)
-    rows = [("request log", f"exact times of {count:,} requests")]
-    if trace.classes is not None and trace.class_index is not None:
-        counts = np.bincount(trace.class_index, minlength=len(trace.classes))
-        largest = np.argsort(-counts, kind="stable")
-        shares = [f"{trace.classes[place]} {counts[place] / count:.1%}" for place in largest[:_MOST_CLASSES]]
-        others = len(largest) - len(shares)
-        rows.append(("classes", ", ".join(shares) + (f" and {others} others" if others else "")))
-    return rows
-
-
-def _show_latencies(file: Path) -> None:
-    """What became of a log's requests, with exact percentiles, where it says so."""
-    from simulator.request_log import read_latencies
-
-    found = read_latencies(file)
-    if found is None:
-        return
-    title = "latency of served requests, ms, exact"
-    table = Table(box=None, padding=(0, 2, 0, 0), title=title, title_justify="left")
-    outcomes = (f"{str(name).replace('_', ' ')}, %" for name in found.shares.columns)
-    for column in (
-        "class",
-        "requests",
-        *outcomes,
-        *(f"p{one:g}" for one in found.percentiles_seconds.columns),
-    ):
-        table.add_column(column, justify="left" if column == "class" else "right")
-    shares, latencies = found.shares.to_numpy(), found.percentiles_seconds.to_numpy()
-    for place, (name, count) in enumerate(found.requests.items()):
-        exact = ("" if np.isnan(seconds) else f"{1000 * seconds:.4g}" for seconds in latencies[place])
-        table.add_row(str(name), f"{count:,}", *(f"{100 * share:.4g}" for share in shares[place]), *exact)
-    CONSOLE.print()
-    CONSOLE.print(table)
 
 
 def simulate(part: Part, policy: str, seed: int, png: Path, request_log: Path | None = None) -> None:

@@ -11,6 +11,7 @@ from simulator.kernel.lists import append_live, free_call, remove_live, take_cal
 from simulator.kernel.station import count_latency, leave
 from simulator.kernel.tables import (
     ANSWER,
+    ANSWERING,
     ARRIVE,
     BACKING_OFF,
     CALLING,
@@ -151,18 +152,12 @@ def give_up(tables, edge_row, now):
     if late == NONE:
         return
     row = take_call(tables)
+    tables.calls[row] = tables.calls[late]
     call, lost = tables.calls[row], tables.calls[late]
-    call.key = lost.key
-    call.parent = lost.parent
-    call.edge = lost.edge
-    call.branch = lost.branch
-    call.attempt = lost.attempt
-    call.operation = lost.operation
-    call.request_class = lost.request_class
-    call.priority = lost.priority
-    call.issued = lost.issued
-    call.timed = False
+    call.state = ANSWERING
     call.outcome = TIMED_OUT
+    call.pod = NONE
+    call.holds_slot = False
     lost.parent = NONE
     do_next(tables, ANSWER, row)
 

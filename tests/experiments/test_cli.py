@@ -391,7 +391,7 @@ def test_without_a_terminal_progress_comes_in_tenths(capsys: pytest.CaptureFixtu
 
 def test_an_interrupted_evaluation_goes_on_from_there(trace: Path, tmp_path: Path) -> None:
     command = [str(SETPOINT), "evaluate", "--trace", str(trace), "--start", "3600", "--duration", "600"]
-    command += ["--seeds", "2", "--policy", "fixed:replicas=9", "--out", "out"]
+    command += ["--seeds", "20", "--policy", "fixed:replicas=9", "--out", "out"]
     process = start(command, tmp_path, dict(os.environ))
     for _ in range(600):
         if list((tmp_path / "out").glob("runs/*.npz")):
