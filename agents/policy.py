@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.plant import Desired, Ints, Snapshot
+from simulator.arrays import Ints
+from simulator.plant import Desired, Snapshot
 
 if TYPE_CHECKING:
     from envs.interface import Interface

@@ -15,7 +15,8 @@ from agents.policy import Policy
 from agents.runner import Decision, decide
 from controllers.clock import Clock
 from envs.guard import Guard
-from simulator.plant import Ints, Metric, Plant
+from simulator.arrays import Ints
+from simulator.plant import Metric, Plant
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
 from envs.guard import Guard
-from simulator.plant import Desired, Ints, Snapshot
+from simulator.arrays import Ints
+from simulator.plant import Desired, Snapshot
 from simulator.settings import Settings
 
 

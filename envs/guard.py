@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from simulator.plant import Desired, Floats, Ints, Snapshot
+from simulator.arrays import Floats, Ints
+from simulator.plant import Desired, Snapshot
 from simulator.settings import Settings
 
 

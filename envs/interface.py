@@ -10,8 +10,8 @@ from pydantic import Field
 from envs.actions import ActionMap
 from envs.guard import Guard, GuardSettings
 from envs.observer import FEATURES, VERSION, Observer, ObserverSettings
+from simulator.arrays import Ints
 from simulator.errors import InputError
-from simulator.plant import Ints
 from simulator.settings import Settings
 
 _TIGHTENABLE = ("guard.min_replicas", "guard.max_replicas")

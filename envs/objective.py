@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from pydantic import Field
 
-from simulator.plant import Floats, Interval
+from simulator.arrays import Floats
+from simulator.plant import Interval
 from simulator.settings import Settings
 
 

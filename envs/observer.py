@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from simulator.plant import Floats, Metric, Snapshot
+from simulator.arrays import Floats
+from simulator.plant import Metric, Snapshot
 from simulator.settings import Settings
 
 VERSION = 1

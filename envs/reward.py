@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from envs.objective import Objective
-from simulator.plant import Floats, Interval
+from simulator.arrays import Floats
+from simulator.plant import Interval
 
 
 @dataclass(frozen=True, slots=True)

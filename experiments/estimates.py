@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from experiments.calibrate import Tried
-from simulator.plant import Floats
+from simulator.arrays import Floats
 
 _RESAMPLES = 2000
 _SEED = 0

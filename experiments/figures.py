@@ -10,8 +10,8 @@ import numpy as np
 
 from experiments.run import READY_OF
 from experiments.wording import plain_number
+from simulator.arrays import Floats
 from simulator.files import whole_file
-from simulator.plant import Floats
 from simulator.trace import Trace
 
 if TYPE_CHECKING:

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from simulator.arrays import Ints
 from simulator.latency import BUCKETS, percentile_seconds
-from simulator.plant import Interval, Ints
+from simulator.plant import Interval
 
 MEASURES = (
     "cost_usd",

@@ -17,7 +17,7 @@ from experiments.estimates import Estimate, estimate, matched_change, probabilit
 from experiments.figures import plane_plot, timeline_plot
 from experiments.recipes import Resolved
 from experiments.wording import duration, plain_number, short_names
-from simulator.plant import Floats
+from simulator.arrays import Floats
 
 BASELINE = "calibrated-hpa"
 _DASH = "\N{EN DASH}"

@@ -23,8 +23,9 @@ from agents.runner import run
 from envs.task import Task
 from experiments.run import make_context
 from experiments.wording import plain_number
+from simulator.arrays import Floats
 from simulator.files import whole_file
-from simulator.plant import Floats, Interval
+from simulator.plant import Interval
 from simulator.trace import Trace
 
 if TYPE_CHECKING:

@@ -18,9 +18,10 @@ from agents.registry import check_settings, is_bundle, make, parse_spec
 from agents.runner import Decision, run
 from envs.task import Task
 from experiments.measures import Tally
+from simulator.arrays import Floats
 from simulator.kernel.tables import Log
 from simulator.latency import percentile_seconds
-from simulator.plant import Floats, Interval
+from simulator.plant import Interval
 from simulator.trace import Trace
 
 ENGINE = "request"

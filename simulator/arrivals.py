@@ -8,9 +8,9 @@ from typing import Protocol
 import numba
 import numpy as np
 
+from simulator.arrays import Floats
 from simulator.draws import BlockStream
 from simulator.modulated import LevelPath, ModulatedArrivals
-from simulator.plant import Floats
 from simulator.processes import ArrivalSettings, DeterministicProcess, ModulatedProcess
 from simulator.trace import Trace
 

@@ -1,57 +1,63 @@
 """The simulated cluster: SimPy runs the control plane, a compiled kernel every request.
 
-Pods are SimPy processes. Before anything changes, the kernel runs the requests up to that moment,
-so between two control-plane events no Python runs per request.
+Pods and nodes are SimPy processes. Before anything changes, the kernel runs the requests up to that
+moment, so between two control-plane events no Python runs per request.
 """
 
 from __future__ import annotations
 
 from collections.abc import Generator
-from functools import partial
 
 import numpy as np
 import simpy
 
+from simulator.arrays import Floats, Ints
 from simulator.arrivals import make_arrivals
-from simulator.dataplane import CALL_COUNTS, CALL_SECONDS, REQUEST_COUNTS, REQUEST_SECONDS, DataPlane, Totals
-from simulator.draws import BlockStream
-from simulator.errors import InputError
-from simulator.fcfs import OneQueue
-from simulator.kernel.tables import Log
-from simulator.metrics import Reading, Sample, Scraper
-from simulator.plant import (
-    Desired,
-    Floats,
-    Interval,
-    Ints,
-    Metric,
-    PodGroup,
-    PodGroups,
-    PodRules,
-    PodTable,
-    Requests,
-    Snapshot,
-    group_pods,
-    join_groups,
+from simulator.dataplane import (
+    CALL_COUNTS,
+    CALL_SECONDS,
+    REQUEST_COUNTS,
+    REQUEST_SECONDS,
+    DataPlane,
+    Totals,
 )
-from simulator.pods import DRAINING, GONE, PENDING, READY, STARTING, Pods
+from simulator.deployments import Deployments
+from simulator.effects import Effects
+from simulator.errors import InputError
+from simulator.events import Journal
+from simulator.faults import OF_ANSWERS, ApiRefusal, FaultLabel, MemoryLeak
+from simulator.fcfs import OneQueue
+from simulator.injection import Injector
+from simulator.kernel.tables import Log
+from simulator.kubelet import Kubelet
+from simulator.metrics import Scraper
+from simulator.nodes import MIB_PER_GIB, Nodes
+from simulator.observation import Observation
+from simulator.plant import Desired, Interval, NodeInterval, Requests, Snapshot
+from simulator.prices import SECONDS_PER_HOUR
+from simulator.provisioning import Provisioner
 from simulator.randomness import seed_key
-from simulator.scenario import MetricPipeline, Scenario
-from simulator.theory import square_root_staffing
+from simulator.release import Release
+from simulator.running import Running
+from simulator.scenario import Scenario
+from simulator.scheduler import Scheduler
+from simulator.staffing import Staffing
 from simulator.trace import Trace
 
 _FIRST_LOOK_SECONDS = 60.0
-_SECONDS_PER_HOUR = 3600.0
+_WAKING_SECONDS = 2.0
+"""How often a service that is scaled to zero is looked at: Knative's tick-interval."""
 
 
 class Cluster:
     """An application on simulated pods: a SimulatedPlant.
 
     A function of scenario, trace, seed and what is applied when. Two policies meet the same
-    arrivals and the same service times, request by request.
+    arrivals and the same service times, request by request, and the same scheduled faults.
 
     Args:
         log: is given every request, as ``simulator.kernel.tables.LOGGED``.
+        journal: is given every event of the control plane.
     """
 
     def __init__(
@@ -61,86 +67,108 @@ class Cluster:
         latency_thresholds_seconds: tuple[float, ...],
         trace: Trace,
         log: Log | None = None,
+        journal: Journal | None = None,
     ) -> None:
         sequence = seed if isinstance(seed, np.random.SeedSequence) else np.random.SeedSequence(seed)
-        arrivals, requests, starts, metrics = sequence.spawn(4)
+        arrivals, requests, starts, metrics, pods, nodes, faults = sequence.spawn(7)
         application = scenario.system
-        self._services = application.services
         self._trace = trace
-        self._arrivals = make_arrivals(scenario.workload.arrivals, trace, arrivals)
-        self._classes = _logged_classes(trace, [group.name for group in application.classes])
-        self._arrived = 0
-        plain = application.is_one_queue and log is None
-        self._plane: OneQueue | DataPlane
-        if plain:
-            self._plane = OneQueue(application, seed_key(requests), latency_thresholds_seconds)
-        else:
-            self._plane = DataPlane(application, seed_key(requests), latency_thresholds_seconds, log)
-        rng = np.random.default_rng(starts)
-        self._start_ups = [BlockStream(partial(service.start_up.sample, rng)) for service in self._services]
-        services = len(self._services)
-        self._slots = np.array([service.slots_per_pod for service in self._services])
-        self._vcpu = np.array([service.vcpu_per_pod for service in self._services])
-        self._usd_per_pod_second = scenario.prices.usd_per_vcpu_hour * self._vcpu / _SECONDS_PER_HOUR
-        self._env = simpy.Environment(0.0)
-        self._pods = Pods(services)
-        self._processes: dict[int, simpy.Process] = {}
-        self._pod_seconds = np.zeros(services)
-        self._serving_seconds = np.zeros(services)
-        self._pods_started = np.zeros(services, dtype=np.int64)
-        self._wanted = np.zeros(services, dtype=np.int64)
-        self._caught_up = 0.0
-        self._rules = PodRules()
-        self._staff(scenario)
-        self._scraper = Scraper(scenario.metrics)
-        self._env.process(self._scrape(scenario.metrics, np.random.default_rng(metrics)))
+        self._services = application.services
+        key = seed_key(requests)
+        plane = (
+            OneQueue(application, key, latency_thresholds_seconds)
+            if log is None and _is_plain(scenario)
+            else DataPlane(application, key, latency_thresholds_seconds, log)
+        )
+        groups = scenario.cluster.groups if scenario.cluster else ()
+        billed = scenario.cluster.minimum_billed_seconds if scenario.cluster else 0.0
+        self._running = running = Running(
+            application.services,
+            plane,
+            make_arrivals(scenario.workload.arrivals, trace, arrivals),
+            _logged_classes(trace, [group.name for group in application.classes]),
+            Nodes(groups, billed),
+            journal,
+        )
+        self._effects = effects = Effects(running.env)
+        scheduler = Scheduler(running, scenario.cluster.packing if scenario.cluster else "least_allocated")
+        releases: list[Release] = []
+        starts_rng, lives_rng = (np.random.default_rng(each) for each in (starts, pods))
+        self._kubelet = kubelet = Kubelet(running, scheduler, effects, starts_rng, lives_rng, releases)
+        self._deployments = deployments = Deployments(running, kubelet, releases)
+        kubelet.told_ready = deployments.step
+        self._provisioner: Provisioner | None = None
+        if scenario.cluster is not None:
+            self._provisioner = Provisioner(
+                running,
+                scenario.cluster,
+                scheduler,
+                kubelet,
+                effects,
+                np.random.default_rng(nodes),
+                deployments.reconcile,
+            )
+        self._told_pods = np.zeros(len(self._services), dtype=np.int64)
+        self._told_nodes: NodeInterval | None = None
+        self._set_prices(scenario)
+        rate = float(trace.rate_rps[: max(1, round(_FIRST_LOOK_SECONDS / trace.bin_seconds))].mean())
+        Staffing(scenario, running, deployments, self._provisioner).staff(rate)
+        rng = np.random.default_rng(metrics)
+        pipeline = scenario.metrics
+        drawn = rng.random() * pipeline.scrape_seconds
+        first = drawn if pipeline.first_scrape_seconds is None else pipeline.first_scrape_seconds
+        scraper = Scraper(pipeline, rng)
+        self._observation = Observation(running, kubelet, deployments, scraper, effects)
+        running.env.process(self._scrape(first, pipeline.scrape_seconds))
+        leaks = any(isinstance(fault, MemoryLeak) for fault in scenario.faults)
+        if leaks or any(service.memory.gib_per_request for service in self._services):
+            running.env.process(kubelet.watch_memory())
+        if any(service.wakes for service in self._services):
+            running.env.process(self._wake())
+        injected, refused = faults.spawn(2)
+        self._refusals = np.random.default_rng(refused)
+        self._injector = Injector(
+            running, scenario.faults, effects, kubelet, deployments, self._provisioner, injected
+        )
 
     @property
     def now_seconds(self) -> float:
         """The simulated time."""
-        return float(self._env.now)
+        return self._running.now
+
+    @property
+    def faults(self) -> tuple[FaultLabel, ...]:
+        """The faults that have begun so far, in order."""
+        return tuple(self._injector.labels)
 
     def snapshot(self) -> Snapshot:
         """What a monitoring system shows of the cluster now; axis S is the application's services."""
-        phases = self._pods.count()
-        sample = self._scraper.visible(self._env.now)
-        usage = self._pod_usage(sample)
-        metrics = self._service_metrics(sample, usage)
-        return Snapshot(
-            time_seconds=np.array(self._env.now),
-            wanted=self._wanted.copy(),
-            starting=phases[PENDING] + phases[STARTING],
-            ready=phases[READY],
-            draining=phases[DRAINING],
-            cpu=metrics["cpu"],
-            rate=metrics["rate"],
-            latency_p95=metrics["latency_p95"],
-            queue=metrics["queue"],
-            pods={"cpu": self._pod_groups(sample, usage)},
-        )
+        return self._observation.snapshot()
 
     def apply(self, desired: Desired) -> None:
-        """Create or drain pods until as many are wanted as asked for; bounds are the Guard's business.
+        """Ask for replicas, requests and nodes; bounds are the Guard's business.
 
         Raises:
-            ValueError: if replicas are negative or not one number a service.
+            ValueError: if replicas are negative or not one number a service; the same for requests, which are
+                above 0, and for nodes, one number a group, where there are any.
+            OSError: if the API refuses, which is a fault; nothing is changed then.
         """
-        replicas = desired.replicas
-        if replicas.shape != self._wanted.shape or (replicas < 0).any():
-            msg = f"replicas is {replicas!r}; must be {len(self._wanted)} number(s) of at least 0"
-            raise ValueError(msg)
-        self._wanted = replicas.astype(np.int64)
-        surplus = self._pods.count()[: READY + 1].sum(axis=0) - self._wanted
-        if not surplus.any():
-            return
-        self._catch_up()
-        for service, count in enumerate(surplus.tolist()):
-            for row in self._pods.to_remove(service, count) if count > 0 else ():
-                self._remove(row)
-            for _ in range(-count):
-                row = self._pods.add(service, self._env.now)
-                seconds = float(self._start_ups[service].take(1)[0])
-                self._processes[row] = self._env.process(self._start(row, seconds))
+        services = len(self._services)
+        _check("replicas", desired.replicas, services, lowest=0)
+        for name in ("vcpu", "memory_gib"):
+            if getattr(desired, name) is not None:
+                _check(name, getattr(desired, name), services, lowest=1e-9)
+        if desired.nodes is not None:
+            _check("nodes", desired.nodes, len(self._running.nodes.groups), lowest=0)
+        refusals = self._effects.of(ApiRefusal)
+        if any(self._refusals.random() < fault.probability for fault in refusals):
+            self._running.record("change refused")
+            msg = "the API server refuses the change (a fault of the scenario)"
+            raise OSError(msg)
+        self._request(desired.vcpu, desired.memory_gib)
+        self._deployments.scale(desired.replicas)
+        if desired.nodes is not None and self._provisioner is not None:
+            self._provisioner.resize(desired.nodes)
 
     def advance(self, seconds: float) -> Interval:
         """Run the half-open step ``[now, now + seconds)``.
@@ -148,7 +176,8 @@ class Cluster:
         Raises:
             InputError: if that reaches beyond the end of the trace.
         """
-        begin = self._env.now
+        running = self._running
+        begin = running.now
         end = begin + seconds
         if not seconds > 0 or end > self._trace.duration_seconds + 1e-6:
             msg = (
@@ -156,217 +185,130 @@ class Cluster:
                 f"the trace ends at {self._trace.duration_seconds:g} s"
             )
             raise InputError(msg)
-        before = self._plane.totals()
-        pods, serving, started = self._pod_seconds, self._serving_seconds, self._pods_started.copy()
-        self._env.run(until=end)
-        self._catch_up()
-        change = self._plane.totals().since(before)
-        pod_seconds, serving_seconds = self._pod_seconds - pods, self._serving_seconds - serving
+        before = running.plane.totals()
+        pods, serving = running.pod_seconds, running.serving_seconds
+        extra_pods, extra_serving = running.extra_pod, running.extra_serving_milli
+        running.env.run(until=end)
+        running.catch_up()
+        change = running.plane.totals().since(before)
+        pod_seconds, serving_seconds = running.pod_seconds - pods, running.serving_seconds - serving
+        extra = running.extra_pod - extra_pods
+        extra_cores = (running.extra_serving_milli - extra_serving) / 1000
         return Interval(
             start_seconds=np.array(begin),
             duration_seconds=np.array(float(seconds)),
             **{name: change.services[name] for name in (*CALL_COUNTS, *CALL_SECONDS)},
             latency_counts=change.service_latency_counts,
             serving_slot_seconds=serving_seconds * self._slots,
-            cpu_capacity_seconds=serving_seconds * self._vcpu,
-            waiting=self._plane.waiting,
-            in_service=self._plane.in_service,
+            cpu_capacity_seconds=serving_seconds * self._vcpu + extra_cores,
+            waiting=running.plane.waiting,
+            in_service=running.plane.in_service,
             pod_seconds=pod_seconds,
-            pods_started=self._pods_started - started,
-            cost_usd=pod_seconds * self._usd_per_pod_second,
+            pods_started=self._pods_started(),
+            cost_usd=pod_seconds * self._usd_per_pod_second + self._usd_per_unit_second @ extra,
             requests=self._requests(change),
+            nodes=self._nodes_since(),
         )
 
     def end_log(self) -> None:
         """Give the log what it has not got yet, requests that are not over among it."""
-        if isinstance(self._plane, DataPlane):
-            self._plane.end_log()
+        if isinstance(self._running.plane, DataPlane):
+            self._running.plane.end_log()
+
+    def _set_prices(self, scenario: Scenario) -> None:
+        self._slots = np.array([service.slots_per_pod for service in self._services])
+        self._vcpu = np.array([service.vcpu_per_pod for service in self._services])
+        memory = np.array([service.memory.request_gib for service in self._services])
+        per_vcpu = scenario.prices.usd_per_vcpu_hour if scenario.prices else 0.0
+        per_gib = scenario.prices.usd_per_gib_hour if scenario.prices else 0.0
+        self._usd_per_pod_second = per_vcpu * self._vcpu / SECONDS_PER_HOUR
+        if per_gib:
+            self._usd_per_pod_second = self._usd_per_pod_second + per_gib * memory / SECONDS_PER_HOUR
+        self._usd_per_unit_second = np.array([per_vcpu / 1000, per_gib / MIB_PER_GIB]) / SECONDS_PER_HOUR
+
+    def _request(self, vcpu: Floats | None, memory_gib: Floats | None) -> None:
+        """Roll out pods with other requests where they differ."""
+        for place in range(len(self._services)):
+            now = self._deployments.release_of(place)
+            milli = now.vcpu_milli if vcpu is None else round(1000 * float(vcpu[place]))
+            mib = now.memory_mib if memory_gib is None else round(MIB_PER_GIB * float(memory_gib[place]))
+            if (milli, mib) != (now.vcpu_milli, now.memory_mib):
+                self._deployments.roll_out(
+                    Release(place, now.image, max(milli, 1), max(mib, 1), now.error_probability, now.slowness)
+                )
 
     def _requests(self, change: Totals) -> Requests:
         return Requests(
             **{name: change.classes[name] for name in (*REQUEST_COUNTS, *REQUEST_SECONDS)},
-            in_flight=self._plane.in_flight,
+            in_flight=self._running.plane.in_flight,
             late=change.late,
             latency_counts=change.class_latency_counts,
         )
 
-    def _staff(self, scenario: Scenario) -> None:
-        """Ready pods for the mean load of the first minute."""
-        bins = max(1, round(_FIRST_LOOK_SECONDS / self._trace.bin_seconds))
-        rate = float(self._trace.rate_rps[:bins].mean())
-        for index, (service, load) in enumerate(
-            zip(self._services, scenario.system.load_seconds(), strict=True)
-        ):
-            slots = square_root_staffing(rate * load, scenario.staffing_quality)
-            pods = -(-slots // service.slots_per_pod)
-            self._wanted[index] = min(max(pods, service.min_replicas), service.max_replicas)
-            for _ in range(self._wanted[index]):
-                row = self._pods.add(index, 0.0)
-                self._pods.started[row] = 0.0
-                self._make_ready(row)
+    def _pods_started(self) -> Ints:
+        """Pods created since the last Interval's end; an action between two belongs to the second."""
+        before, now = self._told_pods, self._deployments.pods_started.copy()
+        self._told_pods = now
+        return now - before
 
-    def _start(self, row: int, seconds: float) -> Generator[simpy.Event]:
-        service = int(self._pods.service[row])
-        self._pods_started[service] += 1
-        pending = seconds * self._services[service].start_up.pending_share
-        try:
-            yield self._env.timeout(pending)
-            self._pods.phase[row] = STARTING
-            self._pods.started[row] = self._env.now
-            yield self._env.timeout(seconds - pending)
-        except simpy.Interrupt:
-            return
-        self._catch_up()
-        self._make_ready(row)
+    def _nodes_since(self) -> NodeInterval | None:
+        """What became of nodes since the last Interval's end, launches between the two among it."""
+        if self._provisioner is None:
+            return None
+        nodes, now = self._running.nodes, self._running.now
+        before = self._told_nodes
+        total = NodeInterval(nodes.seconds(now), nodes.cost_usd(now), self._provisioner.launched.copy())
+        self._told_nodes = total
+        if before is None:
+            return total
+        return NodeInterval(
+            total.node_seconds - before.node_seconds,
+            total.cost_usd - before.cost_usd,
+            total.launched - before.launched,
+        )
 
-    def _make_ready(self, row: int) -> None:
-        self._pods.phase[row] = READY
-        self._pods.ready[row] = self._env.now
-        self._plane.open_pod(row, int(self._pods.service[row]))
-        self._processes.pop(row, None)
-
-    def _remove(self, row: int) -> None:
-        if self._pods.phase[row] != READY:
-            self._processes.pop(row).interrupt()
-            self._pods.phase[row] = GONE
-            return
-        self._plane.close_pod(row)
-        self._pods.phase[row] = DRAINING
-        grace = self._services[int(self._pods.service[row])].drain_grace_seconds
-        self._processes[row] = self._env.process(self._drain(row, grace))
-
-    def _drain(self, row: int, seconds: float) -> Generator[simpy.Event]:
-        """A pod that still has requests when its grace is over is killed."""
-        try:
-            yield self._env.timeout(seconds)
-        except simpy.Interrupt:
-            return
-        del self._processes[row]
-        self._catch_up()
-        if self._pods.phase[row] == DRAINING:
-            self._let_go(row)
-
-    def _emptied(self, now: float) -> list[tuple[int, float]]:
-        """Draining pods that have finished their last request, and for how long they have been idle since."""
-        emptied = self._plane.pod_emptied_seconds
-        rows = np.flatnonzero(self._pods.phase[: len(emptied)] == DRAINING).tolist()
-        return [(row, now - emptied[row]) for row in rows if emptied[row] <= now]
-
-    def _let_go(self, row: int) -> None:
-        if process := self._processes.pop(row, None):
-            process.interrupt()
-        self._plane.kill_pod(row)
-        self._pods.phase[row] = GONE
-
-    def _catch_up(self) -> None:
-        """Run all requests before now, with the pods as they have been since the last event."""
-        now = self._env.now
-        span = now - self._caught_up
-        if span <= 0:
-            return
-        arrivals = self._arrivals.until(now)
-        classes = None
-        if self._classes is not None:
-            classes = self._classes[self._arrived : self._arrived + len(arrivals)]
-        self._arrived += len(arrivals)
-        self._plane.advance(now, arrivals, classes)
-        phases = self._pods.count()
-        serving = span * (phases[READY] + phases[DRAINING])
-        alive = span * phases[:GONE].sum(axis=0)
-        if phases[DRAINING].any():
-            for row, idle in self._emptied(now):
-                serving[self._pods.service[row]] -= idle
-                alive[self._pods.service[row]] -= idle
-                self._let_go(row)
-        self._pod_seconds = self._pod_seconds + alive
-        self._serving_seconds = self._serving_seconds + serving
-        self._caught_up = now
-
-    def _scrape(self, pipeline: MetricPipeline, rng: np.random.Generator) -> Generator[simpy.Event]:
+    def _scrape(self, first_seconds: float, every_seconds: float) -> Generator[simpy.Event]:
         """Nothing ties scrapes to decisions, so where in their interval they fall is drawn once."""
-        drawn = rng.random() * pipeline.scrape_seconds
-        first = pipeline.first_scrape_seconds
-        yield self._env.timeout(drawn if first is None else first)
+        env = self._running.env
+        yield env.timeout(first_seconds)
         while True:
-            self._catch_up()
-            self._scraper.record(self._reading())
-            yield self._env.timeout(pipeline.scrape_seconds)
+            self._running.catch_up()
+            self._observation.scrape()
+            yield env.timeout(every_seconds)
 
-    def _reading(self) -> Reading:
-        rows = len(self._pods.phase)
-        cpu = np.zeros(rows)
-        known = self._plane.pod_cpu_seconds[:rows]
-        cpu[: len(known)] = known
-        running = (self._pods.phase == READY) | (self._pods.phase == STARTING)
-        totals = self._plane.totals()
-        return Reading(
-            time_seconds=self._env.now,
-            offered=totals.services["offered"],
-            latency_counts=totals.service_latency_counts,
-            waiting=self._plane.waiting,
-            pod_cpu_seconds=cpu,
-            pod_started_seconds=np.where(running, self._pods.started, np.inf),
-        )
+    def _wake(self) -> Generator[simpy.Event]:
+        """Want one pod of a service that is scaled to zero and has requests that wait."""
+        running = self._running
+        while True:
+            yield running.env.timeout(_WAKING_SECONDS)
+            wanted = self._deployments.wanted
+            asleep = [
+                place for place, service in enumerate(self._services) if service.wakes and not wanted[place]
+            ]
+            if not asleep:
+                continue
+            running.catch_up()
+            waiting = running.plane.waiting
+            woken = wanted.copy()
+            woken[[place for place in asleep if waiting[place]]] = 1
+            if (woken != wanted).any():
+                self._deployments.scale(woken)
 
-    def _pod_usage(self, sample: Sample | None) -> Floats:
-        """Used CPU by pod row, in cores; NaN where the pod that has the row now has no sample."""
-        usage = np.full(len(self._pods.phase), np.nan)
-        if sample is not None:
-            rows = len(sample.pod_cores)
-            same = sample.pod_started_seconds == self._pods.started[:rows]
-            usage[:rows] = np.where(same, sample.pod_cores, np.nan)
-        return usage
 
-    def _service_metrics(self, sample: Sample | None, usage: Floats) -> dict[str, Metric]:
-        services = len(self._services)
-        if sample is None:
-            return {name: Metric.missing((services,)) for name in ("cpu", "rate", "latency_p95", "queue")}
-        seen = (self._pods.phase == READY) & ~np.isnan(usage)
-        owners = self._pods.service[seen]
-        used = np.bincount(owners, weights=usage[seen], minlength=services)
-        with np.errstate(invalid="ignore"):
-            cpu = used / np.bincount(owners, minlength=services) / self._vcpu
-        age = np.full(services, self._env.now - sample.time_seconds)
-        return {
-            "cpu": Metric(cpu, age),
-            "rate": Metric(sample.rate_rps, age),
-            "latency_p95": Metric(sample.latency_p95_seconds, age),
-            "queue": Metric(sample.waiting.astype(np.float64), age),
-        }
+def _is_plain(scenario: Scenario) -> bool:
+    """Whether one queue without anything else is all that requests meet."""
+    groups = scenario.cluster.groups if scenario.cluster else ()
+    return (
+        scenario.system.is_one_queue
+        and not any(isinstance(fault, OF_ANSWERS) for fault in scenario.faults)
+        and not any(group.latency_seconds for group in groups)
+    )
 
-    def _pod_groups(self, sample: Sample | None, usage: Floats) -> PodGroups:
-        return join_groups(
-            [self._groups_of(service, sample, usage) for service in range(len(self._services))]
-        )
 
-    def _groups_of(self, service: int, sample: Sample | None, usage: Floats) -> PodGroups:
-        alive = self._pods.rows(service)
-        if not alive.size:
-            none = PodGroup.empty((1,))
-            return PodGroups(none, none, none, none, np.full(1, np.inf))
-        now = self._env.now
-        phase, started = self._pods.phase[alive], self._pods.started[alive]
-        cores = usage[alive]
-        has_sample = ~np.isnan(cores)
-        age = np.inf if sample is None else now - sample.time_seconds
-        window = 0.0 if sample is None else self._scraper.window_seconds
-        is_ready = np.isfinite(self._pods.ready[alive])
-        table = PodTable(
-            pending=phase == PENDING,
-            gone=phase == DRAINING,
-            has_ready=np.ones(len(alive), dtype=bool),
-            ready=is_ready,
-            start_age_seconds=np.where(np.isfinite(started), now - started, np.inf),
-            ready_age_seconds=np.where(
-                is_ready, now - self._pods.ready[alive], now - self._pods.created[alive]
-            ),
-            request_milli=np.full(len(alive), round(1000 * self._vcpu[service])),
-            has_sample=has_sample,
-            usage_milli=np.rint(1000 * np.where(has_sample, cores, 0.0)).astype(np.int64),
-            sample_age_seconds=np.full(len(alive), age),
-            sample_window_seconds=np.full(len(alive), window),
-        )
-        return group_pods(table, self._rules)
+def _check(name: str, values: np.ndarray, count: int, *, lowest: float) -> None:
+    if values.shape != (count,) or not (values >= lowest).all():
+        msg = f"{name} is {values!r}; must be {count} number(s) of at least {lowest:g}"
+        raise ValueError(msg)
 
 
 def _logged_classes(trace: Trace, names: list[str]) -> Ints | None:

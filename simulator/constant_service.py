@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 
+from simulator.arrays import Floats
 from simulator.limits import erlangs, require_at_least, require_stable
-from simulator.plant import Floats
 from simulator.theory import tail_percentile_seconds
 
 

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from simulator.application import Application
+from simulator.arrays import Floats, Ints
 from simulator.kernel.assembly import assemble, with_pods, with_room, with_slots
 from simulator.kernel.loop import NEEDS_ROOM, run
 from simulator.kernel.pods import close_pod, kill_pod, open_pod
 from simulator.kernel.tables import IN_FLIGHT, LOGGED, NONE, Log, Table
-from simulator.plant import Floats, Ints
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from simulator.plant import Floats
+from simulator.arrays import Floats
 
 _BLOCK = 8192
 

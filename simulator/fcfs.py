@@ -11,12 +11,12 @@ from __future__ import annotations
 import numpy as np
 
 from simulator.application import Application
+from simulator.arrays import Floats, Ints
 from simulator.compiled import inlined, kernel
 from simulator.dataplane import CALL_COUNTS, CALL_SECONDS, REQUEST_COUNTS, REQUEST_SECONDS, Totals
 from simulator.kernel.station import count_latency
 from simulator.latency import BUCKETS
 from simulator.laws.draws import draw_seconds
-from simulator.plant import Floats, Ints
 from simulator.randomness import SERVICE, call_key, purpose_key, request_key
 
 OFFERED, STARTED, SERVED, FAILED = range(4)

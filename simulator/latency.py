@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from simulator.plant import Floats, Ints
+from simulator.arrays import Floats, Ints
 
 _PARTS_BITS = 6
 _LOWEST_EXPONENT = -14

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numba
 import numpy as np
 
+from simulator.arrays import Floats, Ints
 from simulator.draws import BlockStream
-from simulator.plant import Floats, Ints
 from simulator.processes import ModulatedProcess
 from simulator.trace import Trace
 

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from simulator.arrays import Floats
 from simulator.errors import InputError
 from simulator.limits import erlangs, require_at_least, require_stable
-from simulator.plant import Floats
 from simulator.theory import mmc_mean_response_seconds, tail_percentile_seconds
 
 # Jackson networks

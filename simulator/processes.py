@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from simulator.plant import Floats
+from simulator.arrays import Floats
 from simulator.settings import Settings
 
 _ROUNDING = 1e-9

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from simulator.arrays import Floats
 from simulator.errors import InputError
-from simulator.plant import Floats
 from simulator.tables import header_names, numbers, parse_csv, require_column, unreadable
 
 if TYPE_CHECKING:

@@ -9,13 +9,18 @@ import numpy as np
 from pydantic import BeforeValidator, Field, model_validator
 
 from simulator.application import Application, load_application
+from simulator.cluster_settings import ClusterSettings
 from simulator.errors import InputError
+from simulator.faults import OF_NODES, AnyFault, RegionLoss, ServiceFault, StockOut, ZoneLoss
+from simulator.nodes import MIB_PER_GIB, NodeGroup
+from simulator.prices import Prices
 from simulator.processes import ArrivalSettings, PoissonProcess
 from simulator.service import Service
 from simulator.settings import Settings, is_whole_multiple
 
 if TYPE_CHECKING:
     from simulator.cluster import Cluster
+    from simulator.events import Journal
     from simulator.kernel.tables import Log
     from simulator.trace import Trace
 
@@ -36,6 +41,19 @@ class MetricPipeline(Settings):
         ge=0,
         le=3600,
         description="When the first scrape is; drawn within an interval if not given.",
+    )
+    noise: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="Relative standard deviation of each value, a pod's usage among them; gamma with mean 1.",
+    )
+    gap_probability: float = Field(default=0.0, ge=0, lt=1, description="That a scrape is lost.")
+    stale_seconds: float = Field(
+        default=300.0,
+        gt=0,
+        le=86_400,
+        description="A value older than this, lag not counted, is missing: Prometheus' --query.lookback-delta.",
     )
 
     @model_validator(mode="after")
@@ -65,12 +83,6 @@ class Workload(Settings):
         return load_model(self.model).draw(duration_seconds, self.mean_rps, rng)
 
 
-class Prices(Settings):
-    """What a pod costs."""
-
-    usd_per_vcpu_hour: float = Field(ge=0, le=1000, description="From a pod's creation until it is gone.")
-
-
 def _shipped(value: object) -> object:
     if not isinstance(value, str):
         return value
@@ -89,8 +101,12 @@ class Scenario(Settings):
         default=None,
         description="Services and the calls between them, or the name of one that ships; or service.",
     )
+    cluster: ClusterSettings | None = Field(
+        default=None, description="The nodes; None: pods need none, and each is billed by itself."
+    )
     metrics: MetricPipeline = MetricPipeline()
-    prices: Prices
+    prices: Prices | None = Field(default=None, description="Of pods without nodes, which needs it.")
+    faults: tuple[AnyFault, ...] = Field(default=(), max_length=1000, description="What breaks.")
     staffing_quality: float = Field(
         default=2.0,
         ge=0,
@@ -103,6 +119,58 @@ class Scenario(Settings):
         if (self.service is None) == (self.application is None):
             msg = "one of service and application must be given, and not both"
             raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _one_bill(self) -> Scenario:
+        if (self.cluster is None) == (self.prices is None):
+            msg = "one of cluster (nodes are paid) and prices (pods are paid) must be given, and not both"
+            raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _pods_fit(self) -> Scenario:
+        for service in self.system.services:
+            title = f"service {service.name!r}"
+            if self.cluster is None:
+                for field in ("image", "region"):
+                    if getattr(service, field) is not None:
+                        msg = f"{title}: {field} needs nodes (give cluster)"
+                        raise ValueError(msg)
+                if service.gpus_per_pod:
+                    msg = f"{title}: gpus_per_pod needs nodes (give cluster)"
+                    raise ValueError(msg)
+                continue
+            groups = [group for group in self.cluster.groups if service.region in {None, group.region}]
+            if not groups:
+                regions = sorted({group.region for group in self.cluster.groups})
+                msg = f"{title}: region is {service.region!r}; cluster.groups are in {', '.join(regions)}"
+                raise ValueError(msg)
+            if not any(_fits(service, group) for group in groups):
+                msg = (
+                    f"{title}: a pod ({_asked(service)}) fits on no node: {'; '.join(map(_offered, groups))}"
+                )
+                raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _faults_hit(self) -> Scenario:
+        services = [service.name for service in self.system.services]
+        groups = self.cluster.groups if self.cluster else ()
+        for place, fault in enumerate(self.faults):
+            title = f"faults.{place} ({fault.kind})"
+            if isinstance(fault, OF_NODES) and not groups:
+                msg = f"{title} needs nodes (give cluster)"
+                raise ValueError(msg)
+            if isinstance(fault, ServiceFault) and fault.service not in {None, *services}:
+                msg = f"{title}: service is {fault.service!r}; there are: {', '.join(services)}"
+                raise ValueError(msg)
+            if isinstance(fault, StockOut) and fault.group not in [group.name for group in groups]:
+                names = ", ".join(group.name for group in groups)
+                msg = f"{title}: group is {fault.group!r}; there are: {names}"
+                raise ValueError(msg)
+            if isinstance(fault, RegionLoss | ZoneLoss):
+                _check_place(title, fault, groups)
         return self
 
     @cached_property
@@ -118,15 +186,49 @@ class Scenario(Settings):
         latency_thresholds_seconds: tuple[float, ...],
         trace: Trace,
         log: Log | None = None,
+        journal: Journal | None = None,
     ) -> Cluster:
         """A running cluster at time 0.
 
         Args:
-            seed: spawns one stream each for arrivals, service times, start-ups and metrics.
+            seed: spawns one stream each for arrivals, service times, start-ups, metrics, pods' and nodes'
+                lives, and faults.
             latency_thresholds_seconds: late requests are counted exactly at each.
             trace: the load; time 0 is its first bin's start.
             log: is given every request, as ``simulator.kernel.tables.LOGGED``.
+            journal: is given every event of the control plane.
         """
         from simulator.cluster import Cluster
 
-        return Cluster(self, seed, latency_thresholds_seconds, trace, log)
+        return Cluster(self, seed, latency_thresholds_seconds, trace, log, journal)
+
+
+def _fits(service: Service, group: NodeGroup) -> bool:
+    request = (
+        round(1000 * service.vcpu_per_pod),
+        round(MIB_PER_GIB * service.memory.request_gib),
+        service.gpus_per_pod,
+        1,
+    )
+    return bool((np.array(request) <= group.allocatable).all())
+
+
+def _asked(service: Service) -> str:
+    gpus = f", {service.gpus_per_pod} GPUs" if service.gpus_per_pod else ""
+    return f"vcpu_per_pod {service.vcpu_per_pod:g}, memory.request_gib {service.memory.request_gib:g}{gpus}"
+
+
+def _offered(group: NodeGroup) -> str:
+    milli, mib, gpus, _ = group.allocatable.tolist()
+    return f"{group.name} has {milli / 1000:g} vCPU, {mib / MIB_PER_GIB:g} GiB and {gpus} GPUs for pods"
+
+
+def _check_place(title: str, fault: RegionLoss | ZoneLoss, groups: tuple[NodeGroup, ...]) -> None:
+    """Raises ValueError where no node group is in a fault's region or zone."""
+    zone = fault.zone if isinstance(fault, ZoneLoss) else None
+    if not any(group.region == fault.region and zone in {None, group.zone} for group in groups):
+        places = sorted({f"{group.region}/{group.zone}" for group in groups})
+        msg = (
+            f"{title}: there is no node group in {fault.region}/{zone or '*'}; there are: {', '.join(places)}"
+        )
+        raise ValueError(msg)

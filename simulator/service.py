@@ -2,48 +2,84 @@
 
 from __future__ import annotations
 
-import math
 from functools import cached_property
 from typing import Literal
 
-import numpy as np
 from pydantic import Field, model_validator
 
+from simulator.delay import Delay
 from simulator.laws.law import ServiceTimeLaw
 from simulator.operation import Operation
-from simulator.plant import Floats
 from simulator.settings import Settings
 
 DispatchRule = Literal["shared", "round_robin", "random", "least_requests", "two_choices"]
 """How a request finds a pod: ``simulator.dispatch`` has a file for each."""
 
-_Z95 = 1.6448536269514722
 
+class StartUpLaw(Delay):
+    """From a pod's creation to ready; where its image is pulled by itself, from there."""
 
-class StartUpLaw(Settings):
-    """From a pod's creation to ready: lognormal, given by two percentiles."""
-
-    p50_seconds: float = Field(gt=0, le=3600, description="Median time from creation to ready.")
-    p95_seconds: float = Field(gt=0, le=3600, description="95th percentile of that time.")
     pending_share: float = Field(
         default=0.92,
         ge=0,
         le=1,
         description="Share of the start-up that a pod is Pending (scheduled and pulled); the rest it runs "
-        "without being ready. 0.92 is the pull's share where a start takes 25 s with and 2 s without it.",
+        "without being ready. 0.92 is the pull's share where a start takes 25 s with and 2 s without it. "
+        "Not used where the image is pulled by itself.",
     )
 
+
+class ImagePull(Delay):
+    """How long a node takes to pull the image; one at a time, and once only."""
+
+
+class Memory(Settings):
+    """What a pod requests, what it may use at most, and what it uses."""
+
+    request_gib: float = Field(default=0.5, gt=0, le=65_536, description="Memory request of a pod.")
+    limit_gib: float | None = Field(
+        default=None,
+        gt=0,
+        le=65_536,
+        description="Above it the container is killed; the request if not given.",
+    )
+    base_gib: float = Field(default=0.0, ge=0, le=65_536, description="What a pod uses without requests.")
+    gib_per_request: float = Field(
+        default=0.0, ge=0, le=65_536, description="What each request that it has adds."
+    )
+
+    @property
+    def most_gib(self) -> float:
+        """The limit."""
+        return self.request_gib if self.limit_gib is None else self.limit_gib
+
     @model_validator(mode="after")
-    def _ordered(self) -> StartUpLaw:
-        if self.p95_seconds < self.p50_seconds:
-            msg = f"p95_seconds ({self.p95_seconds:g}) must be at least p50_seconds ({self.p50_seconds:g})"
+    def _ordered(self) -> Memory:
+        if not self.base_gib < self.most_gib or self.most_gib < self.request_gib:
+            msg = (
+                f"limit_gib ({self.most_gib:g}) must be above base_gib ({self.base_gib:g}) and at least "
+                f"request_gib ({self.request_gib:g})"
+            )
             raise ValueError(msg)
         return self
 
-    def sample(self, rng: np.random.Generator, size: int) -> Floats:
-        """float64 ``(size,)``, seconds."""
-        sigma = math.log(self.p95_seconds / self.p50_seconds) / _Z95
-        return rng.lognormal(math.log(self.p50_seconds), sigma, size)
+
+class WarmUp(Settings):
+    """A ready pod that is slow at first: caches are cold, code is not compiled yet."""
+
+    seconds: float = Field(gt=0, le=3600, description="How long.")
+    speed: float = Field(gt=0, lt=1, description="Work that it does with the same CPU, over the usual.")
+
+
+class RollOut(Settings):
+    """How pods of a new version replace the old ones; defaults are those of a Deployment."""
+
+    max_surge: float = Field(
+        default=0.25, ge=0, le=1, description="Pods above the wanted, a share, rounded up."
+    )
+    max_unavailable: float = Field(
+        default=0.25, ge=0, le=1, description="Pods below the wanted that are ready, a share, rounded down."
+    )
 
 
 class Shedding(Settings):
@@ -65,7 +101,9 @@ class Service(Settings):
     )
     slots_per_pod: int = Field(ge=1, le=10_000, description="Requests a pod serves at once.")
     vcpu_per_pod: float = Field(
-        gt=0, le=1024, description="CPU request and limit of a pod; all slots at work use all of it."
+        gt=0,
+        le=1024,
+        description="CPU request of a pod, and its limit if there is no other; all slots at work use all of it.",
     )
     discipline: Literal["slots", "processor_sharing"] = Field(
         default="slots",
@@ -100,7 +138,29 @@ class Service(Settings):
         default=False,
         description="Whether a waiting request whose caller has given up is thrown away unserved.",
     )
+    vcpu_limit_per_pod: float | None = Field(
+        default=None,
+        gt=0,
+        le=1024,
+        description="Processor sharing only: CPU limit of a pod, vcpu_per_pod if not given. Where the requests of a "
+        "node's pods fill it, each pod gets its request.",
+    )
+    gpus_per_pod: int = Field(default=0, ge=0, le=64, description="GPUs that a pod requests.")
+    memory: Memory = Field(default=Memory(), description="Memory of a pod.")
+    region: str | None = Field(default=None, description="Its pods run on nodes of this region only.")
+    image: ImagePull | None = Field(
+        default=None, description="Needs nodes: the image's pull. None: start_up has it."
+    )
     start_up: StartUpLaw = Field(description="How long a pod takes from creation to ready.")
+    start_cpu_share: float = Field(
+        default=0.0, ge=0, le=1, description="Share of its CPU limit that a pod uses while it starts."
+    )
+    warm_up: WarmUp | None = Field(default=None, description="None: as fast at once.")
+    roll_out: RollOut = Field(default=RollOut(), description="How a new version comes.")
+    wakes: bool = Field(
+        default=False,
+        description="Scaled to zero, a request that waits makes the platform want one pod, as Knative's activator does.",
+    )
     drain_grace_seconds: float = Field(
         default=30.0,
         ge=0,
@@ -126,6 +186,16 @@ class Service(Settings):
         if len(set(names)) < len(names):
             msg = f"service {self.name!r}: operations must have different names (they are {', '.join(names)})"
             raise ValueError(msg)
+        if self.vcpu_limit_per_pod is not None:
+            if self.discipline != "processor_sharing":
+                msg = f"service {self.name!r}: vcpu_limit_per_pod needs discipline processor_sharing"
+                raise ValueError(msg)
+            if self.vcpu_limit_per_pod < self.vcpu_per_pod:
+                msg = (
+                    f"service {self.name!r}: vcpu_limit_per_pod ({self.vcpu_limit_per_pod:g}) must be at least "
+                    f"vcpu_per_pod ({self.vcpu_per_pod:g})"
+                )
+                raise ValueError(msg)
         if self.cfs_throttling and self.discipline != "processor_sharing":
             msg = f"service {self.name!r}: cfs_throttling needs discipline processor_sharing"
             raise ValueError(msg)
@@ -135,6 +205,11 @@ class Service(Settings):
     def all_operations(self) -> tuple[Operation, ...]:
         """Its operations, at least one."""
         return self.operations or (Operation.model_validate({"service_time": self.service_time}),)
+
+    @property
+    def most_vcpu(self) -> float:
+        """CPU limit of a pod."""
+        return self.vcpu_per_pod if self.vcpu_limit_per_pod is None else self.vcpu_limit_per_pod
 
     @property
     def is_one_queue(self) -> bool:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from simulator.arrays import Floats
 from simulator.errors import InputError
-from simulator.plant import Floats
 
 if TYPE_CHECKING:
     import pandas as pd

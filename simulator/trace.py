@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from simulator.arrays import Floats
 from simulator.errors import InputError
 from simulator.files import whole_file
-from simulator.plant import Floats
 from simulator.request_log import PARQUET, RequestLog, is_log, parse_log, read_parquet_log
 from simulator.tables import numbers, parse_csv, read_bytes, unpack
 

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from simulator.arrays import Floats
 from simulator.errors import InputError
-from simulator.plant import Floats
 from simulator.settings import Settings, parse_settings
 from simulator.trace import Trace
 

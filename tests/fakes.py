@@ -6,7 +6,8 @@ import dataclasses
 
 import numpy as np
 
-from simulator.plant import Desired, Interval, Metric, PodGroup, PodGroups, Snapshot
+from simulator.plant import Desired, Interval, Metric, Snapshot
+from simulator.pod_groups import PodGroup, PodGroups
 
 
 class FakePlant:

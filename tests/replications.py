@@ -17,13 +17,13 @@ import numpy as np
 from scipy import stats
 
 from simulator.application import Application, RequestClass
+from simulator.arrays import Floats, Ints
 from simulator.dataplane import DataPlane, Totals
 from simulator.latency import bucket_edges_seconds
 from simulator.laws.deterministic import DeterministicLaw
 from simulator.laws.exponential import ExponentialLaw
 from simulator.laws.law import ServiceTimeLaw
 from simulator.operation import Call, Operation
-from simulator.plant import Floats, Ints
 from simulator.randomness import seed_key
 from simulator.service import Service, StartUpLaw
 

@@ -33,7 +33,9 @@ from agents.baselines.hpa_behavior import (
 )
 from agents.baselines.hpa_proposal import Proposal, Tolerance, UtilizationTarget, propose
 from agents.policy import Context, Mask
-from simulator.plant import Desired, Floats, Ints, PodGroups, Snapshot
+from simulator.arrays import Floats, Ints
+from simulator.plant import Desired, Snapshot
+from simulator.pod_groups import PodGroups
 from simulator.settings import Settings
 
 _PERCENT: Final = 100

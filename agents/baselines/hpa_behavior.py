@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from agents.policy import Mask
-from simulator.plant import Floats, Ints
+from simulator.arrays import Floats, Ints
 from simulator.settings import Settings
 
 Select = Literal["Max", "Min", "Disabled"]

@@ -13,7 +13,8 @@ from typing import Final, Protocol
 import numpy as np
 
 from agents.policy import Mask
-from simulator.plant import Floats, Ints, PodGroup, PodGroups
+from simulator.arrays import Floats, Ints
+from simulator.pod_groups import PodGroup, PodGroups
 
 MAX_REPLICAS: Final = 2**31 - 1
 _FULL_PERCENT: Final = 100

@@ -25,17 +25,8 @@ from pydantic import Field
 from urllib3.exceptions import HTTPError
 
 from simulator.errors import InputError
-from simulator.plant import (
-    Desired,
-    Metric,
-    PlantGone,
-    Pod,
-    PodRules,
-    PodSample,
-    PodTable,
-    Snapshot,
-    group_pods,
-)
+from simulator.plant import Desired, Metric, PlantGone, Snapshot
+from simulator.pod_groups import Pod, PodRules, PodSample, PodTable, group_pods
 from simulator.settings import Settings
 
 LOG = logging.getLogger("setpoint.kubernetes")

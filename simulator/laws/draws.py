@@ -14,10 +14,10 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from simulator.arrays import Floats
 from simulator.compiled import inlined, kernel
 from simulator.laws import deterministic, empirical, exponential, gamma, hyperexponential, lognormal, pareto
 from simulator.laws.law import ServiceTimeLaw
-from simulator.plant import Floats
 from simulator.randomness import normal, request_key, uniform
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from simulator.plant import Floats
+from simulator.arrays import Floats
 from simulator.settings import Settings
 
 CODE = 6

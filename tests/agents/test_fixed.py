@@ -8,7 +8,8 @@ from pydantic import ValidationError
 
 from agents.baselines.fixed import FixedSettings, make_fixed
 from agents.policy import Context
-from simulator.plant import Ints, Metric, Snapshot
+from simulator.arrays import Ints
+from simulator.plant import Metric, Snapshot
 
 CONTEXT = Context(("web",), np.array([2]), np.array([10]))
 

@@ -25,13 +25,9 @@ from agents.baselines.hpa_behavior import (
 )
 from agents.baselines.hpa_proposal import Tolerance
 from agents.policy import Context
-from simulator.plant import (
-    Ints,
-    Metric,
-    PodGroup,
-    PodGroups,
-    Snapshot,
-)
+from simulator.arrays import Ints
+from simulator.plant import Metric, Snapshot
+from simulator.pod_groups import PodGroup, PodGroups
 
 MIN, MAX = 2, 30
 BOUNDS = Bounds(np.array([MIN]), np.array([MAX]))

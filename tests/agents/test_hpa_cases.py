@@ -33,9 +33,9 @@ from agents.baselines.hpa_proposal import (
     UtilizationTarget,
     propose,
 )
-from simulator.plant import (
+from simulator.arrays import Ints
+from simulator.pod_groups import (
     POD_KINDS,
-    Ints,
     Pod,
     PodGroup,
     PodGroups,

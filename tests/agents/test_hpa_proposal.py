@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agents.baselines.hpa_proposal import AverageValueTarget, Tolerance, UtilizationTarget, propose
-from simulator.plant import Pod, PodGroup, PodGroups, PodRules, PodSample, PodTable, group_pods
+from simulator.pod_groups import Pod, PodGroup, PodGroups, PodRules, PodSample, PodTable, group_pods
 
 samples = st.builds(
     PodSample,

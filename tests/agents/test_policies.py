@@ -12,7 +12,8 @@ from agents.policy import Policy
 from agents.registry import RULES, make
 from envs.task import load_task
 from experiments.run import make_context
-from simulator.plant import Desired, Metric, PodGroup, PodGroups, Snapshot
+from simulator.plant import Desired, Metric, Snapshot
+from simulator.pod_groups import PodGroup, PodGroups
 
 TASK = load_task("web")
 TINY = str(Path(__file__).parent.parent / "data" / "tiny.bundle")

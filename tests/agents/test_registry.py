@@ -13,7 +13,8 @@ from agents.policy import Context, Policy
 from agents.registry import RULES, is_bundle, make, parse_spec
 from envs.task import load_task
 from simulator.errors import InputError
-from simulator.plant import Desired, Metric, PodGroup, PodGroups, Snapshot
+from simulator.plant import Desired, Metric, Snapshot
+from simulator.pod_groups import PodGroup, PodGroups
 
 TINY = str(Path(__file__).parent.parent / "data" / "tiny.bundle")
 CONTEXT = Context(("web",), np.array([2]), np.array([200]), np.array([80.0]), load_task("web").interface)

@@ -17,7 +17,8 @@ from controllers.clock import VirtualClock
 from controllers.loop import Loop, Record
 from envs.autoscale import AutoscaleEnv
 from envs.task import load_task
-from simulator.plant import Desired, Metric, PodGroup, PodGroups, Snapshot
+from simulator.plant import Desired, Metric, Snapshot
+from simulator.pod_groups import PodGroup, PodGroups
 from simulator.trace import Trace
 
 TASK = load_task("web")

@@ -27,7 +27,7 @@ from agents.baselines.hpa import HpaSettings, make_hpa
 from agents.baselines.hpa_behavior import Behavior, ScalingPolicy, ScalingRules
 from agents.policy import Context, Policy
 from controllers.plants.kubernetes import Deployment, KubernetesSettings, NoSource
-from simulator.plant import PodRules
+from simulator.pod_groups import PodRules
 
 SYNC_SECONDS = 2.0
 PHASES = 8

@@ -13,7 +13,8 @@ from pydantic import ValidationError
 
 from envs.actions import ActionMap
 from envs.guard import Guard, GuardSettings
-from simulator.plant import Desired, Ints, Metric, Snapshot
+from simulator.arrays import Ints
+from simulator.plant import Desired, Metric, Snapshot
 
 
 def look(wanted: Ints | list[int], seconds: float = 0.0) -> Snapshot:

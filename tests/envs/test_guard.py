@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from envs.guard import Guard, GuardSettings
-from simulator.plant import Desired, Ints, Metric, Snapshot
+from simulator.arrays import Ints
+from simulator.plant import Desired, Metric, Snapshot
 
 
 def look(wanted: Ints | list[int], seconds: float = 0.0) -> Snapshot:

@@ -19,8 +19,8 @@ from reference_records import Records
 
 from simulator import randomness
 from simulator.application import Application
+from simulator.arrays import Floats, Ints
 from simulator.operation import Call
-from simulator.plant import Floats, Ints
 from simulator.randomness import BACK_OFF, CLASS, DISPATCH, ROUTING
 from simulator.service import Service
 

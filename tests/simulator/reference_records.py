@@ -10,8 +10,8 @@ import numpy as np
 from reference_parts import Pod, Request, Station, Visit
 
 from simulator.application import Application
+from simulator.arrays import Floats, Ints
 from simulator.latency import BUCKETS, bucket_edges_seconds
-from simulator.plant import Floats, Ints
 
 EDGES_SECONDS = bucket_edges_seconds()
 

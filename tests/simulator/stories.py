@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from simulator.application import Application
-from simulator.plant import Floats
+from simulator.arrays import Floats
 
 START_UP = {"p50_seconds": 1.0, "p95_seconds": 2.0}
 

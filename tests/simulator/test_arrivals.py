@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 from scipy import stats
 
+from simulator.arrays import Floats
 from simulator.arrivals import (
     ArrivalProcess,
     DeterministicArrivals,
@@ -21,7 +22,6 @@ from simulator.arrivals import (
     make_arrivals,
 )
 from simulator.modulated import LevelPath, ModulatedArrivals
-from simulator.plant import Floats
 from simulator.processes import ArrivalSettings, DeterministicProcess, ModulatedProcess, PoissonProcess
 from simulator.theory import mmpp_dispersion
 from simulator.trace import Trace

@@ -18,7 +18,7 @@ from simulator.errors import InputError
 from simulator.laws.draws import draw_many
 from simulator.laws.exponential import ExponentialLaw
 from simulator.plant import Desired, Interval
-from simulator.pods import Pods
+from simulator.pods import DRAINING, READY, STARTING, Pods
 from simulator.randomness import SERVICE, call_key, purpose_key, request_key, seed_key
 from simulator.scenario import Scenario
 from simulator.trace import Trace
@@ -340,7 +340,7 @@ def test_pods_pend_for_their_share_of_the_start() -> None:
     for end, ready, pending in ((9.5, 1, 2), (10.5, 1, 0), (19.5, 1, 0), (20.5, 3, 0)):
         cluster.advance(end - cluster.now_seconds)
         assert counts(cluster) == (3, 3 - ready, ready, 0)
-        assert cluster._pods.count()[0] == pending
+        assert cluster._running.pods.counts[0] == pending
 
 
 def test_a_step_is_half_open() -> None:
@@ -388,17 +388,15 @@ def test_wanted_is_starting_and_ready() -> None:
 
 
 def test_scale_down_takes_pending_then_not_ready_then_the_newest_ready() -> None:
-    pods = Pods(2)
+    pods = Pods(np.array([500, 500]), np.array([512, 512]))
     for _ in range(3):
-        pods.add(1, 8.0)
-    rows = {name: pods.add(0, created) for name, created in [("old", 0.0), ("young", 1.0), ("late", 2.0)]}
-    rows |= {name: pods.add(0, created) for name, created in [("run1", 3.0), ("run2", 4.0), ("pend1", 5.0)]}
-    rows["pend2"] = pods.add(0, 6.0)
-    rows["drain"] = pods.add(0, 7.0)
+        pods.add(1, 8.0, 500, 512)
+    created = {"old": 0.0, "young": 1.0, "late": 2.0, "run1": 3.0, "run2": 4.0, "pend1": 5.0, "pend2": 6.0}
+    rows = {name: pods.add(0, at, 500, 512) for name, at in (created | {"drain": 7.0}).items()}
     for name, ready in (("old", 90.0), ("young", 50.0), ("late", 70.0)):
-        pods.phase[rows[name]], pods.ready[rows[name]] = 2, ready
-    pods.phase[[rows["run1"], rows["run2"]]] = 1
-    pods.phase[rows["drain"]] = 3
+        pods.phase[rows[name]], pods.ready[rows[name]] = READY, ready
+    pods.phase[[rows["run1"], rows["run2"]]] = STARTING
+    pods.phase[rows["drain"]] = DRAINING
     names = {row: name for name, row in rows.items()}
     order = [names[row] for row in pods.to_remove(0, 99)]
     assert order == ["pend2", "pend1", "run2", "run1", "old", "late", "young"]

@@ -8,8 +8,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from simulator.arrays import Floats
 from simulator.draws import BlockStream
-from simulator.plant import Floats
 
 LAWS: list[Callable[[np.random.Generator, int], Floats]] = [
     lambda rng, size: rng.lognormal(0.0, 1.0, size),

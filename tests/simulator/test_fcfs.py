@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from simulator.application import Application
+from simulator.arrays import Floats, Ints
 from simulator.arrivals import PoissonArrivals
 from simulator.dataplane import CALL_COUNTS, CALL_SECONDS, REQUEST_COUNTS, DataPlane, Totals
 from simulator.fcfs import FAILED, OFFERED, SERVED, STARTED, OneQueue, Station
@@ -23,7 +24,6 @@ from simulator.laws.exponential import ExponentialLaw
 from simulator.laws.gamma import GammaLaw
 from simulator.laws.law import ServiceTimeLaw
 from simulator.laws.lognormal import LognormalLaw
-from simulator.plant import Floats, Ints
 from simulator.randomness import seed_key
 from simulator.service import Service
 from simulator.theory import mg1_mean_wait_seconds, mmc_mean_wait_seconds, mmc_wait_exceeds

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from reference import Reference
 from stories import Author, CalmAuthor, Story
 
+from simulator.arrays import Floats
 from simulator.dataplane import DataPlane
 from simulator.kernel.tables import FREE, NONE, TRAVELLING, WAITING
-from simulator.plant import Floats
 
 THRESHOLDS = (0.05, 0.3, 2.0)
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from simulator.arrays import Ints
 from simulator.fcfs import Station
 from simulator.latency import BUCKETS, bucket_edges_seconds, percentile_seconds
-from simulator.plant import Ints
 
 EDGES = bucket_edges_seconds()
 

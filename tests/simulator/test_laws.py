@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 from scipy import integrate, stats
 
+from simulator.arrays import Floats
 from simulator.laws import draws
 from simulator.laws.deterministic import DeterministicLaw
 from simulator.laws.empirical import EmpiricalLaw
@@ -22,7 +23,6 @@ from simulator.laws.hyperexponential import HyperexponentialLaw
 from simulator.laws.law import ServiceTimeLaw
 from simulator.laws.lognormal import LognormalLaw
 from simulator.laws.pareto import ParetoLaw
-from simulator.plant import Floats
 from simulator.randomness import request_key, uniform
 
 SIZE = 200_000

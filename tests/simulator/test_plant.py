@@ -8,16 +8,14 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simulator.plant import (
+from simulator.plant import Desired, Metric, Snapshot
+from simulator.pod_groups import (
     POD_KINDS,
-    Desired,
-    Metric,
     Pod,
     PodGroup,
     PodRules,
     PodSample,
     PodTable,
-    Snapshot,
     group_pods,
     pod_kinds,
 )

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from simulator import randomness
-from simulator.plant import Floats
+from simulator.arrays import Floats
 from simulator.randomness import (
     CLASS,
     SERVICE,

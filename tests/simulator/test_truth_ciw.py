@@ -27,9 +27,9 @@ from replications import (
     station,
 )
 
+from simulator.arrays import Floats
 from simulator.laws.lognormal import LognormalLaw
 from simulator.operation import Call, Operation
-from simulator.plant import Floats
 
 LATE_SECONDS = 3.0
 HALF_WIDTH, LATE_HALF_WIDTH = 0.12, 0.24

@@ -20,7 +20,8 @@ from controllers.plants.kubernetes import (
     read_pod,
 )
 from simulator.errors import InputError
-from simulator.plant import Desired, PlantGone, PodSample
+from simulator.plant import Desired, PlantGone
+from simulator.pod_groups import PodSample
 
 ROOT = Path(__file__).parents[3]
 NOW = 1_700_000_000.0

@@ -1,0 +1,54 @@
+"""What faults do at the moment, for all parts of a cluster that feel it."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import simpy
+
+from simulator.faults import AnyFault, RegionLoss, ServiceFault, StockOut, ZoneLoss
+from simulator.nodes import NodeGroup
+
+Kind = TypeVar("Kind")
+
+
+class Effects:
+    """The faults that go on.
+
+    Attributes:
+        changed: happens when one begins or ends; then there is another.
+    """
+
+    def __init__(self, env: simpy.Environment) -> None:
+        self._env = env
+        self._active: list[AnyFault] = []
+        self.changed: simpy.Event = env.event()
+
+    def begin(self, fault: AnyFault) -> None:
+        """A fault begins."""
+        self._active.append(fault)
+        self._tell()
+
+    def end(self, fault: AnyFault) -> None:
+        """It is over."""
+        self._active.remove(fault)
+        self._tell()
+
+    def _tell(self) -> None:
+        told, self.changed = self.changed, self._env.event()
+        told.succeed()
+
+    def of(self, kind: type[Kind], service: str | None = None) -> list[Kind]:
+        """The faults of a kind that go on, with a service those that hit it."""
+        found = [fault for fault in self._active if isinstance(fault, kind)]
+        if service is None:
+            return found
+        return [f for f in found if isinstance(f, ServiceFault) and f.service in {None, service}]
+
+    def launches_fail(self, group: NodeGroup) -> bool:
+        """Whether a node group can get no nodes."""
+        return (
+            any(fault.group == group.name for fault in self.of(StockOut))
+            or any(fault.region == group.region for fault in self.of(RegionLoss))
+            or any((fault.region, fault.zone) == (group.region, group.zone) for fault in self.of(ZoneLoss))
+        )

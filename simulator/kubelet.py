@@ -1,0 +1,376 @@
+"""Pods' lives: a node, an image, a start, requests, a memory limit, a grace, an end."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Generator
+from functools import partial
+
+import numpy as np
+import simpy
+
+from simulator.arrays import Ints
+from simulator.draws import BlockStream
+from simulator.effects import Effects
+from simulator.faults import CpuStarvation, Latency, MemoryLeak, SlowStart, StuckPull
+from simulator.node_autoscaler import Demand
+from simulator.nodes import CPU
+from simulator.pods import BACK_OFF, DRAINING, GONE, LOST, NO_NODE, PENDING, READY, STARTING
+from simulator.release import Release
+from simulator.running import Running
+from simulator.scheduler import Scheduler
+
+Life = Generator[simpy.Event, object, None]
+_SECONDS_PER_HOUR = 3600.0
+_HOUSEKEEPING_SECONDS = 10.0
+"""How often memory is looked at: the kubelet's housekeeping interval."""
+_BACK_OFF_SECONDS, _BACK_OFF_CAP_SECONDS, _CALM_SECONDS = 10.0, 300.0, 600.0
+"""CrashLoopBackOff: the second restart waits 10 s, each further one twice as long up to 5 min; after
+10 min without a crash it begins anew. Source: kubernetes/kubernetes pkg/kubelet/kubelet.go."""
+_DRAIN_POLL_SECONDS = 1.0
+
+
+class Kubelet:
+    """Carries out what is decided of pods.
+
+    Args:
+        starts: of start-ups, a draw a pod.
+        lives: of pulls and restarts.
+        releases: by revision, what a pod runs.
+    """
+
+    def __init__(
+        self,
+        running: Running,
+        scheduler: Scheduler,
+        effects: Effects,
+        starts: np.random.Generator,
+        lives: np.random.Generator,
+        releases: list[Release],
+    ) -> None:
+        self._running = running
+        self._scheduler = scheduler
+        self._effects = effects
+        self._releases = releases
+        services = running.services
+        self._start_ups = [BlockStream(partial(service.start_up.sample, starts)) for service in services]
+        self._lives = lives
+        self._processes: dict[int, simpy.Process] = {}
+        self._pulls: dict[int, simpy.Resource] = {}
+        self._images: dict[int, set[tuple[int, int]]] = {}
+        self._crashed: dict[int, float] = {}
+        self._traits: dict[int, tuple[float, float, float, float]] = {}
+        self._bursts = any(service.most_vcpu > service.vcpu_per_pod for service in services)
+        self.told_ready: Callable[[int], None] = lambda _: None
+        """Called with the service of a pod that has become ready."""
+        self.told_room: Callable[[int], None] = lambda _: None
+        """Called with the node that a pod has left."""
+        running.release = self._let_go
+
+    def start(self, row: int) -> None:
+        """Begin a new pod's life."""
+        service = int(self._running.pods.service[row])
+        seconds = float(self._start_ups[service].take(1)[0])
+        self._running.record("pod created", pod=row)
+        self._processes[row] = self._running.env.process(self._begin(row, seconds))
+
+    def place_ready(self, row: int, node: int) -> None:
+        """A pod that has been ready since before the beginning."""
+        running = self._running
+        if node != NO_NODE:
+            running.pods.node[row] = node
+            running.nodes.requested[node] += running.request(row)
+            self._images.setdefault(node, set()).add(self._image(row))
+        running.pods.move(row, STARTING)
+        running.pods.started[row] = running.now
+        self._make_ready(row)
+
+    def remove(self, row: int) -> None:
+        """Tell a pod to go: it finishes its requests within its grace."""
+        running = self._running
+        phase = running.pods.phase[row]
+        if phase in {DRAINING, GONE}:
+            return
+        if phase != READY:
+            self._end(row)
+            return
+        running.catch_up()
+        running.plane.close_pod(row)
+        running.pods.move(row, DRAINING)
+        running.record("pod draining", pod=row)
+        grace = running.services[int(running.pods.service[row])].drain_grace_seconds
+        self._stop(row)
+        self._processes[row] = running.env.process(self._drain(row, grace))
+
+    def kill(self, row: int, why: str) -> None:
+        """End a pod at once; what it was doing fails."""
+        self._fail_requests(row)
+        self._end(row, why)
+
+    def lose(self, row: int) -> None:
+        """A pod's node is no more; until that is noticed the pod is counted."""
+        self._fail_requests(row)
+        if self._running.pods.phase[row] == DRAINING:
+            self._end(row, "node lost")
+            return
+        self._stop(row)
+        self._running.pods.move(row, LOST)
+        self._running.record("pod lost", pod=row)
+
+    def forget(self, row: int) -> None:
+        """A lost pod has been noticed."""
+        self._end(row, "node lost")
+
+    def crash(self, row: int, why: str) -> None:
+        """A ready pod's container is killed, and started again in place."""
+        running, pods = self._running, self._running.pods
+        self._fail_requests(row)
+        self._stop(row)
+        pods.move(row, BACK_OFF)
+        calm = running.now - self._crashed.get(row, -np.inf) > _CALM_SECONDS and pods.restarts[row] > 0
+        pods.restarts[row] = 1 if calm else pods.restarts[row] + 1
+        pods.started[row] = pods.ready[row] = np.inf
+        pods.leaked_gib[row] = 0.0
+        self._crashed[row] = running.now
+        running.record("container killed", pod=row, detail=why)
+        self._processes[row] = running.env.process(self._restart(row))
+
+    def retrait(self, service: int | None = None, node: int | None = None) -> None:
+        """Give ready and draining pods what faults, releases and neighbours leave them now."""
+        running, pods = self._running, self._running.pods
+        serving = (pods.phase == READY) | (pods.phase == DRAINING)
+        if service is not None:
+            serving &= pods.service == service
+        if node is not None:
+            serving &= pods.node == node
+        rows = np.flatnonzero(serving).tolist()
+        if rows:
+            running.catch_up()
+        for row in rows:
+            if pods.phase[row] in {READY, DRAINING}:
+                self._set_traits(row)
+
+    def watch_memory(self) -> Life:
+        """Look after memory as long as the cluster runs."""
+        while True:
+            yield self._running.env.timeout(_HOUSEKEEPING_SECONDS)
+            self._running.catch_up()
+            self._leak()
+            pods = self._running.pods
+            limits = np.array([service.memory.most_gib for service in self._running.services])
+            nominal = self._running.nominal_mib[pods.service]
+            limit = limits[pods.service] * np.where(
+                nominal > 0, pods.memory_mib / np.maximum(nominal, 1), 1.0
+            )
+            for row in np.flatnonzero((pods.phase == READY) & (self.memory_gib() > limit)).tolist():
+                self.crash(row, "out of memory")
+
+    def memory_gib(self) -> np.ndarray:
+        """float64 by pod row; what pods use, meaningless where there is none."""
+        pods, services = self._running.pods, self._running.services
+        known = self._running.plane.pod_requests[: len(pods.phase)]
+        requests = np.zeros(len(pods.phase))
+        requests[: len(known)] = known
+        base = np.array([service.memory.base_gib for service in services])[pods.service]
+        each = np.array([service.memory.gib_per_request for service in services])[pods.service]
+        return base + each * requests + pods.leaked_gib
+
+    def _leak(self) -> None:
+        pods = self._running.pods
+        for place, service in enumerate(self._running.services):
+            rate = sum(fault.gib_per_hour for fault in self._effects.of(MemoryLeak, service.name))
+            leaking = (pods.service == place) & (pods.phase == READY)
+            pods.leaked_gib[leaking] += rate * _HOUSEKEEPING_SECONDS / _SECONDS_PER_HOUR
+
+    def _begin(self, row: int, seconds: float) -> Life:
+        running, pods = self._running, self._running.pods
+        service = running.services[int(pods.service[row])]
+        try:
+            if running.nodes.groups:
+                yield self._scheduler.submit(row)
+            if running.nodes.groups and service.image is not None:
+                yield from self._pull(row)
+                left = seconds * self._slowness(service.name)
+            else:
+                seconds *= self._slowness(service.name)
+                pending = seconds * service.start_up.pending_share
+                yield running.env.timeout(pending)
+                left = seconds - pending
+            yield from self._run(row, left)
+        except simpy.Interrupt:
+            return
+
+    def _restart(self, row: int) -> Life:
+        running, pods = self._running, self._running.pods
+        service = running.services[int(pods.service[row])]
+        waits = int(pods.restarts[row]) - 1
+        wait = min(_BACK_OFF_SECONDS * 2.0 ** (waits - 1), _BACK_OFF_CAP_SECONDS) if waits else 0.0
+        seconds = float(service.start_up.sample(self._lives, 1)[0]) * self._slowness(service.name)
+        if service.image is None:
+            seconds *= 1 - service.start_up.pending_share
+        try:
+            yield running.env.timeout(wait)
+            yield from self._run(row, seconds)
+        except simpy.Interrupt:
+            return
+
+    def _run(self, row: int, seconds: float) -> Life:
+        """From a container's start until its pod is ready and warm."""
+        running, pods = self._running, self._running.pods
+        pods.move(row, STARTING)
+        pods.started[row] = running.now
+        running.record("pod started", pod=row)
+        yield running.env.timeout(seconds)
+        running.catch_up()
+        self._make_ready(row)
+        warm_up = running.services[int(pods.service[row])].warm_up
+        if warm_up is not None:
+            yield running.env.timeout(warm_up.seconds)
+            running.catch_up()
+            self._set_traits(row)
+        self._processes.pop(row, None)
+
+    def _pull(self, row: int) -> Life:
+        """Wait for the image: pulls on a node come one after the other."""
+        running = self._running
+        node, image = int(running.pods.node[row]), self._image(row)
+        images = self._images.setdefault(node, set())
+        if image in images:
+            return
+        service = running.services[image[0]]
+        turns = self._pulls.setdefault(node, simpy.Resource(running.env))
+        with turns.request() as turn:
+            yield turn
+            left = (
+                0.0
+                if image in images or service.image is None
+                else float(service.image.sample(self._lives, 1)[0])
+            )
+            while left > 0:
+                begin, changed = running.now, self._effects.changed
+                if self._effects.of(StuckPull, service.name):
+                    yield changed
+                    continue
+                yield running.env.timeout(left) | changed
+                left -= running.now - begin
+            images.add(image)
+        running.record("image pulled", pod=row)
+
+    def _image(self, row: int) -> tuple[int, int]:
+        pods = self._running.pods
+        return int(pods.service[row]), self._releases[int(pods.revision[row])].image
+
+    def _slowness(self, service: str) -> float:
+        return math.prod(fault.factor for fault in self._effects.of(SlowStart, service))
+
+    def _make_ready(self, row: int) -> None:
+        running, pods = self._running, self._running.pods
+        service = int(pods.service[row])
+        pods.move(row, READY)
+        pods.ready[row] = running.now
+        running.plane.open_pod(row, service)
+        self._traits.pop(row, None)
+        self._set_traits(row)
+        running.record("pod ready", pod=row)
+        self.told_ready(service)
+
+    def _set_traits(self, row: int) -> None:
+        """What a pod has of CPU, speed, delay and errors now; nothing is said where all is as usual."""
+        running, pods = self._running, self._running.pods
+        service = running.services[int(pods.service[row])]
+        release = self._releases[int(pods.revision[row])]
+        starved = (fault.share for fault in self._effects.of(CpuStarvation, service.name))
+        vcpu = self._cores(row) * math.prod(starved)
+        warm = service.warm_up is None or running.now - pods.ready[row] >= service.warm_up.seconds
+        speed = 1.0 if warm or service.warm_up is None else service.warm_up.speed
+        delay = math.fsum(fault.delay_seconds for fault in self._effects.of(Latency, service.name))
+        if pods.node[row] != NO_NODE:
+            delay += running.nodes.groups[running.nodes.group[pods.node[row]]].latency_seconds
+        traits = (vcpu, speed / release.slowness, delay, release.error_probability)
+        usual = (service.vcpu_per_pod, 1.0, 0.0, 0.0)
+        if traits != self._traits.get(row, usual):
+            self._traits[row] = traits
+            running.plane.set_pod(
+                row, vcpu=vcpu, speed=traits[1], delay_seconds=delay, error_probability=traits[3]
+            )
+
+    def _cores(self, row: int) -> float:
+        """A pod's CPU limit, or its share of a full node: capacity by request, as CFS weighs it."""
+        running, pods = self._running, self._running.pods
+        place = int(pods.service[row])
+        service, milli = running.services[place], int(pods.vcpu_milli[row])
+        if milli == running.nominal_milli[place]:
+            request, limit = service.vcpu_per_pod, service.most_vcpu
+        else:
+            request = milli / 1000
+            limit = request * service.most_vcpu / service.vcpu_per_pod
+        if limit == request or pods.node[row] == NO_NODE:
+            return limit
+        node = pods.node[row]
+        full = running.nodes.capacity[node, CPU] / running.nodes.requested[node, CPU]
+        return min(limit, request * float(full))
+
+    def _drain(self, row: int, seconds: float) -> Life:
+        """A pod that still has requests when its grace is over is killed."""
+        running, pods = self._running, self._running.pods
+        number, end = pods.number[row], running.now + seconds
+        try:
+            while running.nodes.groups and running.now + _DRAIN_POLL_SECONDS < end:
+                yield running.env.timeout(_DRAIN_POLL_SECONDS)
+                running.catch_up()
+                if pods.number[row] != number or pods.phase[row] != DRAINING:
+                    return
+            yield running.env.timeout(end - running.now)
+        except simpy.Interrupt:
+            return
+        running.catch_up()
+        if pods.number[row] == number and pods.phase[row] == DRAINING:
+            self._let_go(row)
+
+    def _fail_requests(self, row: int) -> None:
+        running = self._running
+        if running.pods.phase[row] in {READY, DRAINING}:
+            running.catch_up()
+        if running.pods.phase[row] in {READY, DRAINING}:
+            running.plane.kill_pod(row)
+
+    def _let_go(self, row: int) -> None:
+        self._running.plane.kill_pod(row)
+        self._end(row)
+
+    def _stop(self, row: int) -> None:
+        if process := self._processes.pop(row, None):
+            if process.is_alive and process is not self._running.env.active_process:
+                process.interrupt()
+
+    def _end(self, row: int, why: str = "") -> None:
+        running, pods = self._running, self._running.pods
+        if pods.phase[row] == GONE:
+            return
+        self._stop(row)
+        if pods.phase[row] == PENDING:
+            self._scheduler.withdraw(row)
+        node = int(pods.node[row])
+        running.record("pod gone", pod=row, detail=why)
+        self._crashed.pop(row, None)
+        pods.move(row, GONE)
+        if node != NO_NODE:
+            running.nodes.requested[node] -= running.request(row)
+            if self._bursts:
+                self.retrait(node=node)
+            self.told_room(node)
+
+    def demands_on(self, node: int) -> list[Demand]:
+        """The pods on a node by what they request."""
+        running, kinds = self._running, dict[tuple[int, int, int], list[int]]()
+        for row in self.rows_on(node).tolist():
+            kinds.setdefault(running.kind(row), []).append(row)
+        return [
+            Demand(len(rows), running.request(rows[0]), running.services[kind[0]].region)
+            for kind, rows in kinds.items()
+        ]
+
+    def rows_on(self, node: int) -> Ints:
+        """Rows of the pods on a node."""
+        pods = self._running.pods
+        return np.flatnonzero((pods.node == node) & (pods.phase != GONE))
