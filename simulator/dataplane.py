@@ -16,8 +16,9 @@ from simulator.application import Application
 from simulator.arrays import Floats, Ints
 from simulator.kernel.assembly import assemble, with_pods, with_room, with_slots
 from simulator.kernel.loop import NEEDS_ROOM, run
-from simulator.kernel.pods import close_pod, kill_pod, open_pod
+from simulator.kernel.pods import close_pod, kill_pod, open_pod, set_pod
 from simulator.kernel.tables import IN_FLIGHT, LOGGED, NONE, Log, Table
+from simulator.traits import Traits
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,7 @@ class DataPlane:
         log: Log | None = None,
     ) -> None:
         self._slots = [service.slots_per_pod for service in application.services]
+        self._vcpu = [service.vcpu_per_pod for service in application.services]
         self._tables = assemble(application, seed, latency_thresholds_seconds, logs=log is not None)
         self._log = log
 
@@ -108,6 +110,12 @@ class DataPlane:
         """float64 by pod row; when a closed pod finished its last call, inf if it has not."""
         return self._tables.pods["emptied"].copy()
 
+    @property
+    def pod_requests(self) -> Ints:
+        """int64 by pod row; calls at the pod: in its own queue, and begun but not answered."""
+        pods = self._tables.pods
+        return pods["waiting"].astype(np.int64) + pods["in_service"]
+
     def totals(self) -> Totals:
         """A copy of all counters."""
         tables = self._tables
@@ -119,28 +127,66 @@ class DataPlane:
             tables.class_latency.copy(),
         )
 
-    def open_pod(self, pod: int, service: int) -> None:
-        """Let a pod take requests from now on.
+    def open_pod(self, pod: int, service: int, vcpu: float | None = None) -> None:
+        """Let a pod take requests from now on, at speed 1, without delay and errors.
 
         Args:
             pod: its row, in use by no other pod.
             service: the service's place in the application.
+            vcpu: its CPU; the service's ``vcpu_per_pod`` if not given.
+
+        Raises:
+            ValueError: if it is not above 0.
         """
+        traits = Traits(self._vcpu[service]).changed(vcpu=vcpu)
         if pod >= len(self._tables.pods):
             self._tables = with_pods(self._tables, max(16, pod + 1))
         slots = self._slots[service]
         self._tables = with_slots(self._tables, slots)
         self._make_room(slots)
-        open_pod(self._tables, pod, service)
+        open_pod(self._tables, pod, service, traits.vcpu)
         self._settle()
+
+    def set_pod(
+        self,
+        pod: int,
+        *,
+        vcpu: float | None = None,
+        speed: float | None = None,
+        delay_seconds: float | None = None,
+        error_probability: float | None = None,
+    ) -> None:
+        """Change a pod from now on; what is not given stays.
+
+        Under ``slots`` calls at work keep the pace that they began at; threads that share the CPU go on at the new one.
+
+        Args:
+            vcpu: its CPU, above 0.
+            speed: work done a core-second, above 0; 1 is usual.
+            delay_seconds: what each answer of a call that it has finished takes on top of the network.
+            error_probability: how often a call that has finished fails all the same.
+
+        Raises:
+            ValueError: if the row has no pod or a value is not possible.
+        """
+        self._check_open(pod)
+        held = self._tables.pods[pod]
+        before = Traits(
+            *(float(held[name]) for name in ("cores", "speed", "delay_seconds", "error_probability"))
+        )
+        after = before.changed(vcpu, speed, delay_seconds, error_probability)
+        self._make_room(1)
+        set_pod(self._tables, pod, after.vcpu, after.speed, after.delay_seconds, after.error_probability)
 
     def close_pod(self, pod: int) -> None:
         """Let a pod finish what it has and take no more."""
         close_pod(self._tables, pod)
 
     def kill_pod(self, pod: int) -> None:
-        """End a closed pod: what it still has fails."""
+        """End a pod, closed or not: what it still has fails."""
         held = self._tables.pods[pod]
+        if held["accepting"]:
+            self.close_pod(pod)
         if held["busy"] + held["in_service"] + held["waiting"] == 0:
             held["service"] = NONE
             return
@@ -184,6 +230,12 @@ class DataPlane:
             entries["retries"] = tables.calls["retries"][rows]
             entries["outcome"] = IN_FLIGHT
             self._log(entries)
+
+    def _check_open(self, pod: int) -> None:
+        pods = self._tables.pods
+        if not 0 <= pod < len(pods) or pods[pod]["service"] == NONE:
+            msg = f"row {pod} has no pod"
+            raise ValueError(msg)
 
     def _settle(self) -> None:
         """Do what is due at this very moment, so that between two stretches each call is in one place."""

@@ -18,6 +18,7 @@ from simulator.kernel.station import count_latency
 from simulator.latency import BUCKETS
 from simulator.laws.draws import draw_seconds
 from simulator.randomness import SERVICE, call_key, purpose_key, request_key
+from simulator.traits import Traits
 
 OFFERED, STARTED, SERVED, FAILED = range(4)
 WAITED, WAITING_AREA, BUSY, RESPONSE = range(4)
@@ -41,8 +42,12 @@ class OneQueue:
         self._law = law.code, np.array(law.parameters(), np.float64)
         self._seed = seed
         self._slots_per_pod = service.slots_per_pod
+        self._vcpu = service.vcpu_per_pod
         self._cores_per_slot = service.vcpu_per_pod / service.slots_per_pod
+        self._traits: dict[int, Traits] = {}
+        self._cpu = PodCpu(self._cores_per_slot)
         self._station = Station(latency_thresholds_seconds)
+        self._accepting: set[int] = set()
         self._emptied = np.full(0, np.inf)
         self._arrived = 0
         self._now = 0.0
@@ -65,7 +70,12 @@ class OneQueue:
     @property
     def pod_cpu_seconds(self) -> Floats:
         """float64 by pod row; core-seconds used since the row was given to a pod."""
-        return self._station.pod_busy_seconds * self._cores_per_slot
+        return self._cpu.of_pods(self._station.pod_busy_seconds)
+
+    @property
+    def pod_requests(self) -> Ints:
+        """int64 by pod row; requests on the pod's slots."""
+        return self._station.pod_in_service
 
     @property
     def pod_emptied_seconds(self) -> Floats:
@@ -79,7 +89,8 @@ class OneQueue:
         waited, area, busy, response = (station.seconds[at : at + 1].copy() for at in range(4))
         none = np.zeros(1, np.int64)
         calls = (offered, started, served, none, none, failed, none, none)
-        seconds = (waited, area, busy, response, busy, busy * self._cores_per_slot)
+        cpu = self._cpu.of_all(busy, station.pod_busy_seconds)
+        seconds = (waited, area, busy, response, busy, cpu)
         counts = station.latency_counts[np.newaxis].copy()
         return Totals(
             dict(zip((*CALL_COUNTS, *CALL_SECONDS), (*calls, *seconds), strict=True)),
@@ -95,22 +106,69 @@ class OneQueue:
             counts,
         )
 
-    def open_pod(self, pod: int, service: int = 0) -> None:
-        """Let a pod take requests from now on."""
+    def open_pod(self, pod: int, service: int = 0, vcpu: float | None = None) -> None:
+        """Let a pod take requests from now on, with ``vcpu`` or else the service's CPU, at speed 1.
+
+        Raises:
+            ValueError: if the CPU is not above 0.
+        """
         del service
+        traits = Traits(self._vcpu).changed(vcpu=vcpu)
         if pod >= len(self._emptied):
             more = max(16, 2 * (pod + 1)) - len(self._emptied)
             self._emptied = np.concatenate([self._emptied, np.full(more, np.inf)])
         self._emptied[pod] = np.inf
+        self._accepting.add(pod)
         self._station.open_slots(pod, self._slots_per_pod)
+        self._take_traits(pod, traits)
+
+    def set_pod(
+        self,
+        pod: int,
+        *,
+        vcpu: float | None = None,
+        speed: float | None = None,
+        delay_seconds: float | None = None,
+        error_probability: float | None = None,
+    ) -> None:
+        """Change a pod from now on; requests at work keep the pace that they began at.
+
+        Args:
+            vcpu: its CPU, above 0.
+            speed: work done a core-second, above 0; 1 is usual.
+            delay_seconds: 0, see below.
+            error_probability: 0, see below.
+
+        Raises:
+            ValueError: if the row has no pod, a value is not possible, or a delay or errors are asked for,
+                which DataPlane can do.
+        """
+        if pod not in self._traits:
+            msg = f"row {pod} has no pod"
+            raise ValueError(msg)
+        after = self._traits[pod].changed(vcpu, speed, delay_seconds, error_probability)
+        if after.delay_seconds or after.error_probability:
+            msg = "delay_seconds and error_probability of a pod need DataPlane; OneQueue has vcpu and speed"
+            raise ValueError(msg)
+        self._take_traits(pod, after)
 
     def close_pod(self, pod: int) -> None:
         """Let a pod finish what it has and take no more."""
+        self._accepting.discard(pod)
         self._emptied[pod] = self._station.close_slots(pod)
 
     def kill_pod(self, pod: int) -> None:
-        """End a closed pod: what it still has fails."""
+        """End a pod, closed or not: what it still has fails."""
+        if pod in self._accepting:
+            self.close_pod(pod)
+        if self._traits.pop(pod, None):
+            self._cpu.release(pod, self._station.pod_busy_seconds)
         self._station.release_pod(pod)
+
+    def _take_traits(self, pod: int, traits: Traits) -> None:
+        self._traits[pod] = traits
+        self._cpu.set(pod, traits.vcpu / self._slots_per_pod, self._station.pod_busy_seconds)
+        self._station.set_pace(pod, traits.vcpu / self._vcpu * traits.speed)
 
     def advance(self, until: float, arrivals: Floats, classes: Ints | None = None) -> None:
         """Run ``[now, until)`` with these arrivals: float64 ``(n,)``, ascending."""
@@ -120,6 +178,53 @@ class OneQueue:
         self._arrived += len(arrivals)
         self._station.advance(until, arrivals, demands)
         self._now = until
+
+
+class PodCpu:
+    """CPU of pods by busy-slot seconds, where pods may have another CPU than usual for some of the time.
+
+    Args:
+        cores_per_slot: as usual.
+    """
+
+    def __init__(self, cores_per_slot: float) -> None:
+        self._usual = cores_per_slot
+        self._odd: dict[int, tuple[float, float]] = {}
+        self._before: dict[int, float] = {}
+        self._gone = 0.0
+
+    def set(self, pod: int, cores_per_slot: float, busy_seconds: Floats) -> None:
+        """Let a pod's slots use so many cores each from now on."""
+        extra = self._extra(pod, busy_seconds)
+        if cores_per_slot != self._usual:
+            self._odd[pod] = cores_per_slot - self._usual, float(busy_seconds[pod])
+        else:
+            self._odd.pop(pod, None)
+        if extra:
+            self._before[pod] = extra
+
+    def release(self, pod: int, busy_seconds: Floats) -> None:
+        """A pod is gone; what it used stays in the sum of all."""
+        self._gone += self._extra(pod, busy_seconds)
+        self._odd.pop(pod, None)
+        self._before.pop(pod, None)
+
+    def of_pods(self, busy_seconds: Floats) -> Floats:
+        """float64 by pod row; core-seconds of so many busy-slot seconds by pod row."""
+        used = busy_seconds * self._usual
+        for pod in self._odd.keys() | self._before.keys():
+            used[pod] += self._extra(pod, busy_seconds)
+        return used
+
+    def of_all(self, total: Floats, busy_seconds: Floats) -> Floats:
+        """float64 ``(1,)``; core-seconds of all pods that ever were, whose busy-slot seconds are ``total``."""
+        extra = sum(self._extra(pod, busy_seconds) for pod in sorted(self._odd.keys() | self._before.keys()))
+        return total * self._usual + (self._gone + extra)
+
+    def _extra(self, pod: int, busy_seconds: Floats) -> float:
+        """Core-seconds of a pod beyond the usual ones."""
+        more, since = self._odd.get(pod, (0.0, 0.0))
+        return self._before.get(pod, 0.0) + more * (float(busy_seconds[pod]) - since)
 
 
 class Station:
@@ -154,6 +259,14 @@ class Station:
         self._now = 0.0
         self.pod_busy_seconds = np.zeros(0)
         """float64 by pod row: busy-slot seconds since the row was given to a pod."""
+        self._pod_pace = np.ones(0)
+        self._all_even = True
+
+    @property
+    def pod_in_service(self) -> Ints:
+        """int64 by pod row; requests on a slot."""
+        busy = self._slot_pod[self._finish < _IDLE]
+        return np.bincount(busy, minlength=len(self.pod_busy_seconds))
 
     @property
     def waiting(self) -> int:
@@ -171,12 +284,19 @@ class Station:
             grown = np.zeros(max(16, 2 * (pod + 1)))
             grown[: len(self.pod_busy_seconds)] = self.pod_busy_seconds
             self.pod_busy_seconds = grown
+            self._pod_pace = np.append(self._pod_pace, np.ones(len(grown) - len(self._pod_pace)))
+        self._pod_pace[pod] = 1.0
         self._reserve(count)
         for _ in range(count):
             slot = self._unused_slots.pop()
             self._slot_pod[slot] = pod
             _push(self._heap_time, self._heap_slot, self._heap_size, self._now, slot)
             self._heap_size += 1
+
+    def set_pace(self, pod: int, pace: float) -> None:
+        """Work that a pod's slots do a second, for requests that begin from now on."""
+        self._pod_pace[pod] = pace
+        self._all_even &= pace == 1.0
 
     def close_slots(self, pod: int) -> float:
         """Take a pod's slots from the queue; the time at which its last request finishes."""
@@ -212,6 +332,7 @@ class Station:
             (self._queue, self._head, self._waiting),
             (self._heap_time, self._heap_slot, self._heap_size),
             (self._slot_pod, self._arrived, self._finish, self.pod_busy_seconds),
+            (self._all_even, self._pod_pace),
             self._thresholds,
             (self.counts, self.late, self.latency_counts, self.seconds),
         )
@@ -295,13 +416,14 @@ def _crossed(ring, threshold, time):
 
 
 @kernel
-def _serve(span, requests, waiting_ring, heap, slots, thresholds, totals):
+def _serve(span, requests, waiting_ring, heap, slots, paces, thresholds, totals):
     """Run one stretch; the queue's new head and length."""
     begin, end = span
     arrivals, demands = requests
     queue, head, waiting = waiting_ring
     heap_time, heap_slot, size = heap
     slot_pod, slot_arrived, slot_finish, pod_busy = slots
+    all_even, pod_pace = paces
     counts, late, latency_counts, seconds = totals
     served = 0
     busy = 0.0
@@ -345,8 +467,10 @@ def _serve(span, requests, waiting_ring, heap, slots, thresholds, totals):
         else:
             next_arrival += 1
             area += start - arrived
-        finish = start + demand
         slot = heap_slot[0]
+        if not all_even:
+            demand /= pod_pace[slot_pod[slot]]
+        finish = start + demand
         _replace_top(heap_time, heap_slot, size, finish)
         started += 1
         waited += start - arrived

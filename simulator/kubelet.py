@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Generator
+from dataclasses import asdict
 from functools import partial
 
 import numpy as np
@@ -19,6 +20,7 @@ from simulator.pods import BACK_OFF, DRAINING, GONE, LOST, NO_NODE, PENDING, REA
 from simulator.release import Release
 from simulator.running import Running
 from simulator.scheduler import Scheduler
+from simulator.traits import Traits
 
 Life = Generator[simpy.Event, object, None]
 _SECONDS_PER_HOUR = 3600.0
@@ -59,7 +61,7 @@ class Kubelet:
         self._pulls: dict[int, simpy.Resource] = {}
         self._images: dict[int, set[tuple[int, int]]] = {}
         self._crashed: dict[int, float] = {}
-        self._traits: dict[int, tuple[float, float, float, float]] = {}
+        self._traits: dict[int, Traits] = {}
         self._bursts = any(service.most_vcpu > service.vcpu_per_pod for service in services)
         self.told_ready: Callable[[int], None] = lambda _: None
         """Called with the service of a pod that has become ready."""
@@ -286,13 +288,10 @@ class Kubelet:
         delay = math.fsum(fault.delay_seconds for fault in self._effects.of(Latency, service.name))
         if pods.node[row] != NO_NODE:
             delay += running.nodes.groups[running.nodes.group[pods.node[row]]].latency_seconds
-        traits = (vcpu, speed / release.slowness, delay, release.error_probability)
-        usual = (service.vcpu_per_pod, 1.0, 0.0, 0.0)
-        if traits != self._traits.get(row, usual):
+        traits = Traits(vcpu, speed / release.slowness, delay, release.error_probability)
+        if traits != self._traits.get(row, Traits(service.vcpu_per_pod)):
             self._traits[row] = traits
-            running.plane.set_pod(
-                row, vcpu=vcpu, speed=traits[1], delay_seconds=delay, error_probability=traits[3]
-            )
+            running.plane.set_pod(row, **asdict(traits))
 
     def _cores(self, row: int) -> float:
         """A pod's CPU limit, or its share of a full node: capacity by request, as CFS weighs it."""

@@ -14,8 +14,8 @@ import numpy as np
 
 from simulator.compiled import inlined
 
-SERVICE, ROUTING, NETWORK, BACK_OFF, DISPATCH, CLASS = range(6)
-"""Purposes: a call's keys for its service time, its calls taken, its delays, its retry's wait, its pod."""
+SERVICE, ROUTING, NETWORK, BACK_OFF, DISPATCH, CLASS, ERROR = range(7)
+"""Purposes: a call's keys for its service time, its calls taken, its delays, its retry's wait, its pod, its error."""
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _FIRST = np.uint64(0xBF58476D1CE4E5B9)

@@ -2,8 +2,9 @@
 
 Each is one thread. Without throttling n threads get min(n, cores) cores in equal parts. Under CFS
 bandwidth control each runs at full speed until the pod's quota of the period is used, then all
-stand still until the next period. Between two changes of n the work that each thread has got is
-piecewise linear in time, so the next completion is known in closed form.
+stand still until the next period. A pod's speed is the work that a core-second does. Between two
+changes of n, of the cores or of the speed, the work that each thread has got is piecewise linear in
+time, so the next completion is known in closed form.
 Source: L. Kleinrock, Time-shared systems, 1967; Linux kernel, Documentation/scheduler/sched-bwc.rst.
 """
 
@@ -22,13 +23,13 @@ _DONE_SECONDS, _CLOCK_ERROR = 1e-9, 1e-15
 
 
 @inlined
-def share(pod, station, now):
+def share(pod, now):
     """Bring what each thread of a pod has got, and the CPU used, up to now; the core-seconds used since."""
     begin, threads = pod.touched, pod.working
     pod.touched = now
-    if station.quota_seconds == np.inf:
-        used = (now - begin) * min(float(threads), station.cores)
-        pod.attained += used / max(threads, 1)
+    if pod.quota_seconds == np.inf:
+        used = (now - begin) * min(float(threads), pod.cores)
+        pod.attained += used / max(threads, 1) * pod.speed
         return used
     periods = _period(now) - _period(begin)
     if threads == 0:
@@ -36,38 +37,38 @@ def share(pod, station, now):
             pod.spent = 0.0
         return 0.0
     if periods == 0:
-        run = min(max(station.quota_seconds - pod.spent, 0.0) / threads, now - begin)
+        run = min(max(pod.quota_seconds - pod.spent, 0.0) / threads, now - begin)
         pod.spent += run * threads
     else:
-        share_of_quota = station.quota_seconds / threads
+        share_of_quota = pod.quota_seconds / threads
         last = min(max(now - _period(now) * CFS_PERIOD_SECONDS, 0.0), share_of_quota)
-        run = _runnable(pod, station, begin, threads) + last
+        run = _runnable(pod, begin, threads) + last
         run += (periods - 1) * min(CFS_PERIOD_SECONDS, share_of_quota)
         pod.spent = last * threads
-    pod.attained += run
+    pod.attained += run * pod.speed
     return run * threads
 
 
 @inlined
-def done_at(pod, station, work, now):
-    """When a thread that still needs ``work`` core-seconds is done if no thread comes or goes."""
+def done_at(pod, work, now):
+    """When a thread that has so much ``work`` left is done if no thread comes or goes."""
     threads = pod.working
-    work = max(work, 0.0)
-    if station.quota_seconds == np.inf:
-        return now + work * max(threads / station.cores, 1.0)
-    first = _runnable(pod, station, now, threads)
+    work = max(work, 0.0) / pod.speed
+    if pod.quota_seconds == np.inf:
+        return now + work * max(threads / pod.cores, 1.0)
+    first = _runnable(pod, now, threads)
     if work <= first + _DONE_SECONDS:
         return now + min(work, first)
     work -= first
-    run = min(CFS_PERIOD_SECONDS, station.quota_seconds / threads)
+    run = min(CFS_PERIOD_SECONDS, pod.quota_seconds / threads)
     full = max(math.ceil((work - _DONE_SECONDS) / run) - 1.0, 0.0)
     return (_period(now) + 1.0 + full) * CFS_PERIOD_SECONDS + min(work - full * run, run)
 
 
 @inlined
-def is_done(work, now):
-    """Whether so little is left that the clock cannot tell it from nothing."""
-    return work <= _DONE_SECONDS + _CLOCK_ERROR * now
+def is_done(pod, work, now):
+    """Whether so little work is left that the clock cannot tell it from nothing."""
+    return work <= (_DONE_SECONDS + _CLOCK_ERROR * now) * max(pod.speed, 1.0)
 
 
 @inlined
@@ -77,9 +78,9 @@ def _period(now):
 
 
 @inlined
-def _runnable(pod, station, now, threads):
+def _runnable(pod, now, threads):
     """For how long the threads may run in what is left of the period."""
-    left = max(station.quota_seconds - pod.spent, 0.0) / threads
+    left = max(pod.quota_seconds - pod.spent, 0.0) / threads
     return min(left, max((_period(now) + 1.0) * CFS_PERIOD_SECONDS - now, 0.0))
 
 

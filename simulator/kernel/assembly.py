@@ -29,7 +29,6 @@ from simulator.kernel.tables import (
 from simulator.latency import BUCKETS
 from simulator.operation import Call
 from simulator.service import Service
-from simulator.sharing import CFS_PERIOD_SECONDS
 
 _CALLS, _LOG_ROWS, _SPARE = 256, 1 << 16, 8
 Row = dict[str, Any]
@@ -176,8 +175,7 @@ def _service(service: Service, priorities: list[int]) -> Row:
         "sync": service.holds_slot_while_calling,
         "discards_expired": service.discards_expired,
         "cores": service.vcpu_per_pod,
-        "cores_per_slot": service.vcpu_per_pod / service.slots_per_pod,
-        "quota_seconds": service.vcpu_per_pod * CFS_PERIOD_SECONDS if service.cfs_throttling else np.inf,
+        "throttles": service.cfs_throttling,
         "shed_seconds": np.inf if shedding is None else shedding.after_waiting_seconds,
         "shed_spares": sum(priority >= (shedding.spares_priority or 0) for priority in spared)
         if shedding

@@ -1,15 +1,15 @@
-"""What the control plane does to the pods of the data plane: open, close, kill."""
+"""What the control plane does to the pods of the data plane: open, change, close, kill."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from simulator.calls.timeout import unwatch
-from simulator.compiled import kernel
+from simulator.compiled import inlined, kernel
 from simulator.dispatch import shared
 from simulator.kernel.events import do_next, push
 from simulator.kernel.lists import free_slot, make_idle, take_slot
-from simulator.kernel.station import answer_with, next_waiting, touch_pod, touch_service
+from simulator.kernel.station import answer_with, next_waiting, plan_wake, touch_pod, touch_service
 from simulator.kernel.tables import (
     ACTION_BITS,
     ACTION_MASK,
@@ -24,10 +24,11 @@ from simulator.kernel.tables import (
     WAKE,
     WORKED,
 )
+from simulator.sharing import CFS_PERIOD_SECONDS
 
 
 @kernel
-def open_pod(tables, pod_row, service):
+def open_pod(tables, pod_row, service, cores):
     """Let a pod take requests from now on; those that wait for a shared slot begin."""
     now = tables.clock[0].now
     pod, station = tables.pods[pod_row], tables.services[service]
@@ -38,6 +39,7 @@ def open_pod(tables, pod_row, service):
     pod.cpu_seconds = pod.attained = pod.spent = 0.0
     pod.touched = now
     pod.wake = pod.emptied = np.inf
+    _set_traits(pod, station, cores, 1.0, 0.0, 0.0)
     touch_service(station, now)
     tables.ready[service, station.ready] = pod_row
     station.ready += 1
@@ -55,6 +57,29 @@ def open_pod(tables, pod_row, service):
         pod.busy += 1
         station.busy += 1
         do_next(tables, START, row)
+
+
+@kernel
+def set_pod(tables, pod_row, cores, speed, delay_seconds, error_probability):
+    """Change what a pod can do from now on; under slots, calls at work keep their pace."""
+    now = tables.clock[0].now
+    pod = tables.pods[pod_row]
+    station = tables.services[pod.service]
+    touch_pod(tables, pod_row, now)
+    _set_traits(pod, station, cores, speed, delay_seconds, error_probability)
+    if station.sharing:
+        plan_wake(tables, pod_row, now)
+
+
+@inlined
+def _set_traits(pod, station, cores, speed, delay_seconds, error_probability):
+    pod.cores = cores
+    pod.speed = speed
+    pod.cores_per_slot = cores / station.slots
+    pod.pace = cores / station.cores * speed
+    pod.quota_seconds = cores * CFS_PERIOD_SECONDS if station.throttles else np.inf
+    pod.delay_seconds = delay_seconds
+    pod.error_probability = error_probability
 
 
 @kernel
@@ -115,7 +140,7 @@ def kill_pod(tables, pod_row):
     _forget_work(tables, pod_row)
     for row in range(len(calls)):
         if calls[row].state == KILLED:
-            answer_with(tables, row, FAILED, now)
+            answer_with(tables, row, FAILED, 0.0, now)
     pod.service = NONE
 
 

@@ -26,7 +26,7 @@ from simulator.kernel.tables import (
 )
 from simulator.latency import BUCKETS, OFFSET, SHIFT
 from simulator.laws.draws import draw_seconds
-from simulator.randomness import SERVICE, purpose_key
+from simulator.randomness import ERROR, SERVICE, purpose_key, uniform
 from simulator.sharing import add_thread, done_at, is_done, remove_first, share
 
 
@@ -53,9 +53,9 @@ def touch_pod(tables, pod_row, now):
     pod = tables.pods[pod_row]
     station = tables.services[pod.service]
     if station.sharing:
-        used = share(pod, station, now)
+        used = share(pod, now)
     else:
-        used = (now - pod.touched) * pod.working * station.cores_per_slot
+        used = (now - pod.touched) * pod.working * pod.cores_per_slot
         pod.touched = now
     pod.cpu_seconds += used
     station.cpu_seconds += used
@@ -90,7 +90,7 @@ def arrive(tables, row, now):
     full = station.queue_limit != NONE and waiting >= limit
     if full or not has_queue or sheds(tables, owner, service, row, now):
         station.dropped += 1
-        answer_with(tables, row, DROPPED, now)
+        answer_with(tables, row, DROPPED, 0.0, now)
         return
     call.state = WAITING
     station.waiting += 1
@@ -122,7 +122,7 @@ def start(tables, row, now):
         add_thread(tables, call.pod, row)
         plan_wake(tables, call.pod, now)
     else:
-        schedule(tables, now + work, WORKED, row)
+        schedule(tables, now + work / pod.pace, WORKED, row)
 
 
 @inlined
@@ -133,7 +133,7 @@ def plan_wake(tables, pod_row, now):
         pod.attained = 0.0
         return
     left = tables.calls[pod.heap].work - pod.attained
-    time = done_at(pod, tables.services[pod.service], left, now)
+    time = done_at(pod, left, now)
     if time < pod.wake:
         pod.wake = time
         schedule(tables, time, WAKE, pod_row)
@@ -148,7 +148,7 @@ def wake(tables, pod_row, now):
     pod.wake = np.inf
     touch_pod(tables, pod_row, now)
     row = NONE
-    if is_done(tables.calls[pod.heap].work - pod.attained, now):
+    if is_done(pod, tables.calls[pod.heap].work - pod.attained, now):
         row = remove_first(tables, pod_row)
     else:
         plan_wake(tables, pod_row, now)
@@ -172,7 +172,7 @@ def finish_work(tables, row, now):
 
 @inlined
 def leave(tables, row, now):
-    """A call leaves its service: served, or failed where a call that it needed was not."""
+    """A call leaves its service: served, or failed where the pod errs or a call that it needed was not."""
     call = tables.calls[row]
     service = tables.operations[call.operation].service
     station = tables.services[service]
@@ -185,7 +185,7 @@ def leave(tables, row, now):
     pod.in_service -= 1
     if not pod.accepting and pod.busy + pod.in_service + pod.waiting == 0:
         pod.emptied = now
-    outcome = OK if call.outcome == OK else FAILED
+    outcome = FAILED if call.outcome != OK or errs(pod, call.key) else OK
     if call.parent == NONE:
         station.timed_out += 1
     elif outcome == OK:
@@ -193,19 +193,25 @@ def leave(tables, row, now):
         count_latency(tables.service_latency[service], now - call.arrived)
     else:
         station.failed += 1
-    answer_with(tables, row, outcome, now)
+    answer_with(tables, row, outcome, pod.delay_seconds, now)
 
 
 @inlined
-def answer_with(tables, row, outcome, now):
-    """Send a call's answer to its caller, if that still waits."""
+def errs(pod, key):
+    """Whether a pod spoils a call that has finished there: by the call's key, whichever pod it meets."""
+    return pod.error_probability > 0.0 and uniform(purpose_key(key, ERROR), 0) < pod.error_probability
+
+
+@inlined
+def answer_with(tables, row, outcome, delay, now):
+    """Send a call's answer to its caller, if that still waits; the delay comes on top of the network's."""
     call = tables.calls[row]
     if call.parent == NONE:
         free_call(tables, row)
         return
     call.outcome = outcome
     call.state = ANSWERING
-    schedule_after(tables, now, tables.edges[call.edge].network_seconds, ANSWER, row)
+    schedule_after(tables, now, tables.edges[call.edge].network_seconds + delay, ANSWER, row)
 
 
 @inlined

@@ -71,6 +71,13 @@ POD = np.dtype(
         ("in_service", "i4"),
         ("heap", "i4"),  # processor sharing: the call that will be done first
         ("accepting", "b1"),
+        ("cores", "f8"),
+        ("speed", "f8"),  # work done a core-second
+        ("cores_per_slot", "f8"),
+        ("pace", "f8"),  # slots: work that a call gets done a second
+        ("quota_seconds", "f8"),  # CFS: core-seconds a period; inf is no throttling
+        ("delay_seconds", "f8"),  # of its answers, beside the network's
+        ("error_probability", "f8"),  # of a call that has finished
         ("cpu_seconds", "f8"),  # core-seconds used since the row was given to a pod
         ("touched", "f8"),  # up to when cpu_seconds and attained are counted
         ("attained", "f8"),  # processor sharing: work that a call at work since the last idle time has got
@@ -89,9 +96,8 @@ SERVICE = np.dtype(
         ("sharing", "b1"),  # processor sharing instead of a slot's own pace
         ("sync", "b1"),  # whether a call keeps its slot while it waits for its own calls
         ("discards_expired", "b1"),
-        ("cores", "f8"),
-        ("cores_per_slot", "f8"),
-        ("quota_seconds", "f8"),  # CFS: core-seconds a period; inf is no throttling
+        ("throttles", "b1"),  # CFS bandwidth control
+        ("cores", "f8"),  # of a pod, unless it has a number of its own
         ("shed_seconds", "f8"),  # inf is no shedding
         ("shed_spares", "i4"),  # priorities below this row of queues are shed
         ("ready", "i4"),

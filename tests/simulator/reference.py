@@ -234,7 +234,7 @@ class Reference(Records):
         pod.calls.append(visit)
         work = visit.edge.target.seconds(visit.key)
         if pod.station.settings.discipline == "slots":
-            self.after(work, self.finish, visit)
+            self.after(work / pod.pace, self.finish, visit)
             return
         pod.run(self.now)
         visit.work_left = work
@@ -269,6 +269,8 @@ class Reference(Records):
     def leave(self, visit: Visit) -> None:
         pod = visit.pod
         assert pod is not None
+        if visit.outcome == "ok" and pod.errs(visit):
+            visit.outcome = "failed"
         if not visit.awaited:
             visit.fate = "timed_out"
         else:
@@ -278,7 +280,7 @@ class Reference(Records):
             self._release(visit)
         pod.calls.remove(visit)
         self._note_emptied(pod)
-        self._answer(visit, "ok" if visit.outcome == "ok" else "failed")
+        self._answer(visit, "ok" if visit.outcome == "ok" else "failed", pod.delay_seconds)
 
     def _release(self, visit: Visit) -> None:
         pod = visit.pod
@@ -302,20 +304,25 @@ class Reference(Records):
         if is_shared:
             station.idle.append(pod)
 
-    def _answer(self, visit: Visit, outcome: str) -> None:
-        self.after(visit.edge.settings.network_seconds, self.hear, visit, outcome)
+    def _answer(self, visit: Visit, outcome: str, delay: float = 0.0) -> None:
+        self.after(visit.edge.settings.network_seconds + delay, self.hear, visit, outcome)
 
     # --- pods ---------------------------------------------------------------------------------
 
-    def open_pod(self, row: int, service: int) -> None:
+    def open_pod(self, row: int, service: int, vcpu: float | None = None) -> None:
         station = self.stations[service]
-        pod = self.pods[row] = Pod(station, self.now)
+        pod = self.pods[row] = Pod(station, self.now, vcpu)
         station.ready.append(pod)
         station.all_pods.append(pod)
         if station.settings.dispatch == "shared":
             for _ in range(pod.slots):
                 self._use_slot(pod)
         self._do_what_is_due()
+
+    def set_pod(self, row: int, **traits: float) -> None:
+        pod = self.pods[row]
+        pod.change(self.now, traits)
+        self._plan(pod)
 
     def close_pod(self, row: int) -> None:
         pod = self.pods[row]
@@ -329,6 +336,8 @@ class Reference(Records):
             pod.emptied = self.now
 
     def kill_pod(self, row: int) -> None:
+        if self.pods[row].accepting:
+            self.close_pod(row)
         pod = self.pods.pop(row)
         pod.run(self.now)
         held = pod.calls + pod.queue.visits

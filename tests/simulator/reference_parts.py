@@ -12,7 +12,7 @@ import numpy as np
 from simulator import randomness
 from simulator.laws.draws import draw_many
 from simulator.operation import Breaker, Call, RetryBudget
-from simulator.randomness import SERVICE
+from simulator.randomness import ERROR, SERVICE
 from simulator.service import Service
 
 PERIOD_SECONDS = 0.1
@@ -158,14 +158,48 @@ class Queue:
 class Pod:
     """A pod and its threads."""
 
-    def __init__(self, station: Station, now: float) -> None:
+    def __init__(self, station: Station, now: float, vcpu: float | None) -> None:
         self.station, self.accepting = station, True
+        self.cores = station.settings.vcpu_per_pod if vcpu is None else vcpu
+        self.speed, self.delay_seconds, self.error_probability = 1.0, 0.0, 0.0
+        self.cores_since = [(now, self.cores)]
         self.slots, self.busy, self.emptied = station.settings.slots_per_pod, 0, math.inf
         self.queue = Queue()
         self.calls: list[Visit] = []
         self.threads: list[Visit] = []
         self.touched, self.cpu, self.version = now, 0.0, 0
-        self.period, self.quota_left = math.floor(now / PERIOD_SECONDS), math.inf
+        self.period, self.quota_left = math.floor(now / PERIOD_SECONDS), self.quota
+
+    @property
+    def quota(self) -> float:
+        return self.cores * PERIOD_SECONDS
+
+    @property
+    def pace(self) -> float:
+        """Work that a slot does a second."""
+        return self.cores / self.station.settings.vcpu_per_pod * self.speed
+
+    def change(self, now: float, traits: dict[str, float]) -> None:
+        """Have other traits from now on; what a period's quota gains or loses can be used in it."""
+        self.run(now)
+        before = self.quota
+        self.cores = traits.get("vcpu", self.cores)
+        self.quota_left += self.quota - before
+        self.cores_since.append((now, self.cores))
+        self.speed = traits.get("speed", self.speed)
+        self.delay_seconds = traits.get("delay_seconds", self.delay_seconds)
+        self.error_probability = traits.get("error_probability", self.error_probability)
+
+    def core_seconds(self, begin: float, end: float) -> float:
+        """What all its cores would have done from one time to another."""
+        ends = [time for time, _ in self.cores_since[1:]] + [math.inf]
+        return sum(
+            cores * max(0.0, min(end, until) - max(begin, since))
+            for (since, cores), until in zip(self.cores_since, ends, strict=True)
+        )
+
+    def errs(self, visit: Visit) -> bool:
+        return number(visit.key, ERROR) < self.error_probability
 
     @property
     def load(self) -> int:
@@ -173,33 +207,32 @@ class Pod:
 
     def pieces(self, begin: float, until: float) -> Iterator[tuple[float, float]]:
         """Stretches in which all threads run at one speed: when each ends, and the speed."""
-        cores, threads = self.station.settings.vcpu_per_pod, len(self.threads)
+        cores, threads = self.cores, len(self.threads)
         if not self.station.settings.cfs_throttling:
             yield until, min(1.0, cores / threads) if threads else 0.0
             return
-        period, left = self.period, min(self.quota_left, cores * PERIOD_SECONDS)
+        period, left = self.period, max(self.quota_left, 0.0)
         while begin < until:
             end = (period + 1) * PERIOD_SECONDS
             runs = min(end, until, begin + left / threads) if threads else begin
             yield runs, 1.0
             yield min(end, until), 0.0
-            begin, period, left = end, period + 1, cores * PERIOD_SECONDS
+            begin, period, left = end, period + 1, self.quota
 
     def run(self, now: float) -> None:
         """Let the threads run up to now."""
         begin = self.touched
-        quota = self.station.settings.vcpu_per_pod * PERIOD_SECONDS
         if not self.threads and math.floor(now / PERIOD_SECONDS) > self.period:
-            self.period, self.quota_left, begin = math.floor(now / PERIOD_SECONDS), quota, now
+            self.period, self.quota_left, begin = math.floor(now / PERIOD_SECONDS), self.quota, now
         for end, speed in self.pieces(begin, now):
             for visit in self.threads:
-                visit.work_left -= speed * (end - begin)
+                visit.work_left -= speed * self.speed * (end - begin)
             used = speed * (end - begin) * len(self.threads)
             self.cpu += used
-            self.quota_left = min(self.quota_left, quota) - used
+            self.quota_left -= used
             begin = end
             if end >= (self.period + 1) * PERIOD_SECONDS:
-                self.period, self.quota_left = self.period + 1, quota
+                self.period, self.quota_left = self.period + 1, self.quota
         self.touched = now
 
     def next_done(self) -> tuple[float, Visit]:
@@ -207,9 +240,10 @@ class Pod:
         first = min(self.threads, key=lambda visit: visit.work_left)
         begin, left = self.touched, first.work_left
         for end, speed in self.pieces(begin, math.inf):
-            if speed > 0 and left <= speed * (end - begin):
-                return begin + max(left, 0.0) / speed, first
-            left -= speed * (end - begin)
+            pace = speed * self.speed
+            if speed > 0 and left <= pace * (end - begin):
+                return begin + max(left, 0.0) / pace, first
+            left -= pace * (end - begin)
             begin = end
         raise AssertionError
 

@@ -83,8 +83,8 @@ class Records:
     def _slot_cpu(self, visit: Visit) -> float:
         if visit.started == math.inf:
             return 0.0
-        settings = visit.edge.target.station.settings
-        return settings.vcpu_per_pod / settings.slots_per_pod * (min(visit.worked, self.now) - visit.started)
+        assert visit.pod is not None
+        return visit.pod.core_seconds(visit.started, min(visit.worked, self.now)) / visit.pod.slots
 
     def _of(self, station: Station) -> list[Visit]:
         return [

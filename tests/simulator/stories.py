@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,6 +13,16 @@ from simulator.application import Application
 from simulator.arrays import Floats
 
 START_UP = {"p50_seconds": 1.0, "p95_seconds": 2.0}
+
+
+class Change(NamedTuple):
+    """Something that is done to a pod: open, set, close, kill (if it is closed), crash, reopen."""
+
+    time: float
+    what: str
+    row: int
+    service: int = -1
+    traits: dict[str, float] = {}  # noqa: RUF012 - nobody writes to it
 
 
 @dataclass(frozen=True)
@@ -23,12 +33,12 @@ class Story:
     seed: int
     arrivals: Floats
     cuts: list[float]
-    changes: list[tuple[float, str, int, int]]
+    changes: list[Change]
     end: float
     orderless: bool
 
     def stops(self) -> list[float]:
-        return sorted({*self.cuts, *(change[0] for change in self.changes), self.end})
+        return sorted({*self.cuts, *(change.time for change in self.changes), self.end})
 
     def between(self, begin: float, end: float) -> Floats:
         return self.arrivals[(self.arrivals >= begin) & (self.arrivals < end)]
@@ -175,23 +185,42 @@ class Author:
         cuts = [self.random.uniform(0.0, end) for _ in range(self.random.randint(0, 6))]
         return sorted(round(cut, 1) if self.chance(0.3) else cut for cut in cuts)
 
-    def changes(self, services: int, end: float) -> list[tuple[float, str, int, int]]:
-        changes = []
+    def traits(self) -> dict[str, float]:
+        """Some of a pod's traits, with values that are usual every now and then."""
+        traits = {
+            "vcpu": self.random.choice([0.3, 1.0, 1.7, 4.0]),
+            "speed": self.random.choice([1.0, self.between(0.05, 5.0)]),
+            "delay_seconds": self.random.choice([0.0, self.between(0.001, 0.5)]),
+            "error_probability": self.random.choice([0.0, self.random.uniform(0.0, 1.0), 1.0]),
+        }
+        return {name: value for name, value in traits.items() if self.chance(0.5)}
+
+    def settings(self, row: int, end: float) -> list[Change]:
+        """Changes of a pod's traits at any time, whether it is there or not."""
+        times = [self.random.uniform(0.0, end) for _ in range(self.random.randint(0, 4))]
+        return [Change(time, "set", row, traits=self.traits()) for time in times if self.chance(0.6)]
+
+    def changes(self, services: int, end: float) -> list[Change]:
+        changes: list[Change] = []
         for row in range(services * 2 + self.random.randint(0, 2)):
             service = row % services
             opened = self.random.choice([0.0, 0.0, self.random.uniform(0.0, end)])
-            changes.append((opened, "open", row, service))
+            own = {"vcpu": self.random.choice([0.4, 2.0])} if self.chance(0.2) else {}
+            changes.append(Change(opened, "open", row, service, own))
+            changes += self.settings(row, end)
             if self.chance(0.5):
                 closed = self.random.uniform(opened, end)
-                changes.append((closed, "close", row, service))
+                if self.kills and self.chance(0.3):
+                    changes.append(Change(self.random.uniform(opened, closed), "crash", row))
+                changes.append(Change(closed, "close", row, service))
                 killed = self.random.choice([closed, self.random.uniform(closed, end)])
                 if self.kills:
-                    changes.append((killed, "kill", row, service))
+                    changes.append(Change(killed, "kill", row, service))
                 again = self.random.choice([killed, self.random.uniform(killed, end)])
-                changes.append((again, "reopen", row, self.random.randrange(services)))
+                changes.append(Change(again, "reopen", row, self.random.randrange(services)))
         if self.chance(0.1):
             changes = changes[1:]
-        return sorted(changes, key=lambda change: change[0])
+        return sorted(changes, key=lambda change: change.time)
 
     def story(self) -> Story:
         application = self.application()
@@ -218,5 +247,5 @@ class CalmAuthor(Author):
         """No call of its own service: with few slots it would wait for itself."""
         return [{"name": "all", "service_time": self.law(), "steps": steps}]
 
-    def changes(self, services: int, end: float) -> list[tuple[float, str, int, int]]:
-        return [(0.0, "open", row, row) for row in range(services)]
+    def changes(self, services: int, end: float) -> list[Change]:
+        return [Change(0.0, "open", row, row) for row in range(services)]

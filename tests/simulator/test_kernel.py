@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from reference import Reference
-from stories import Author, CalmAuthor, Story
+from stories import Author, CalmAuthor, Change, Story
 
 from simulator.arrays import Floats
 from simulator.dataplane import DataPlane
@@ -41,13 +41,19 @@ class Pair:
         self.plane.advance(until, arrivals)
         self.reference.advance(until, arrivals)
 
-    def change(self, what: str, row: int, service: int) -> None:
+    def change(self, change: Change) -> None:
+        what, row = change.what, change.row
         pod = self.reference.pods.get(row)
         if what in {"open", "reopen"}:
             if pod is None or pod.emptied < math.inf:
-                self.plane.open_pod(row, service)
-                self.reference.open_pod(row, service)
-        elif pod is None or pod.accepting != (what == "close"):
+                self.plane.open_pod(row, change.service, **change.traits)
+                self.reference.open_pod(row, change.service, **change.traits)
+        elif pod is None:
+            return
+        elif what == "set":
+            self.plane.set_pod(row, **change.traits)
+            self.reference.set_pod(row, **change.traits)
+        elif what != "crash" and pod.accepting != (what == "close"):
             return
         elif what == "close":
             self.plane.close_pod(row)
@@ -66,6 +72,7 @@ class Pair:
         if self.story.orderless:
             return  # calls that fail at one moment are tried again in any order, on whichever pod
         for row, pod in self.reference.pods.items():
+            assert self.plane.pod_requests[row] == len(pod.calls + pod.queue.visits)
             assert self.plane.pod_emptied_seconds[row] == pytest.approx(pod.emptied, rel=1e-9)
             cpu = self.reference.pod_cpu_seconds(row)
             assert self.plane.pod_cpu_seconds[row] == pytest.approx(cpu, rel=1e-9, abs=1e-8)
@@ -141,9 +148,9 @@ def test_the_kernel_does_what_a_plain_simulation_does(seed: int) -> None:
     begin = 0.0
     for stop in story.stops():
         pair.advance(stop, story.between(begin, stop))
-        for time, what, row, service in story.changes:
-            if time == stop:
-                pair.change(what, row, service)
+        for change in story.changes:
+            if change.time == stop:
+                pair.change(change)
                 assert_nothing_is_lost(pair.plane)
         pair.assert_equal()
         travelling = (pair.plane._tables.calls["state"] == TRAVELLING).sum()
@@ -163,19 +170,21 @@ def play(story: Story, cuts: list[float], seed: int | None = None, pods: int = 1
     plane = DataPlane(story.application, np.uint64(story.seed if seed is None else seed), THRESHOLDS)
     is_accepting: dict[int, bool] = {}
     begin = 0.0
-    for stop in sorted({*cuts, *(change[0] for change in story.changes), story.end}):
+    for stop in sorted({*cuts, *(change.time for change in story.changes), story.end}):
         plane.advance(stop, story.between(begin, stop))
-        for time, what, row, service in story.changes:
+        for time, what, row, service, traits in story.changes:
             if time != stop:
                 continue
             if what == "open":
                 for copy in range(pods):
-                    plane.open_pod(row * pods + copy, service)
+                    plane.open_pod(row * pods + copy, service, **traits)
                 is_accepting[row] = True
+            elif what == "set" and row in is_accepting:
+                plane.set_pod(row, **traits)
             elif what == "close" and is_accepting.get(row):
                 plane.close_pod(row)
                 is_accepting[row] = False
-            elif what == "kill" and row in is_accepting:
+            elif what in {"kill", "crash"} and row in is_accepting:
                 plane.kill_pod(row)
                 del is_accepting[row]
         assert_nothing_is_lost(plane)
@@ -230,8 +239,8 @@ def test_few_and_many_pods_get_the_same_requests_and_the_same_work(seed: int) ->
 def test_the_cpu_that_is_used_is_the_work_that_was_asked_for(seed: int) -> None:
     story = CalmAuthor(seed).story()
     plane, pair = play(story, []), Pair(story)
-    for _, what, row, service in story.changes:
-        pair.change(what, row, service)
+    for change in story.changes:
+        pair.change(change)
     pair.reference.advance(story.end + 1000.0, story.arrivals)
     expected = np.zeros(len(story.application.services))
     for visit in pair.reference.visits:
