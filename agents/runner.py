@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from agents.policy import Policy
 from envs.guard import Guard
+from simulator.arrays import Floats, Ints
 from simulator.plant import Desired, Plant, Snapshot
 
 Result = TypeVar("Result")
@@ -22,16 +23,25 @@ class Decision:
     Attributes:
         wish: what the policy wanted.
         allowed: what the guard let through, and what is applied.
+        refusal: why the Plant did not take it; empty where it did.
     """
 
     snapshot: Snapshot
     wish: Desired
     allowed: Desired
+    refusal: str = ""
 
     @property
     def changes(self) -> bool:
         """Whether anything is asked for that is not wanted already."""
-        return bool((self.allowed.replicas != self.snapshot.wanted).any())
+        seen, asked = self.snapshot, self.allowed
+        pairs: list[tuple[Floats | Ints, Floats | Ints | None]] = [(asked.replicas, seen.wanted)]
+        for name in ("vcpu", "memory_gib"):
+            if getattr(asked, name) is not None:
+                pairs.append((getattr(asked, name), getattr(seen, name)))
+        if asked.nodes is not None:
+            pairs.append((asked.nodes, seen.nodes and seen.nodes.starting + seen.nodes.ready))
+        return any(have is None or bool((wish != have).any()) for wish, have in pairs)
 
 
 def decide(snapshot: Snapshot, policy: Policy, guard: Guard) -> Decision:
@@ -41,10 +51,13 @@ def decide(snapshot: Snapshot, policy: Policy, guard: Guard) -> Decision:
 
 
 def tick(plant: Plant, policy: Policy, guard: Guard) -> Decision:
-    """Look, decide, act."""
+    """Look, decide, act; where the Plant refuses, nothing is changed until the next tick."""
     decision = decide(plant.snapshot(), policy, guard)
     if decision.changes:
-        plant.apply(decision.allowed)
+        try:
+            plant.apply(decision.allowed)
+        except OSError as error:
+            return replace(decision, refusal=str(error))
     return decision
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any, SupportsFloat
 
@@ -143,7 +144,8 @@ class AutoscaleEnv(gymnasium.Env[Observation, Action]):
             msg = "the episode is over; call reset()"
             raise InputError(msg)
         wish = self._interface.actions.desired(actions, self._snapshot)
-        self._cluster.apply(self._guard.allow(self._snapshot, wish))
+        with contextlib.suppress(OSError):  # the API may refuse; the next step looks again
+            self._cluster.apply(self._guard.allow(self._snapshot, wish))
         interval = self._cluster.advance(self.task.period_seconds)
         self._step += 1
         observation = self._look()
@@ -160,7 +162,7 @@ class AutoscaleEnv(gymnasium.Env[Observation, Action]):
 
     def _info(self, interval: Interval) -> dict[str, Any]:
         return {
-            "cost_usd": float(interval.cost_usd.sum()),
+            "cost_usd": float(interval.total_usd),
             "violations": int(interval.requests.late[:, 0].sum()),
             "offered": int(interval.requests.offered.sum()),
             "replicas": int(self._snapshot.wanted.sum()),

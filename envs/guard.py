@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -96,7 +97,7 @@ class Guard:
                 snapshot.time_seconds[..., np.newaxis], replicas.shape
             ).copy()
             self._seen_wanted = snapshot.wanted.copy()
-        return Desired(replicas, wish.reason)
+        return replace(wish, replicas=replicas)
 
     def _held(self, snapshot: Snapshot) -> NDArray[np.bool_]:
         if self.settings.frozen or not self.settings.cooldown_seconds:

@@ -23,4 +23,4 @@ class Objective(Settings):
         The interval's first latency threshold must be the SLO.
         """
         violations = interval.requests.late[..., 0].sum(axis=-1)
-        return np.asarray(interval.cost_usd.sum(axis=-1) + self.usd_per_violation * violations)
+        return np.asarray(interval.total_usd + self.usd_per_violation * violations)

@@ -77,7 +77,7 @@ class Task(Settings):
             load / service.slots_per_pod * service.vcpu_per_pod
             for load, service in zip(system.load_seconds(), system.services, strict=True)
         )
-        usd_per_hour = self.scenario.workload.mean_rps * vcpu * self.scenario.prices.usd_per_vcpu_hour
+        usd_per_hour = self.scenario.workload.mean_rps * vcpu * self.scenario.usd_per_vcpu_hour
         return Reward(self.objective, usd_per_hour * self.period_seconds / _SECONDS_PER_HOUR)
 
     def build(

@@ -45,7 +45,7 @@ class Tally:
     def add(self, interval: Interval, *, changed: bool) -> None:
         """Add an Interval and whether the decision before it changed what is wanted."""
         requests = interval.requests
-        self.cost_usd += float(interval.cost_usd.sum())
+        self.cost_usd += float(interval.total_usd)
         self.pod_seconds += float(interval.pod_seconds.sum())
         self.offered += int(requests.offered.sum())
         self.late += int(requests.late[:, 0].sum())
@@ -59,7 +59,7 @@ class Tally:
     def measures(self) -> dict[str, float]:
         """All measures by name; ratios and latencies are NaN where there were no requests.
 
-        * ``cost_usd``: sum of price x pod-seconds, from each pod's creation until it is gone.
+        * ``cost_usd``: sum of price x seconds of what is paid: pods from creation until gone, or nodes from launch.
         * ``replica_hours``: pod-seconds / 3600.
         * ``slo_violation_ratio``: requests slower than the SLO, failed or dropped, over requests
           offered; unfinished ones older than the SLO at the end count.

@@ -108,6 +108,7 @@ class Cluster:
                 np.random.default_rng(nodes),
                 deployments.reconcile,
             )
+        self._told_requests = running.plane.totals()
         self._told_pods = np.zeros(len(self._services), dtype=np.int64)
         self._told_nodes: NodeInterval | None = None
         self._set_prices(scenario)
@@ -185,12 +186,13 @@ class Cluster:
                 f"the trace ends at {self._trace.duration_seconds:g} s"
             )
             raise InputError(msg)
-        before = running.plane.totals()
+        before = self._told_requests
         pods, serving = running.pod_seconds, running.serving_seconds
         extra_pods, extra_serving = running.extra_pod, running.extra_serving_milli
         running.env.run(until=end)
         running.catch_up()
-        change = running.plane.totals().since(before)
+        self._told_requests = running.plane.totals()
+        change = self._told_requests.since(before)
         pod_seconds, serving_seconds = running.pod_seconds - pods, running.serving_seconds - serving
         extra = running.extra_pod - extra_pods
         extra_cores = (running.extra_serving_milli - extra_serving) / 1000

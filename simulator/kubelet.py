@@ -253,8 +253,9 @@ class Kubelet:
                 if self._effects.of(StuckPull, service.name):
                     yield changed
                     continue
-                yield running.env.timeout(left) | changed
-                left -= running.now - begin
+                done = running.env.timeout(left)
+                yield done | changed
+                left = 0.0 if done.processed else left - (running.now - begin)
             images.add(image)
         running.record("image pulled", pod=row)
 

@@ -213,7 +213,8 @@ def left_over(demands: Sequence[Demand], free: Ints, regions: NDArray[np.str_]) 
 
 def utilization(nodes: Nodes, rows: Ints) -> np.ndarray:
     """The larger of CPU and memory requested over allocatable, by node."""
-    return np.asarray((nodes.requested[rows] / nodes.capacity[rows])[:, [CPU, MEMORY]].max(axis=1))
+    share = nodes.requested[rows][:, [CPU, MEMORY]] / nodes.capacity[rows][:, [CPU, MEMORY]]
+    return np.asarray(share.max(axis=1, initial=0.0))
 
 
 def free_room(nodes: Nodes) -> Ints:

@@ -12,8 +12,8 @@ from simulator.application import Application, load_application
 from simulator.cluster_settings import ClusterSettings
 from simulator.errors import InputError
 from simulator.faults import OF_NODES, AnyFault, RegionLoss, ServiceFault, StockOut, ZoneLoss
-from simulator.nodes import MIB_PER_GIB, NodeGroup
-from simulator.prices import Prices
+from simulator.nodes import CPU, MIB_PER_GIB, NodeGroup
+from simulator.prices import SECONDS_PER_HOUR, Prices
 from simulator.processes import ArrivalSettings, PoissonProcess
 from simulator.service import Service
 from simulator.settings import Settings, is_whole_multiple
@@ -179,6 +179,15 @@ class Scenario(Settings):
         if self.application is not None:
             return self.application
         return Application.of(cast("Service", self.service))
+
+    @cached_property
+    def usd_per_vcpu_hour(self) -> float:
+        """What a vCPU costs: a pod's, or the cheapest node's with all it has for pods."""
+        if self.prices is not None:
+            return self.prices.usd_per_vcpu_hour
+        groups = self.cluster.groups if self.cluster else ()
+        per_second = min(group.usd_per_second / group.allocatable[CPU] for group in groups)
+        return float(1000 * per_second * SECONDS_PER_HOUR)
 
     def build(
         self,
