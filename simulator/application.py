@@ -171,12 +171,14 @@ class Application(Settings):
         return tuple(capacities)
 
     def _occupancy(self, place: Place) -> float:
-        """Slot-seconds of one call; under processor sharing the CPU may be what binds."""
+        """Slot-seconds of one call; under processor sharing the CPU may be what binds, a batch is full."""
         service = self.services[place[0]]
         work = self.operation(place).service_time.mean_seconds
         held = self._response_seconds[place] if service.holds_slot_while_calling else work
         if service.discipline == "slots":
             return held
+        if service.discipline == "batching":
+            return held + work * (service.full_batch_slowdown - 1.0)
         return max(held, work * service.slots_per_pod / service.vcpu_per_pod)
 
 

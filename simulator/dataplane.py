@@ -114,7 +114,8 @@ class DataPlane:
     def pod_requests(self) -> Ints:
         """int64 by pod row; calls at the pod: in its own queue, and begun but not answered."""
         pods = self._tables.pods
-        return pods["waiting"].astype(np.int64) + pods["in_service"]
+        requests: Ints = pods["waiting"].astype(np.int64) + pods["in_service"]
+        return requests
 
     def totals(self) -> Totals:
         """A copy of all counters."""

@@ -67,9 +67,17 @@ class Service(Settings):
     vcpu_per_pod: float = Field(
         gt=0, le=1024, description="CPU request and limit of a pod; all slots at work use all of it."
     )
-    discipline: Literal["slots", "processor_sharing"] = Field(
+    discipline: Literal["slots", "processor_sharing", "batching"] = Field(
         default="slots",
-        description="slots: each works at its own pace; processor_sharing: requests are threads that share the CPU.",
+        description="slots: each works at its own pace; processor_sharing: requests are threads that share the CPU; "
+        "batching: requests at work are one batch, all served in each step, as by servers of language models.",
+    )
+    batch_slowdown: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="Batching only: by how much of its own length each further request at work makes a step "
+        "longer; 1 is no gain from batching.",
     )
     cfs_throttling: bool = Field(
         default=False,
@@ -126,6 +134,9 @@ class Service(Settings):
         if len(set(names)) < len(names):
             msg = f"service {self.name!r}: operations must have different names (they are {', '.join(names)})"
             raise ValueError(msg)
+        if self.batch_slowdown and self.discipline != "batching":
+            msg = f"service {self.name!r}: batch_slowdown needs discipline batching"
+            raise ValueError(msg)
         if self.cfs_throttling and self.discipline != "processor_sharing":
             msg = f"service {self.name!r}: cfs_throttling needs discipline processor_sharing"
             raise ValueError(msg)
@@ -135,6 +146,11 @@ class Service(Settings):
     def all_operations(self) -> tuple[Operation, ...]:
         """Its operations, at least one."""
         return self.operations or (Operation.model_validate({"service_time": self.service_time}),)
+
+    @property
+    def full_batch_slowdown(self) -> float:
+        """How many times as long as alone a request works when all slots of its pod do, if they are a batch."""
+        return 1.0 + self.batch_slowdown * (self.slots_per_pod - 1)
 
     @property
     def is_one_queue(self) -> bool:

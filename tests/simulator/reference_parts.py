@@ -208,6 +208,12 @@ class Pod:
     def pieces(self, begin: float, until: float) -> Iterator[tuple[float, float]]:
         """Stretches in which all threads run at one speed: when each ends, and the speed."""
         cores, threads = self.cores, len(self.threads)
+        if self.station.settings.discipline == "batching":
+            yield (
+                until,
+                1.0 / (1.0 + self.station.settings.batch_slowdown * (threads - 1)) if threads else 0.0,
+            )
+            return
         if not self.station.settings.cfs_throttling:
             yield until, min(1.0, cores / threads) if threads else 0.0
             return
@@ -228,6 +234,8 @@ class Pod:
             for visit in self.threads:
                 visit.work_left -= speed * self.speed * (end - begin)
             used = speed * (end - begin) * len(self.threads)
+            if self.station.settings.discipline == "batching":
+                used = self.cores * (end - begin) if self.threads else 0.0
             self.cpu += used
             self.quota_left -= used
             begin = end

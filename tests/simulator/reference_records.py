@@ -75,7 +75,7 @@ class Records:
     def pod_cpu_seconds(self, row: int) -> float:
         """Core-seconds that a pod has used."""
         pod = self.pods[row]
-        if pod.station.settings.discipline == "processor_sharing":
+        if pod.station.settings.discipline != "slots":
             pod.run(self.now)
             return pod.cpu
         return sum(self._slot_cpu(each) for each in self._of(pod.station) if each.pod is pod)

@@ -110,7 +110,10 @@ class Author:
         return call
 
     def service(self, index: int, steps: list[list[dict[str, Any]]]) -> dict[str, Any]:
-        sharing = self.chance(0.5)
+        discipline = self.random.choice(
+            ["slots", "slots", "processor_sharing", "processor_sharing", "batching"]
+        )
+        sharing = discipline != "slots"
         rules = ["round_robin", "random", "least_requests", "two_choices"]
         if not (sharing and self.orderless):
             rules += ["shared", "shared", "shared"]
@@ -118,8 +121,9 @@ class Author:
             "name": f"s{index}",
             "slots_per_pod": self.random.choice([1, 2, 3, 6]),
             "vcpu_per_pod": self.random.choice([0.5, 1.0, 2.0, 1.7]),
-            "discipline": "processor_sharing" if sharing else "slots",
-            "cfs_throttling": sharing and self.chance(0.5),
+            "discipline": discipline,
+            "cfs_throttling": discipline == "processor_sharing" and self.chance(0.5),
+            "batch_slowdown": self.random.choice([0.0, 0.1, 1.0]) if discipline == "batching" else 0.0,
             "holds_slot_while_calling": self.chance(0.5),
             "dispatch": self.random.choice(rules),
             "discards_expired": self.chance(0.5),
