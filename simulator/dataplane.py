@@ -195,6 +195,17 @@ class DataPlane:
         kill_pod(self._tables, pod)
         self._settle()
 
+    def divert(self, service: int, on: bool) -> None:  # noqa: FBT001 - there is nothing else to say
+        """Send calls that have a fallback there, or to the service again: those issued from now on, retries among them.
+
+        A fallback's own service may be diverted as well; that sends nothing further.
+
+        Args:
+            service: the service's place in the application.
+            on: whether its calls go to their fallbacks.
+        """
+        self._tables.services["diverted"][service] = on
+
     def advance(self, until: float, arrivals: Floats, classes: Ints | None = None) -> None:
         """Run ``[now, until)``.
 

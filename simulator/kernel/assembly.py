@@ -66,6 +66,7 @@ class _Graph:
     def _edge(self, call: Call) -> Row:
         row: Row = {
             "operation": self._rows[self._application.find(call)],
+            "fallback": NONE,
             "count": call.count,
             "optional": call.optional,
             "probability": call.probability,
@@ -77,6 +78,11 @@ class _Graph:
             "max_attempts": 1,
             "budget_burst": np.inf,
         }
+        if call.fallback:
+            row |= {
+                "fallback": self._rows[self._application.find(call.fallback)],
+                "fallback_network_seconds": call.fallback.network_seconds,
+            }
         if call.retry:
             row |= {
                 "max_attempts": call.retry.max_attempts,

@@ -211,7 +211,13 @@ def answer_with(tables, row, outcome, delay, now):
         return
     call.outcome = outcome
     call.state = ANSWERING
-    schedule_after(tables, now, tables.edges[call.edge].network_seconds + delay, ANSWER, row)
+    schedule_after(tables, now, network_seconds(tables.edges[call.edge], call) + delay, ANSWER, row)
+
+
+@inlined
+def network_seconds(edge, call):
+    """What a call takes on its way, and its answer."""
+    return edge.fallback_network_seconds if call.falls_back else edge.network_seconds
 
 
 @inlined

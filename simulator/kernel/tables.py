@@ -58,6 +58,7 @@ CALL = np.dtype(
         ("state", "i1"),
         ("timed", "b1"),  # whether it is in its edge's list of deadlines
         ("holds_slot", "b1"),
+        ("falls_back", "b1"),  # whether it goes to its edge's fallback
     ],
     align=True,
 )
@@ -98,6 +99,7 @@ SERVICE = np.dtype(
         ("batch_slowdown", "f8"),
         ("sync", "b1"),  # whether a call keeps its slot while it waits for its own calls
         ("discards_expired", "b1"),
+        ("diverted", "b1"),  # whether calls go to their fallbacks
         ("throttles", "b1"),  # CFS bandwidth control
         ("cores", "f8"),  # of a pod, unless it has a number of its own
         ("shed_seconds", "f8"),  # inf is no shedding
@@ -144,6 +146,11 @@ STEP = np.dtype([("first_edge", "i4"), ("edges", "i4")], align=True)
 EDGE = np.dtype(
     [
         ("operation", "i4"),  # that is called
+        (
+            "fallback",
+            "i4",
+        ),  # operation that is called while the service of the first is diverted; NONE is none
+        ("fallback_network_seconds", "f8"),
         ("count", "i4"),
         ("optional", "b1"),
         ("probability", "f8"),

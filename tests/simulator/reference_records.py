@@ -87,9 +87,7 @@ class Records:
         return visit.pod.core_seconds(visit.started, min(visit.worked, self.now)) / visit.pod.slots
 
     def _of(self, station: Station) -> list[Visit]:
-        return [
-            each for each in self.visits if each.edge.target.station is station and each.arrived < math.inf
-        ]
+        return [each for each in self.visits if each.target.station is station and each.arrived < math.inf]
 
     def _is_late(self, request: Request, threshold: float) -> bool:
         crossing = request.arrived + threshold

@@ -16,7 +16,7 @@ START_UP = {"p50_seconds": 1.0, "p95_seconds": 2.0}
 
 
 class Change(NamedTuple):
-    """Something that is done to a pod: open, set, close, kill (if it is closed), crash, reopen."""
+    """Done to a pod: open, set, close, kill (if it is closed), crash, reopen; to a service: divert, restore."""
 
     time: float
     what: str
@@ -109,6 +109,13 @@ class Author:
             }
         return call
 
+    def with_fallback(self, call: dict[str, Any], targets: list[str]) -> dict[str, Any]:
+        """A call that may go to one of the targets instead."""
+        if not targets or self.chance(0.5):
+            return call
+        seconds = self.random.choice([0.0, self.between(0.001, 0.1)])
+        return call | {"fallback": {"to": self.random.choice(targets), "network_seconds": seconds}}
+
     def service(self, index: int, steps: list[list[dict[str, Any]]]) -> dict[str, Any]:
         discipline = self.random.choice(
             ["slots", "slots", "processor_sharing", "processor_sharing", "batching"]
@@ -155,6 +162,7 @@ class Author:
         count = self.random.randint(1, 4)
         calls: list[list[dict[str, Any]]] = [[] for _ in range(count)]
         services: list[dict[str, Any]] = []
+        targets: list[str] = []
         for index in reversed(range(count)):
             steps: list[list[dict[str, Any]]] = []
             for call in calls[index]:
@@ -165,14 +173,15 @@ class Author:
             service = self.service(index, steps)
             services.insert(0, service)
             target = f"s{index}.all" if "operations" in service else f"s{index}"
+            targets.append(target)
             for caller in {self.random.randrange(index) for _ in range(self.random.randint(1, 2)) if index}:
-                calls[caller].append(self.call(target))
+                calls[caller].append(self.with_fallback(self.call(target), targets))
         classes = [
             {
                 "name": f"c{index}",
                 "share": self.random.uniform(0.2, 1.0),
                 "priority": self.random.randint(0, 2),
-                "entry": self.call(target),
+                "entry": self.with_fallback(self.call(target), targets),
             }
             for index in range(self.random.randint(1, 3))
         ]
@@ -205,7 +214,11 @@ class Author:
         return [Change(time, "set", row, traits=self.traits()) for time in times if self.chance(0.6)]
 
     def changes(self, services: int, end: float) -> list[Change]:
-        changes: list[Change] = []
+        changes = [
+            Change(self.random.uniform(0.0, end), self.random.choice(["divert", "restore"]), -1, service)
+            for service in range(services)
+            for _ in range(self.random.randint(0, 3))
+        ]
         for row in range(services * 2 + self.random.randint(0, 2)):
             service = row % services
             opened = self.random.choice([0.0, 0.0, self.random.uniform(0.0, end)])

@@ -43,6 +43,10 @@ class Pair:
 
     def change(self, change: Change) -> None:
         what, row = change.what, change.row
+        if what in {"divert", "restore"}:
+            self.plane.divert(change.service, what == "divert")
+            self.reference.divert(change.service, what == "divert")
+            return
         pod = self.reference.pods.get(row)
         if what in {"open", "reopen"}:
             if pod is None or pod.emptied < math.inf:
@@ -179,6 +183,8 @@ def play(story: Story, cuts: list[float], seed: int | None = None, pods: int = 1
                 for copy in range(pods):
                     plane.open_pod(row * pods + copy, service, **traits)
                 is_accepting[row] = True
+            elif what in {"divert", "restore"}:
+                plane.divert(service, what == "divert")
             elif what == "set" and row in is_accepting:
                 plane.set_pod(row, **traits)
             elif what == "close" and is_accepting.get(row):
@@ -250,9 +256,9 @@ def test_the_cpu_that_is_used_is_the_work_that_was_asked_for(seed: int) -> None:
     pair.reference.advance(story.end + 1000.0, story.arrivals)
     expected = np.zeros(len(story.application.services))
     for visit in pair.reference.visits:
-        station = visit.edge.target.station
+        station = visit.target.station
         service = station.settings
         cores = service.vcpu_per_pod / service.slots_per_pod if service.discipline == "slots" else 1.0
-        expected[pair.reference.stations.index(station)] += visit.edge.target.seconds(visit.key) * cores
+        expected[pair.reference.stations.index(station)] += visit.target.seconds(visit.key) * cores
     same = works_alone(story)
     np.testing.assert_allclose(seconds_of(plane)["cpu"][same], expected[same], rtol=1e-9, atol=1e-8)
