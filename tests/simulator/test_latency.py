@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simulator.fcfs import Station
 from simulator.latency import BUCKETS, bucket_edges_seconds, percentile_seconds
 from simulator.plant import Ints
+from simulator.slots import Station
 
 EDGES = bucket_edges_seconds()
 
