@@ -20,8 +20,14 @@ _IDLE = np.inf
 _SLOT_BITS = 32
 _SLOT_MASK = (1 << _SLOT_BITS) - 1
 """An entry of the heap: a slot, and above it how often it had been closed when it was opened."""
-_BLOCK_BITS = 6
-"""Slots are looked through in blocks of 64, of which those without a request are passed over."""
+_WORD_BITS = 6
+_ONE, _DE_BRUIJN, _TO_PLACE = np.uint64(1), np.uint64(0x03F79D71B4CB0A89), np.uint64(58)
+_PLACES = np.zeros(64, dtype=np.int64)
+_PLACES[[((1 << place) * int(_DE_BRUIJN) & (1 << 64) - 1) >> 58 for place in range(64)]] = np.arange(64)
+"""Which bit is set, by the product of a word of one bit and a de Bruijn sequence.
+
+Source: C. Leiserson, H. Prokop and K. Randall, Using de Bruijn sequences to index a 1 in a computer word, 1998.
+"""
 _FEW_SLOTS = 4096
 """A heap of no more entries is rid of closed slots at once, a larger one when half of it is closed."""
 
@@ -53,7 +59,7 @@ class Station:
         self._heap_size = 0
         self._closed_entries = 0
         self._closings = np.empty(0, dtype=np.int64)
-        self._block_busy = np.zeros(0, dtype=np.int64)
+        self._busy = np.zeros(0, dtype=np.uint64)
         self._pod_slots: dict[int, Ints] = {}
         self._unused_slots: list[int] = []
         self._queue = np.empty((1024, 2))
@@ -131,7 +137,7 @@ class Station:
                 self.seconds[RESPONSE] += self._now - self._arrived[slot]
                 self.late += self._arrived[slot] + self._thresholds >= self._now
                 self._finish[slot] = _IDLE
-                self._block_busy[slot >> _BLOCK_BITS] -= 1
+                self._busy[slot >> _WORD_BITS] ^= _ONE << np.uint64(slot & 63)
             self._slot_pod[slot] = -1
             self._unused_slots.append(int(slot))
         if pod < len(self.pod_busy_seconds):
@@ -145,7 +151,7 @@ class Station:
             (arrivals, demands),
             (self._queue, self._head, self._waiting),
             (self._heap_time, self._heap_slot, self._heap_size, self._closings, self._closed_entries),
-            (self._slot_pod, self._arrived, self._finish, self._block_busy, self.pod_busy_seconds),
+            (self._slot_pod, self._arrived, self._finish, self._busy, self.pod_busy_seconds),
             (self._all_even, self._pod_pace),
             self._thresholds,
             (self.counts, self.late, self.latency_counts, self.seconds),
@@ -166,8 +172,8 @@ class Station:
         self._arrived = np.concatenate([self._arrived, np.zeros(more)])
         self._finish = np.concatenate([self._finish, np.full(more, _IDLE)])
         self._closings = np.concatenate([self._closings, np.zeros(more, dtype=np.int64)])
-        blocks = (new >> _BLOCK_BITS) + 1 - len(self._block_busy)
-        self._block_busy = np.concatenate([self._block_busy, np.zeros(blocks, dtype=np.int64)])
+        words = (new >> _WORD_BITS) + 1 - len(self._busy)
+        self._busy = np.concatenate([self._busy, np.zeros(words, dtype=np.uint64)])
         self._unused_slots.extend(range(new - 1, old - 1, -1))
 
     def _make_room(self, count: int) -> None:
@@ -263,7 +269,7 @@ def _serve(span, requests, waiting_ring, heap, slots, paces, thresholds, totals)
     arrivals, demands = requests
     queue, head, waiting = waiting_ring
     heap_time, heap_slot, size, closings, closed = heap
-    slot_pod, slot_arrived, slot_finish, block_busy, pod_busy = slots
+    slot_pod, slot_arrived, slot_finish, busy_slots, pod_busy = slots
     all_even, pod_pace = paces
     counts, late, latency_counts, seconds = totals
     served = 0
@@ -272,35 +278,24 @@ def _serve(span, requests, waiting_ring, heap, slots, paces, thresholds, totals)
     area = 0.0
     responded = 0.0
 
-    # pods' sums stay in a register from slot to slot
-    pod = -1
-    pod_sum = 0.0
-    for block in range(len(block_busy)):
-        if block_busy[block] == 0:
-            continue
-        first = block << _BLOCK_BITS
-        for slot in range(first, min(first + (1 << _BLOCK_BITS), len(slot_finish))):
+    for word in range(len(busy_slots)):
+        left = busy_slots[word]
+        while left != 0:
+            lowest = left & (~left + _ONE)
+            left ^= lowest
+            slot = (word << _WORD_BITS) + _PLACES[(lowest * _DE_BRUIJN) >> _TO_PLACE]
             finish = slot_finish[slot]
-            if finish == np.inf:
-                continue
             arrived = slot_arrived[slot]
             _count_late(arrived, finish, begin, end, thresholds, late)
             worked = min(finish, end) - begin
             busy += worked
-            if slot_pod[slot] != pod:
-                if pod >= 0:
-                    pod_busy[pod] = pod_sum
-                pod = slot_pod[slot]
-                pod_sum = pod_busy[pod]
-            pod_sum += worked
+            pod_busy[slot_pod[slot]] += worked
             if finish < end:
                 served += 1
                 responded += finish - arrived
                 count_latency(latency_counts, finish - arrived)
                 slot_finish[slot] = np.inf
-                block_busy[block] -= 1
-    if pod >= 0:
-        pod_busy[pod] = pod_sum
+                busy_slots[word] ^= lowest
 
     next_arrival = 0
     started = 0
@@ -341,7 +336,7 @@ def _serve(span, requests, waiting_ring, heap, slots, paces, thresholds, totals)
         else:
             slot_arrived[slot] = arrived
             slot_finish[slot] = finish
-            block_busy[slot >> _BLOCK_BITS] += 1
+            busy_slots[slot >> _WORD_BITS] |= _ONE << np.uint64(slot & 63)
             worked = end - start
         busy += worked
         pod_busy[slot_pod[slot]] += worked
