@@ -47,7 +47,8 @@ class Story:
 class Author:
     """Writes random stories; its numbers are continuous, so that what happens at once has one cause.
 
-    What a killed pod held fails at one moment. Where ``orderless``, it does not matter in which order.
+    What a killed pod held fails at one moment. Where ``orderless``, it does not matter in which order; so
+    pods that share a queue are then alike, for the order says which of them takes what waits.
     """
 
     def __init__(self, seed: int, *, kills: bool = True) -> None:
@@ -213,7 +214,9 @@ class Author:
         times = [self.random.uniform(0.0, end) for _ in range(self.random.randint(0, 4))]
         return [Change(time, "set", row, traits=self.traits()) for time in times if self.chance(0.6)]
 
-    def changes(self, services: int, end: float) -> list[Change]:
+    def changes(self, application: Application, end: float) -> list[Change]:
+        services = len(application.services)
+        alike = self.orderless and any(each.dispatch == "shared" for each in application.services)
         changes = [
             Change(self.random.uniform(0.0, end), self.random.choice(["divert", "restore"]), -1, service)
             for service in range(services)
@@ -222,9 +225,9 @@ class Author:
         for row in range(services * 2 + self.random.randint(0, 2)):
             service = row % services
             opened = self.random.choice([0.0, 0.0, self.random.uniform(0.0, end)])
-            own = {"vcpu": self.random.choice([0.4, 2.0])} if self.chance(0.2) else {}
+            own = {"vcpu": self.random.choice([0.4, 2.0])} if self.chance(0.2) and not alike else {}
             changes.append(Change(opened, "open", row, service, own))
-            changes += self.settings(row, end)
+            changes += [] if alike else self.settings(row, end)
             if self.chance(0.5):
                 closed = self.random.uniform(opened, end)
                 if self.kills and self.chance(0.3):
@@ -243,7 +246,7 @@ class Author:
         application = self.application()
         end = self.random.uniform(2.0, 8.0)
         arrivals, cuts = self.arrivals(end), self.cuts(end)
-        changes = self.changes(len(application.services), end)
+        changes = self.changes(application, end)
         seed = self.random.randrange(2**63)
         return Story(application, seed, arrivals, cuts, changes, end, self.orderless)
 
@@ -264,5 +267,5 @@ class CalmAuthor(Author):
         """No call of its own service: with few slots it would wait for itself."""
         return [{"name": "all", "service_time": self.law(), "steps": steps}]
 
-    def changes(self, services: int, end: float) -> list[Change]:
-        return [Change(0.0, "open", row, row) for row in range(services)]
+    def changes(self, application: Application, end: float) -> list[Change]:
+        return [Change(0.0, "open", row, row) for row in range(len(application.services))]
