@@ -9,7 +9,6 @@ from typing import TypeVar
 
 from agents.policy import Policy
 from envs.guard import Guard
-from simulator.arrays import Floats, Ints
 from simulator.plant import Desired, Plant, Snapshot
 
 Result = TypeVar("Result")
@@ -35,13 +34,14 @@ class Decision:
     def changes(self) -> bool:
         """Whether anything is asked for that is not wanted already."""
         seen, asked = self.snapshot, self.allowed
-        pairs: list[tuple[Floats | Ints, Floats | Ints | None]] = [(asked.replicas, seen.wanted)]
-        for name in ("vcpu", "memory_gib"):
-            if getattr(asked, name) is not None:
-                pairs.append((getattr(asked, name), getattr(seen, name)))
-        if asked.nodes is not None:
-            pairs.append((asked.nodes, seen.nodes and seen.nodes.starting + seen.nodes.ready))
-        return any(have is None or bool((wish != have).any()) for wish, have in pairs)
+        nodes = None if seen.nodes is None else seen.nodes.starting + seen.nodes.ready
+        pairs = (
+            (asked.replicas, seen.wanted),
+            (asked.vcpu, seen.vcpu),
+            (asked.memory_gib, seen.memory_gib),
+            (asked.nodes, nodes),
+        )
+        return any(wish is not None and (have is None or bool((wish != have).any())) for wish, have in pairs)
 
 
 def decide(snapshot: Snapshot, policy: Policy, guard: Guard) -> Decision:

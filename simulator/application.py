@@ -9,7 +9,7 @@ from importlib import resources
 from pydantic import Field, model_validator
 
 from simulator.errors import InputError
-from simulator.operation import Call, Operation
+from simulator.operation import Call, Callee, Operation
 from simulator.service import Service
 from simulator.settings import Settings, parse_settings
 
@@ -80,12 +80,19 @@ class Application(Settings):
     @cached_property
     def _callers_first(self) -> tuple[Place, ...]:
         """All operations that clients' requests can reach, each before those that it calls."""
-        places = [self.find(group.entry, f"class {group.name!r}") for group in self.classes]
+        places = [
+            self.find(callee, f"class {group.name!r}")
+            for group in self.classes
+            for callee in _callees(group.entry)
+        ]
         graph: dict[Place, list[Place]] = {}
         while places:
             place = places.pop()
             if place not in graph:
-                called = [self.find(call, self._title(place)) for call in _calls(self.operation(place))]
+                calls = _calls(self.operation(place))
+                called = [
+                    self.find(callee, self._title(place)) for call in calls for callee in _callees(call)
+                ]
                 graph[place] = called
                 places += called
         try:
@@ -96,8 +103,8 @@ class Application(Settings):
             raise ValueError(msg) from None
         return tuple(reversed(callees_first))
 
-    def find(self, call: Call, caller: str = "") -> Place:
-        """The service's and the operation's place of a call.
+    def find(self, call: Callee, caller: str = "") -> Place:
+        """The service's and the operation's place of a call or a fallback.
 
         Raises:
             ValueError: if there is none of that name.
@@ -129,7 +136,7 @@ class Application(Settings):
 
     @cached_property
     def visits(self) -> dict[Place, float]:
-        """Calls of each operation that a client's request makes on average, first attempts alone."""
+        """Calls of each operation that a client's request makes on average, first attempts alone, nothing diverted."""
         found = dict.fromkeys(self._callers_first, 0.0)
         whole = sum(group.share for group in self.classes)
         for group in self.classes:
@@ -171,17 +178,23 @@ class Application(Settings):
         return tuple(capacities)
 
     def _occupancy(self, place: Place) -> float:
-        """Slot-seconds of one call; under processor sharing the CPU may be what binds."""
+        """Slot-seconds of one call; under processor sharing the CPU may be what binds, a batch is full."""
         service = self.services[place[0]]
         work = self.operation(place).service_time.mean_seconds
         held = self._response_seconds[place] if service.holds_slot_while_calling else work
         if service.discipline == "slots":
             return held
+        if service.discipline == "batching":
+            return held + work * (service.full_batch_slowdown - 1.0)
         return max(held, work * service.slots_per_pod / service.vcpu_per_pod)
 
 
 def _calls(operation: Operation) -> list[Call]:
     return [call for step in operation.steps for call in step]
+
+
+def _callees(call: Call) -> list[Callee]:
+    return [call, call.fallback] if call.fallback else [call]
 
 
 def _times(call: Call) -> float:

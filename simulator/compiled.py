@@ -25,6 +25,7 @@ SOURCES = (
     "latency.py",
     "randomness.py",
     "sharing.py",
+    "slots.py",
 )
 """All that compiled code is made of, relative to this folder."""
 

@@ -114,7 +114,8 @@ class DataPlane:
     def pod_requests(self) -> Ints:
         """int64 by pod row; calls at the pod: in its own queue, and begun but not answered."""
         pods = self._tables.pods
-        return pods["waiting"].astype(np.int64) + pods["in_service"]
+        requests: Ints = pods["waiting"].astype(np.int64) + pods["in_service"]
+        return requests
 
     def totals(self) -> Totals:
         """A copy of all counters."""
@@ -193,6 +194,17 @@ class DataPlane:
         self._make_room(int(held["in_service"] + held["waiting"]))
         kill_pod(self._tables, pod)
         self._settle()
+
+    def divert(self, service: int, on: bool) -> None:  # noqa: FBT001 - there is nothing else to say
+        """Send calls that have a fallback there, or to the service again: those issued from now on, retries among them.
+
+        A fallback's own service may be diverted as well; that sends nothing further.
+
+        Args:
+            service: the service's place in the application.
+            on: whether its calls go to their fallbacks.
+        """
+        self._tables.services["diverted"][service] = on
 
     def advance(self, until: float, arrivals: Floats, classes: Ints | None = None) -> None:
         """Run ``[now, until)``.

@@ -6,10 +6,10 @@ from typing import TypeVar
 
 import simpy
 
-from simulator.faults import AnyFault, RegionLoss, ServiceFault, StockOut, ZoneLoss
+from simulator.faults import Fault, RegionLoss, ServiceFault, StockOut, ZoneLoss
 from simulator.nodes import NodeGroup
 
-Kind = TypeVar("Kind")
+Kind = TypeVar("Kind", bound=Fault)
 
 
 class Effects:
@@ -21,15 +21,15 @@ class Effects:
 
     def __init__(self, env: simpy.Environment) -> None:
         self._env = env
-        self._active: list[AnyFault] = []
+        self._active: list[Fault] = []
         self.changed: simpy.Event = env.event()
 
-    def begin(self, fault: AnyFault) -> None:
+    def begin(self, fault: Fault) -> None:
         """A fault begins."""
         self._active.append(fault)
         self._tell()
 
-    def end(self, fault: AnyFault) -> None:
+    def end(self, fault: Fault) -> None:
         """It is over."""
         self._active.remove(fault)
         self._tell()
@@ -40,7 +40,7 @@ class Effects:
 
     def of(self, kind: type[Kind], service: str | None = None) -> list[Kind]:
         """The faults of a kind that go on, with a service those that hit it."""
-        found = [fault for fault in self._active if isinstance(fault, kind)]
+        found: list[Kind] = [fault for fault in self._active if isinstance(fault, kind)]
         if service is None:
             return found
         return [f for f in found if isinstance(f, ServiceFault) and f.service in {None, service}]

@@ -12,17 +12,12 @@ import numpy as np
 
 from simulator.application import Application
 from simulator.arrays import Floats, Ints
-from simulator.compiled import inlined, kernel
+from simulator.compiled import kernel
 from simulator.dataplane import CALL_COUNTS, CALL_SECONDS, REQUEST_COUNTS, REQUEST_SECONDS, Totals
-from simulator.kernel.station import count_latency
-from simulator.latency import BUCKETS
 from simulator.laws.draws import draw_seconds
 from simulator.randomness import SERVICE, call_key, purpose_key, request_key
-from simulator.traits import Traits
-
-OFFERED, STARTED, SERVED, FAILED = range(4)
-WAITED, WAITING_AREA, BUSY, RESPONSE = range(4)
-_IDLE = np.inf
+from simulator.slots import Station
+from simulator.traits import PodCpu, Traits
 
 
 class OneQueue:
@@ -42,7 +37,7 @@ class OneQueue:
         self._law = law.code, np.array(law.parameters(), np.float64)
         self._seed = seed
         self._slots_per_pod = service.slots_per_pod
-        self._vcpu = service.vcpu_per_pod
+        self._usual = Traits(service.vcpu_per_pod)
         self._cores_per_slot = service.vcpu_per_pod / service.slots_per_pod
         self._traits: dict[int, Traits] = {}
         self._cpu = PodCpu(self._cores_per_slot)
@@ -113,7 +108,7 @@ class OneQueue:
             ValueError: if the CPU is not above 0.
         """
         del service
-        traits = Traits(self._vcpu).changed(vcpu=vcpu)
+        traits = self._usual if vcpu is None else self._usual.changed(vcpu)
         if pod >= len(self._emptied):
             more = max(16, 2 * (pod + 1)) - len(self._emptied)
             self._emptied = np.concatenate([self._emptied, np.full(more, np.inf)])
@@ -168,7 +163,7 @@ class OneQueue:
     def _take_traits(self, pod: int, traits: Traits) -> None:
         self._traits[pod] = traits
         self._cpu.set(pod, traits.vcpu / self._slots_per_pod, self._station.pod_busy_seconds)
-        self._station.set_pace(pod, traits.vcpu / self._vcpu * traits.speed)
+        self._station.set_pace(pod, traits.vcpu / self._usual.vcpu * traits.speed)
 
     def advance(self, until: float, arrivals: Floats, classes: Ints | None = None) -> None:
         """Run ``[now, until)`` with these arrivals: float64 ``(n,)``, ascending."""
@@ -178,335 +173,6 @@ class OneQueue:
         self._arrived += len(arrivals)
         self._station.advance(until, arrivals, demands)
         self._now = until
-
-
-class PodCpu:
-    """CPU of pods by busy-slot seconds, where pods may have another CPU than usual for some of the time.
-
-    Args:
-        cores_per_slot: as usual.
-    """
-
-    def __init__(self, cores_per_slot: float) -> None:
-        self._usual = cores_per_slot
-        self._odd: dict[int, tuple[float, float]] = {}
-        self._before: dict[int, float] = {}
-        self._gone = 0.0
-
-    def set(self, pod: int, cores_per_slot: float, busy_seconds: Floats) -> None:
-        """Let a pod's slots use so many cores each from now on."""
-        extra = self._extra(pod, busy_seconds)
-        if cores_per_slot != self._usual:
-            self._odd[pod] = cores_per_slot - self._usual, float(busy_seconds[pod])
-        else:
-            self._odd.pop(pod, None)
-        if extra:
-            self._before[pod] = extra
-
-    def release(self, pod: int, busy_seconds: Floats) -> None:
-        """A pod is gone; what it used stays in the sum of all."""
-        self._gone += self._extra(pod, busy_seconds)
-        self._odd.pop(pod, None)
-        self._before.pop(pod, None)
-
-    def of_pods(self, busy_seconds: Floats) -> Floats:
-        """float64 by pod row; core-seconds of so many busy-slot seconds by pod row."""
-        used = busy_seconds * self._usual
-        for pod in self._odd.keys() | self._before.keys():
-            used[pod] += self._extra(pod, busy_seconds)
-        return used
-
-    def of_all(self, total: Floats, busy_seconds: Floats) -> Floats:
-        """float64 ``(1,)``; core-seconds of all pods that ever were, whose busy-slot seconds are ``total``."""
-        extra = sum(self._extra(pod, busy_seconds) for pod in sorted(self._odd.keys() | self._before.keys()))
-        return total * self._usual + (self._gone + extra)
-
-    def _extra(self, pod: int, busy_seconds: Floats) -> float:
-        """Core-seconds of a pod beyond the usual ones."""
-        more, since = self._odd.get(pod, (0.0, 0.0))
-        return self._before.get(pod, 0.0) + more * (float(busy_seconds[pod]) - since)
-
-
-class Station:
-    """Slots, a queue and exact counters.
-
-    Args:
-        latency_thresholds_seconds: K thresholds at which late requests are counted exactly.
-
-    Attributes:
-        counts: int64 ``(4,)``; requests offered, started, served, failed.
-        late: int64 ``(K,)``; requests past each latency threshold.
-        latency_counts: int64 ``(B,)``; served requests by latency bucket.
-        seconds: float64 ``(4,)``; waited, waiting-request, busy-slot and response seconds.
-    """
-
-    def __init__(self, latency_thresholds_seconds: tuple[float, ...]) -> None:
-        self._thresholds = np.array(latency_thresholds_seconds, dtype=np.float64)
-        self.counts = np.zeros(4, dtype=np.int64)
-        self.late = np.zeros(len(self._thresholds), dtype=np.int64)
-        self.latency_counts = np.zeros(BUCKETS, dtype=np.int64)
-        self.seconds = np.zeros(4)
-        self._slot_pod = np.empty(0, dtype=np.int64)
-        self._arrived = np.empty(0)
-        self._finish = np.empty(0)
-        self._heap_time = np.empty(0)
-        self._heap_slot = np.empty(0, dtype=np.int64)
-        self._heap_size = 0
-        self._unused_slots: list[int] = []
-        self._queue = np.empty((1024, 2))
-        self._head = 0
-        self._waiting = 0
-        self._now = 0.0
-        self.pod_busy_seconds = np.zeros(0)
-        """float64 by pod row: busy-slot seconds since the row was given to a pod."""
-        self._pod_pace = np.ones(0)
-        self._all_even = True
-
-    @property
-    def pod_in_service(self) -> Ints:
-        """int64 by pod row; requests on a slot."""
-        busy = self._slot_pod[self._finish < _IDLE]
-        return np.bincount(busy, minlength=len(self.pod_busy_seconds))
-
-    @property
-    def waiting(self) -> int:
-        """Requests waiting for a slot."""
-        return self._waiting
-
-    @property
-    def in_service(self) -> int:
-        """Requests on a slot."""
-        return int(np.count_nonzero(self._finish < _IDLE))
-
-    def open_slots(self, pod: int, count: int) -> None:
-        """Give ``count`` slots of a pod to the queue from now on."""
-        if pod >= len(self.pod_busy_seconds):
-            grown = np.zeros(max(16, 2 * (pod + 1)))
-            grown[: len(self.pod_busy_seconds)] = self.pod_busy_seconds
-            self.pod_busy_seconds = grown
-            self._pod_pace = np.append(self._pod_pace, np.ones(len(grown) - len(self._pod_pace)))
-        self._pod_pace[pod] = 1.0
-        self._reserve(count)
-        for _ in range(count):
-            slot = self._unused_slots.pop()
-            self._slot_pod[slot] = pod
-            _push(self._heap_time, self._heap_slot, self._heap_size, self._now, slot)
-            self._heap_size += 1
-
-    def set_pace(self, pod: int, pace: float) -> None:
-        """Work that a pod's slots do a second, for requests that begin from now on."""
-        self._pod_pace[pod] = pace
-        self._all_even &= pace == 1.0
-
-    def close_slots(self, pod: int) -> float:
-        """Take a pod's slots from the queue; the time at which its last request finishes."""
-        size = self._heap_size
-        keep = self._slot_pod[self._heap_slot[:size]] != pod
-        times, slots = self._heap_time[:size][keep], self._heap_slot[:size][keep]
-        order = np.argsort(times, kind="stable")
-        self._heap_size = len(slots)
-        self._heap_time[: self._heap_size] = times[order]
-        self._heap_slot[: self._heap_size] = slots[order]
-        busy = (self._slot_pod == pod) & (self._finish < _IDLE)
-        return float(self._finish[busy].max(initial=self._now))
-
-    def release_pod(self, pod: int) -> None:
-        """Forget a closed pod; what it still has in service fails, and so counts as late."""
-        for slot in np.flatnonzero(self._slot_pod == pod):
-            if self._finish[slot] < _IDLE:
-                self.counts[FAILED] += 1
-                self.seconds[RESPONSE] += self._now - self._arrived[slot]
-                self.late += self._arrived[slot] + self._thresholds >= self._now
-                self._finish[slot] = _IDLE
-            self._slot_pod[slot] = -1
-            self._unused_slots.append(int(slot))
-        if pod < len(self.pod_busy_seconds):
-            self.pod_busy_seconds[pod] = 0.0
-
-    def advance(self, until: float, arrivals: Floats, demands: Floats) -> None:
-        """Run ``[now, until)`` with these arrivals and their service times."""
-        self._make_room(len(arrivals))
-        self._head, self._waiting = _serve(
-            (self._now, until),
-            (arrivals, demands),
-            (self._queue, self._head, self._waiting),
-            (self._heap_time, self._heap_slot, self._heap_size),
-            (self._slot_pod, self._arrived, self._finish, self.pod_busy_seconds),
-            (self._all_even, self._pod_pace),
-            self._thresholds,
-            (self.counts, self.late, self.latency_counts, self.seconds),
-        )
-        self._now = until
-
-    def _reserve(self, count: int) -> None:
-        if count <= len(self._unused_slots):
-            return
-        old = len(self._slot_pod)
-        new = max(64, 2 * old, old + count)
-        more = new - old
-        self._slot_pod = np.concatenate([self._slot_pod, np.full(more, -1, dtype=np.int64)])
-        self._arrived = np.concatenate([self._arrived, np.zeros(more)])
-        self._finish = np.concatenate([self._finish, np.full(more, _IDLE)])
-        self._heap_time = np.concatenate([self._heap_time, np.zeros(more)])
-        self._heap_slot = np.concatenate([self._heap_slot, np.zeros(more, dtype=np.int64)])
-        self._unused_slots.extend(range(new - 1, old - 1, -1))
-
-    def _make_room(self, count: int) -> None:
-        needed = self._waiting + count
-        if needed <= len(self._queue):
-            return
-        grown = np.empty((2 * needed, 2))
-        places = (self._head + np.arange(self._waiting)) % len(self._queue)
-        grown[: self._waiting] = self._queue[places]
-        self._queue, self._head = grown, 0
-
-
-@kernel
-def _push(heap_time, heap_slot, size, time, slot):
-    place = size
-    while place > 0:
-        parent = (place - 1) >> 1
-        if heap_time[parent] <= time:
-            break
-        heap_time[place] = heap_time[parent]
-        heap_slot[place] = heap_slot[parent]
-        place = parent
-    heap_time[place] = time
-    heap_slot[place] = slot
-
-
-@inlined
-def _replace_top(heap_time, heap_slot, size, time):
-    slot = heap_slot[0]
-    place = 0
-    child = 1
-    while child < size:
-        if child + 1 < size and heap_time[child + 1] < heap_time[child]:
-            child += 1
-        if heap_time[child] >= time:
-            break
-        heap_time[place] = heap_time[child]
-        heap_slot[place] = heap_slot[child]
-        place = child
-        child = 2 * place + 1
-    heap_time[place] = time
-    heap_slot[place] = slot
-
-
-@inlined
-def _count_late(arrived, finish, begin, end, thresholds, late):
-    for index in range(len(thresholds)):
-        crossing = arrived + thresholds[index]
-        if begin <= crossing < end and finish > crossing:
-            late[index] += 1
-
-
-@inlined
-def _crossed(ring, threshold, time):
-    """How many of the waiting requests, oldest first, had an age over the threshold before a time."""
-    queue, head, waiting = ring
-    low, high = 0, waiting
-    while low < high:
-        middle = (low + high) >> 1
-        if queue[(head + middle) % len(queue), 0] + threshold < time:
-            low = middle + 1
-        else:
-            high = middle
-    return low
-
-
-@kernel
-def _serve(span, requests, waiting_ring, heap, slots, paces, thresholds, totals):
-    """Run one stretch; the queue's new head and length."""
-    begin, end = span
-    arrivals, demands = requests
-    queue, head, waiting = waiting_ring
-    heap_time, heap_slot, size = heap
-    slot_pod, slot_arrived, slot_finish, pod_busy = slots
-    all_even, pod_pace = paces
-    counts, late, latency_counts, seconds = totals
-    served = 0
-    busy = 0.0
-    waited = 0.0
-    area = 0.0
-    responded = 0.0
-
-    for slot in range(len(slot_finish)):
-        finish = slot_finish[slot]
-        if finish == np.inf:
-            continue
-        arrived = slot_arrived[slot]
-        _count_late(arrived, finish, begin, end, thresholds, late)
-        worked = min(finish, end) - begin
-        busy += worked
-        pod_busy[slot_pod[slot]] += worked
-        if finish < end:
-            served += 1
-            responded += finish - arrived
-            count_latency(latency_counts, finish - arrived)
-            slot_finish[slot] = np.inf
-
-    next_arrival = 0
-    started = 0
-    while size > 0:
-        if waiting > 0:
-            arrived = queue[head, 0]
-            demand = queue[head, 1]
-        elif next_arrival < len(arrivals):
-            arrived = arrivals[next_arrival]
-            demand = demands[next_arrival]
-        else:
-            break
-        start = max(arrived, heap_time[0])
-        if start >= end:
-            break
-        if waiting > 0:
-            head = (head + 1) % len(queue)
-            waiting -= 1
-            area += start - max(arrived, begin)
-        else:
-            next_arrival += 1
-            area += start - arrived
-        slot = heap_slot[0]
-        if not all_even:
-            demand /= pod_pace[slot_pod[slot]]
-        finish = start + demand
-        _replace_top(heap_time, heap_slot, size, finish)
-        started += 1
-        waited += start - arrived
-        _count_late(arrived, finish, begin, end, thresholds, late)
-        if finish < end:
-            served += 1
-            responded += finish - arrived
-            count_latency(latency_counts, finish - arrived)
-            worked = demand
-        else:
-            slot_arrived[slot] = arrived
-            slot_finish[slot] = finish
-            worked = end - start
-        busy += worked
-        pod_busy[slot_pod[slot]] += worked
-
-    area += waiting * (end - begin)
-    while next_arrival < len(arrivals):
-        place = (head + waiting) % len(queue)
-        queue[place, 0] = arrivals[next_arrival]
-        queue[place, 1] = demands[next_arrival]
-        area += end - arrivals[next_arrival]
-        waiting += 1
-        next_arrival += 1
-    for index in range(len(thresholds)):
-        ring = queue, head, waiting
-        late[index] += _crossed(ring, thresholds[index], end) - _crossed(ring, thresholds[index], begin)
-
-    counts[0] += len(arrivals)
-    counts[1] += started
-    counts[2] += served
-    seconds[0] += waited
-    seconds[1] += area
-    seconds[2] += busy
-    seconds[3] += responded
-    return head, waiting
 
 
 @kernel

@@ -140,9 +140,11 @@ class Injector:
         rows = np.flatnonzero(nodes.phase[: nodes.count] != GONE)
         places = [nodes.zones[zone] for zone in nodes.zone[rows]]
         if isinstance(fault, ZoneLoss):
-            return rows[np.array([place == (fault.region, fault.zone) for place in places], dtype=bool)]
+            return np.asarray(
+                rows[np.array([place == (fault.region, fault.zone) for place in places], dtype=bool)]
+            )
         if isinstance(fault, RegionLoss):
-            return rows[np.array([place[0] == fault.region for place in places], dtype=bool)]
+            return np.asarray(rows[np.array([place[0] == fault.region for place in places], dtype=bool)])
         return rows[:0]
 
     def _services(self, fault: AnyFault | ServiceFault) -> list[int]:

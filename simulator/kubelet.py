@@ -339,9 +339,9 @@ class Kubelet:
         self._end(row)
 
     def _stop(self, row: int) -> None:
-        if process := self._processes.pop(row, None):
-            if process.is_alive and process is not self._running.env.active_process:
-                process.interrupt()
+        process = self._processes.pop(row, None)
+        if process is not None and process.is_alive and process is not self._running.env.active_process:
+            process.interrupt()
 
     def _end(self, row: int, why: str = "") -> None:
         running, pods = self._running, self._running.pods

@@ -221,7 +221,7 @@ def free_room(nodes: Nodes) -> Ints:
     """int64 ``(N, R)``; room by node row, -1 where no pod may go."""
     free = nodes.capacity[: nodes.count] - nodes.requested[: nodes.count]
     free[nodes.phase[: nodes.count] != READY] = -1
-    return free
+    return np.asarray(free)
 
 
 def _size(request: Ints, capacity: Ints) -> float:
@@ -237,4 +237,5 @@ def _times(capacity: Ints, request: Ints) -> int:
 
 def _times_rows(free: Ints, request: Ints) -> Ints:
     asked = request > 0
-    return np.maximum(np.asarray((free[:, asked] // request[asked]).min(axis=1, initial=2**40)), 0)
+    fits = (free[:, asked] // request[asked]).min(axis=1, initial=2**40)
+    return np.asarray(np.maximum(fits, 0))

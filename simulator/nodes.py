@@ -205,16 +205,18 @@ class Nodes:
     def of_group(self, group: int, *phases: int) -> Ints:
         """Rows of a group's nodes in some phases."""
         rows = self.rows(*phases)
-        return rows[self.group[rows] == group]
+        return np.asarray(rows[self.group[rows] == group])
 
     def cost_usd(self, now: float) -> Floats:
         """float64 ``(G,)``; what the nodes have cost since the beginning: launch to gone, by the second."""
         rows = slice(0, self.count)
         billed = np.maximum(np.minimum(self.gone[rows], now) - self.launched[rows], self._minimum)
-        return np.bincount(self.group[rows], weights=billed, minlength=len(self.groups)) * self.prices
+        seconds = np.bincount(self.group[rows], weights=billed, minlength=len(self.groups))
+        return np.asarray(seconds * self.prices)
 
     def seconds(self, now: float) -> Floats:
         """float64 ``(G,)``; node-seconds since the beginning."""
         rows = slice(0, self.count)
         alive = np.minimum(self.gone[rows], now) - self.launched[rows]
-        return np.bincount(self.group[rows], weights=alive, minlength=len(self.groups))
+        seconds = np.bincount(self.group[rows], weights=alive, minlength=len(self.groups))
+        return np.asarray(seconds, dtype=np.float64)

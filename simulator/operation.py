@@ -55,12 +55,31 @@ class Breaker(Settings):
     trial_calls: int = Field(default=10, ge=1, le=10_000, description="Calls that try whether it may close.")
 
 
-class Call(Settings):
-    """One call that a caller makes, and what it does when the answer is late or bad."""
+class Callee(Settings):
+    """Where a call goes."""
 
     to: str = Field(
         pattern=r"^[^.]+(\.[^.]+)?$", description="A service, or SERVICE.OPERATION where it has several."
     )
+
+    @property
+    def target(self) -> tuple[str, str]:
+        """Service and operation; the operation is empty where the service has one only."""
+        service, _, operation = self.to.partition(".")
+        return service, operation
+
+
+class Fallback(Callee):
+    """Where a call goes while its service is diverted: the same elsewhere, as in another region."""
+
+    network_seconds: float = Field(
+        default=0.0, ge=0, le=60, description="Delay of the call on its way there, and of the answer."
+    )
+
+
+class Call(Callee):
+    """One call that a caller makes, and what it does when the answer is late or bad."""
+
     probability: float = Field(default=1.0, ge=0, le=1, description="How often the call is made at all.")
     count: int = Field(default=1, ge=1, le=1000, description="Fan-out: so many of these calls at once.")
     network_seconds: float = Field(
@@ -72,12 +91,10 @@ class Call(Settings):
     retry: Retry | None = Field(default=None, description="None: a call is made once.")
     breaker: Breaker | None = Field(default=None, description="None: calls are made whatever happens.")
     optional: bool = Field(default=False, description="Whether the caller does well without an answer.")
-
-    @property
-    def target(self) -> tuple[str, str]:
-        """Service and operation; the operation is empty where the service has one only."""
-        service, _, operation = self.to.partition(".")
-        return service, operation
+    fallback: Fallback | None = Field(
+        default=None,
+        description="Where it goes while its service is diverted. None: to its service all the same.",
+    )
 
 
 class Operation(Settings):

@@ -105,9 +105,17 @@ class Service(Settings):
         le=1024,
         description="CPU request of a pod, and its limit if there is no other; all slots at work use all of it.",
     )
-    discipline: Literal["slots", "processor_sharing"] = Field(
+    discipline: Literal["slots", "processor_sharing", "batching"] = Field(
         default="slots",
-        description="slots: each works at its own pace; processor_sharing: requests are threads that share the CPU.",
+        description="slots: each works at its own pace; processor_sharing: requests are threads that share the CPU; "
+        "batching: requests at work are one batch, all served in each step, as by servers of language models.",
+    )
+    batch_slowdown: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="Batching only: by how much of its own length each further request at work makes a step "
+        "longer; 1 is no gain from batching.",
     )
     cfs_throttling: bool = Field(
         default=False,
@@ -159,7 +167,7 @@ class Service(Settings):
     roll_out: RollOut = Field(default=RollOut(), description="How a new version comes.")
     wakes: bool = Field(
         default=False,
-        description="Scaled to zero, a request that waits makes the platform want one pod, as Knative's activator does.",
+        description="Scaled to zero, a request that waits makes the platform want one pod, as Knative does.",
     )
     drain_grace_seconds: float = Field(
         default=30.0,
@@ -196,6 +204,9 @@ class Service(Settings):
                     f"vcpu_per_pod ({self.vcpu_per_pod:g})"
                 )
                 raise ValueError(msg)
+        if self.batch_slowdown and self.discipline != "batching":
+            msg = f"service {self.name!r}: batch_slowdown needs discipline batching"
+            raise ValueError(msg)
         if self.cfs_throttling and self.discipline != "processor_sharing":
             msg = f"service {self.name!r}: cfs_throttling needs discipline processor_sharing"
             raise ValueError(msg)
@@ -210,6 +221,11 @@ class Service(Settings):
     def most_vcpu(self) -> float:
         """CPU limit of a pod."""
         return self.vcpu_per_pod if self.vcpu_limit_per_pod is None else self.vcpu_limit_per_pod
+
+    @property
+    def full_batch_slowdown(self) -> float:
+        """How many times as long as alone a request works when all slots of its pod do, if they are a batch."""
+        return 1.0 + self.batch_slowdown * (self.slots_per_pod - 1)
 
     @property
     def is_one_queue(self) -> bool:

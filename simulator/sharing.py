@@ -1,11 +1,15 @@
-"""Processor sharing: all requests at work on a pod share its CPU.
+"""Processor sharing and batching: all requests at work on a pod share it, and progress alike.
 
-Each is one thread. Without throttling n threads get min(n, cores) cores in equal parts. Under CFS
+Processor sharing: each is one thread. Without throttling n threads get min(n, cores) cores in equal parts. Under CFS
 bandwidth control each runs at full speed until the pod's quota of the period is used, then all
-stand still until the next period. A pod's speed is the work that a core-second does. Between two
+stand still until the next period. Batching: each of n requests progresses at a rate of 1 / (1 + s (n - 1)), s the
+slowdown, for all of a batch are served in each step, which takes longer the more there are; the pod is busy with all
+its cores. A pod's speed is the work that a core-second does. Between two
 changes of n, of the cores or of the speed, the work that each thread has got is piecewise linear in
 time, so the next completion is known in closed form.
-Source: L. Kleinrock, Time-shared systems, 1967; Linux kernel, Documentation/scheduler/sched-bwc.rst.
+Source: L. Kleinrock, Time-shared systems, 1967; Linux kernel, Documentation/scheduler/sched-bwc.rst; G. Yu et al.,
+Orca, 2022 (scheduling by iteration); W. Kwon et al., Efficient memory management for large language model serving
+with PagedAttention, 2023 (vLLM).
 """
 
 from __future__ import annotations
@@ -23,10 +27,15 @@ _DONE_SECONDS, _CLOCK_ERROR = 1e-9, 1e-15
 
 
 @inlined
-def share(pod, now):
+def share(pod, station, now):
     """Bring what each thread of a pod has got, and the CPU used, up to now; the core-seconds used since."""
     begin, threads = pod.touched, pod.working
     pod.touched = now
+    if station.batching:
+        if threads == 0:
+            return 0.0
+        pod.attained += (now - begin) / _step_stretch(station, threads) * pod.speed
+        return (now - begin) * pod.cores
     if pod.quota_seconds == np.inf:
         used = (now - begin) * min(float(threads), pod.cores)
         pod.attained += used / max(threads, 1) * pod.speed
@@ -50,10 +59,12 @@ def share(pod, now):
 
 
 @inlined
-def done_at(pod, work, now):
+def done_at(pod, station, work, now):
     """When a thread that has so much ``work`` left is done if no thread comes or goes."""
     threads = pod.working
     work = max(work, 0.0) / pod.speed
+    if station.batching:
+        return now + work * _step_stretch(station, threads)
     if pod.quota_seconds == np.inf:
         return now + work * max(threads / pod.cores, 1.0)
     first = _runnable(pod, now, threads)
@@ -63,6 +74,12 @@ def done_at(pod, work, now):
     run = min(CFS_PERIOD_SECONDS, pod.quota_seconds / threads)
     full = max(math.ceil((work - _DONE_SECONDS) / run) - 1.0, 0.0)
     return (_period(now) + 1.0 + full) * CFS_PERIOD_SECONDS + min(work - full * run, run)
+
+
+@inlined
+def _step_stretch(station, threads):
+    """How many times as long a step takes with so many in the batch as with one."""
+    return 1.0 + station.batch_slowdown * (threads - 1)
 
 
 @inlined

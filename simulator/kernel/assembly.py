@@ -66,6 +66,7 @@ class _Graph:
     def _edge(self, call: Call) -> Row:
         row: Row = {
             "operation": self._rows[self._application.find(call)],
+            "fallback": NONE,
             "count": call.count,
             "optional": call.optional,
             "probability": call.probability,
@@ -77,6 +78,11 @@ class _Graph:
             "max_attempts": 1,
             "budget_burst": np.inf,
         }
+        if call.fallback:
+            row |= {
+                "fallback": self._rows[self._application.find(call.fallback)],
+                "fallback_network_seconds": call.fallback.network_seconds,
+            }
         if call.retry:
             row |= {
                 "max_attempts": call.retry.max_attempts,
@@ -171,7 +177,9 @@ def _service(service: Service, priorities: list[int]) -> Row:
         "slots": service.slots_per_pod,
         "queue_limit": NONE if service.queue_limit_per_pod is None else service.queue_limit_per_pod,
         "dispatch": CODES[service.dispatch],
-        "sharing": service.discipline == "processor_sharing",
+        "sharing": service.discipline != "slots",
+        "batching": service.discipline == "batching",
+        "batch_slowdown": service.batch_slowdown,
         "sync": service.holds_slot_while_calling,
         "discards_expired": service.discards_expired,
         "cores": service.vcpu_per_pod,

@@ -8,7 +8,7 @@ from simulator.calls.timeout import expired, unwatch, watch
 from simulator.compiled import inlined
 from simulator.kernel.events import do_next, schedule_after
 from simulator.kernel.lists import append_live, free_call, remove_live, take_call
-from simulator.kernel.station import count_latency, leave
+from simulator.kernel.station import count_latency, leave, network_seconds
 from simulator.kernel.tables import (
     ANSWER,
     ANSWERING,
@@ -111,7 +111,6 @@ def make_calls(tables, row):
             call.edge = index
             call.branch = branch
             call.attempt = 0
-            call.operation = edge.operation
             call.request_class = caller.request_class
             call.priority = caller.priority
             do_next(tables, ISSUE, child)
@@ -119,12 +118,15 @@ def make_calls(tables, row):
 
 @inlined
 def issue(tables, row, now):
-    """Send a call on its way, unless the breaker stops it."""
+    """Send a call on its way, to its fallback if its service is diverted, unless the breaker stops it."""
     call = tables.calls[row]
     if call.parent == NONE:
         free_call(tables, row)
         return
     edge = tables.edges[call.edge]
+    diverted = tables.services[tables.operations[edge.operation].service].diverted
+    call.falls_back = diverted and edge.fallback != NONE
+    call.operation = edge.fallback if call.falls_back else edge.operation
     call.issued = now
     call.timed = False
     call.step = -1
@@ -142,7 +144,7 @@ def issue(tables, row, now):
     call.outcome = OK
     call.state = TRAVELLING
     watch(tables, row)
-    schedule_after(tables, now, edge.network_seconds, ARRIVE, row)
+    schedule_after(tables, now, network_seconds(edge, call), ARRIVE, row)
 
 
 @inlined

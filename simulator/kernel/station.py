@@ -49,11 +49,11 @@ def touch_service(station, now):
 
 @inlined
 def touch_pod(tables, pod_row, now):
-    """Bring a pod's CPU, and under processor sharing its threads' work, up to now."""
+    """Bring a pod's CPU, and what calls that share it have got done, up to now."""
     pod = tables.pods[pod_row]
     station = tables.services[pod.service]
     if station.sharing:
-        used = share(pod, now)
+        used = share(pod, station, now)
     else:
         used = (now - pod.touched) * pod.working * pod.cores_per_slot
         pod.touched = now
@@ -133,7 +133,7 @@ def plan_wake(tables, pod_row, now):
         pod.attained = 0.0
         return
     left = tables.calls[pod.heap].work - pod.attained
-    time = done_at(pod, left, now)
+    time = done_at(pod, tables.services[pod.service], left, now)
     if time < pod.wake:
         pod.wake = time
         schedule(tables, time, WAKE, pod_row)
@@ -211,7 +211,13 @@ def answer_with(tables, row, outcome, delay, now):
         return
     call.outcome = outcome
     call.state = ANSWERING
-    schedule_after(tables, now, tables.edges[call.edge].network_seconds + delay, ANSWER, row)
+    schedule_after(tables, now, network_seconds(tables.edges[call.edge], call) + delay, ANSWER, row)
+
+
+@inlined
+def network_seconds(edge, call):
+    """What a call takes on its way, and its answer."""
+    return edge.fallback_network_seconds if call.falls_back else edge.network_seconds
 
 
 @inlined

@@ -37,7 +37,7 @@ CALL = np.dtype(
         ("key", "u8"),
         ("arrived", "f8"),  # at its service; a client's request: when it was made
         ("issued", "f8"),  # by its caller
-        ("work", "f8"),  # processor sharing: what the pod's attained service will be when it is done
+        ("work", "f8"),  # sharing: what the pod's attained service will be when it is done
         ("parent", "i4"),  # the caller's row; NONE once it has given up
         ("operation", "i4"),
         ("edge", "i4"),
@@ -58,6 +58,7 @@ CALL = np.dtype(
         ("state", "i1"),
         ("timed", "b1"),  # whether it is in its edge's list of deadlines
         ("holds_slot", "b1"),
+        ("falls_back", "b1"),  # whether it goes to its edge's fallback
     ],
     align=True,
 )
@@ -69,7 +70,7 @@ POD = np.dtype(
         ("working", "i4"),
         ("waiting", "i4"),
         ("in_service", "i4"),
-        ("heap", "i4"),  # processor sharing: the call that will be done first
+        ("heap", "i4"),  # sharing: the call that will be done first
         ("accepting", "b1"),
         ("cores", "f8"),
         ("speed", "f8"),  # work done a core-second
@@ -80,7 +81,7 @@ POD = np.dtype(
         ("error_probability", "f8"),  # of a call that has finished
         ("cpu_seconds", "f8"),  # core-seconds used since the row was given to a pod
         ("touched", "f8"),  # up to when cpu_seconds and attained are counted
-        ("attained", "f8"),  # processor sharing: work that a call at work since the last idle time has got
+        ("attained", "f8"),  # sharing: work that a call at work since the last idle time has got
         ("spent", "f8"),  # CFS: quota used in the current period
         ("wake", "f8"),  # time of the pod's event
         ("emptied", "f8"),  # when it finished its last request after it was closed
@@ -93,9 +94,12 @@ SERVICE = np.dtype(
         ("slots", "i4"),
         ("queue_limit", "i4"),  # a pod; NONE is no limit
         ("dispatch", "i4"),
-        ("sharing", "b1"),  # processor sharing instead of a slot's own pace
+        ("sharing", "b1"),  # processor sharing or batching instead of a slot's own pace
+        ("batching", "b1"),
+        ("batch_slowdown", "f8"),
         ("sync", "b1"),  # whether a call keeps its slot while it waits for its own calls
         ("discards_expired", "b1"),
+        ("diverted", "b1"),  # whether calls go to their fallbacks
         ("throttles", "b1"),  # CFS bandwidth control
         ("cores", "f8"),  # of a pod, unless it has a number of its own
         ("shed_seconds", "f8"),  # inf is no shedding
@@ -142,6 +146,11 @@ STEP = np.dtype([("first_edge", "i4"), ("edges", "i4")], align=True)
 EDGE = np.dtype(
     [
         ("operation", "i4"),  # that is called
+        (
+            "fallback",
+            "i4",
+        ),  # operation that is called while the service of the first is diverted; NONE is none
+        ("fallback_network_seconds", "f8"),
         ("count", "i4"),
         ("optional", "b1"),
         ("probability", "f8"),

@@ -46,7 +46,8 @@ class Reference(Records):
         numbers = itertools.count()
 
         def edge(call: Call) -> Edge:
-            return Edge(next(numbers), call, works[self.application.find(call)])
+            fallback = call.fallback and works[self.application.find(call.fallback)]
+            return Edge(next(numbers), call, works[self.application.find(call)], fallback)
 
         for place, work in works.items():
             work.steps = [[edge(call) for call in step] for step in self.application.operation(place).steps]
@@ -121,8 +122,11 @@ class Reference(Records):
             return
         edge, settings = visit.edge, visit.edge.settings
         visit.issued = self.now
+        if edge.fallback and edge.target.station.diverted:
+            assert settings.fallback
+            visit.send(edge.fallback, settings.fallback.network_seconds)
         if edge.circuit and not edge.circuit.lets_through(self.now):
-            edge.target.station.refused += 1
+            visit.target.station.refused += 1
             self.after(0.0, self.hear, visit, "refused")
             return
         self.issued += 1
@@ -131,7 +135,7 @@ class Reference(Records):
         if settings.timeout_seconds is not None:
             self.after(settings.timeout_seconds, self.hear, visit, "timed_out")
         self.visits.append(visit)
-        self.after(settings.network_seconds, self.arrive, visit)
+        self.after(visit.network_seconds, self.arrive, visit)
 
     def hear(self, visit: Visit, outcome: str) -> None:
         """An answer, or in its place the deadline: what comes first counts."""
@@ -172,7 +176,7 @@ class Reference(Records):
     # --- services -----------------------------------------------------------------------------
 
     def arrive(self, visit: Visit) -> None:
-        station, settings = visit.edge.target.station, visit.edge.target.station.settings
+        station, settings = visit.target.station, visit.target.station.settings
         visit.arrived = self.now
         if settings.dispatch == "shared":
             pod, queue, places = None, station.queue, len(station.ready)
@@ -232,7 +236,7 @@ class Reference(Records):
         visit.fate, visit.started, visit.pod = "in_service", self.now, pod
         pod.busy += 1
         pod.calls.append(visit)
-        work = visit.edge.target.seconds(visit.key)
+        work = visit.target.seconds(visit.key)
         if pod.station.settings.discipline == "slots":
             self.after(work / pod.pace, self.finish, visit)
             return
@@ -305,7 +309,10 @@ class Reference(Records):
             station.idle.append(pod)
 
     def _answer(self, visit: Visit, outcome: str, delay: float = 0.0) -> None:
-        self.after(visit.edge.settings.network_seconds + delay, self.hear, visit, outcome)
+        self.after(visit.network_seconds + delay, self.hear, visit, outcome)
+
+    def divert(self, service: int, on: bool) -> None:
+        self.stations[service].diverted = on
 
     # --- pods ---------------------------------------------------------------------------------
 

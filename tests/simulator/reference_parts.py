@@ -88,8 +88,8 @@ class Budget:
 class Edge:
     """One call of the graph, and what all its calls share."""
 
-    def __init__(self, index: int, settings: Call, target: Work) -> None:
-        self.index, self.settings, self.target = index, settings, target
+    def __init__(self, index: int, settings: Call, target: Work, fallback: Work | None) -> None:
+        self.index, self.settings, self.target, self.fallback = index, settings, target, fallback
         self.circuit = settings.breaker and Circuit(settings.breaker)
         self.budget = settings.retry and settings.retry.budget and Budget(settings.retry.budget)
 
@@ -127,7 +127,8 @@ class Visit(Node):
 
     def __init__(self, caller: Node, edge: Edge, branch: int, attempt: int) -> None:
         key = child_key(caller.key, edge.index, branch, attempt)
-        super().__init__(key, caller.group, caller.priority, edge.target.steps)
+        super().__init__(key, caller.group, caller.priority, [])
+        self.send(edge.target, edge.settings.network_seconds)
         self.caller: Node | None = caller
         self.edge, self.branch, self.attempt = edge, branch, attempt
         self.issued = math.nan
@@ -135,6 +136,9 @@ class Visit(Node):
         self.fate = "travelling"
         self.arrived = self.started = self.worked = self.released = self.left = math.inf
         self.work_left = math.nan
+
+    def send(self, target: Work, network_seconds: float) -> None:
+        self.target, self.steps, self.network_seconds = target, target.steps, network_seconds
 
     @property
     def awaited(self) -> bool:
@@ -208,6 +212,12 @@ class Pod:
     def pieces(self, begin: float, until: float) -> Iterator[tuple[float, float]]:
         """Stretches in which all threads run at one speed: when each ends, and the speed."""
         cores, threads = self.cores, len(self.threads)
+        if self.station.settings.discipline == "batching":
+            yield (
+                until,
+                1.0 / (1.0 + self.station.settings.batch_slowdown * (threads - 1)) if threads else 0.0,
+            )
+            return
         if not self.station.settings.cfs_throttling:
             yield until, min(1.0, cores / threads) if threads else 0.0
             return
@@ -228,6 +238,8 @@ class Pod:
             for visit in self.threads:
                 visit.work_left -= speed * self.speed * (end - begin)
             used = speed * (end - begin) * len(self.threads)
+            if self.station.settings.discipline == "batching":
+                used = self.cores * (end - begin) if self.threads else 0.0
             self.cpu += used
             self.quota_left -= used
             begin = end
@@ -259,3 +271,4 @@ class Station:
         self.all_pods: list[Pod] = []
         self.turn = 0
         self.refused = 0
+        self.diverted = False

@@ -75,7 +75,7 @@ class Records:
     def pod_cpu_seconds(self, row: int) -> float:
         """Core-seconds that a pod has used."""
         pod = self.pods[row]
-        if pod.station.settings.discipline == "processor_sharing":
+        if pod.station.settings.discipline != "slots":
             pod.run(self.now)
             return pod.cpu
         return sum(self._slot_cpu(each) for each in self._of(pod.station) if each.pod is pod)
@@ -87,9 +87,7 @@ class Records:
         return visit.pod.core_seconds(visit.started, min(visit.worked, self.now)) / visit.pod.slots
 
     def _of(self, station: Station) -> list[Visit]:
-        return [
-            each for each in self.visits if each.edge.target.station is station and each.arrived < math.inf
-        ]
+        return [each for each in self.visits if each.target.station is station and each.arrived < math.inf]
 
     def _is_late(self, request: Request, threshold: float) -> bool:
         crossing = request.arrived + threshold

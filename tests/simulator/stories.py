@@ -16,7 +16,7 @@ START_UP = {"p50_seconds": 1.0, "p95_seconds": 2.0}
 
 
 class Change(NamedTuple):
-    """Something that is done to a pod: open, set, close, kill (if it is closed), crash, reopen."""
+    """Done to a pod: open, set, close, kill (if it is closed), crash, reopen; to a service: divert, restore."""
 
     time: float
     what: str
@@ -47,7 +47,8 @@ class Story:
 class Author:
     """Writes random stories; its numbers are continuous, so that what happens at once has one cause.
 
-    What a killed pod held fails at one moment. Where ``orderless``, it does not matter in which order.
+    What a killed pod held fails at one moment. Where ``orderless``, it does not matter in which order; so
+    pods that share a queue are then alike, for the order says which of them takes what waits.
     """
 
     def __init__(self, seed: int, *, kills: bool = True) -> None:
@@ -109,8 +110,18 @@ class Author:
             }
         return call
 
+    def with_fallback(self, call: dict[str, Any], targets: list[str]) -> dict[str, Any]:
+        """A call that may go to one of the targets instead."""
+        if not targets or self.chance(0.5):
+            return call
+        seconds = self.random.choice([0.0, self.between(0.001, 0.1)])
+        return call | {"fallback": {"to": self.random.choice(targets), "network_seconds": seconds}}
+
     def service(self, index: int, steps: list[list[dict[str, Any]]]) -> dict[str, Any]:
-        sharing = self.chance(0.5)
+        discipline = self.random.choice(
+            ["slots", "slots", "processor_sharing", "processor_sharing", "batching"]
+        )
+        sharing = discipline != "slots"
         rules = ["round_robin", "random", "least_requests", "two_choices"]
         if not (sharing and self.orderless):
             rules += ["shared", "shared", "shared"]
@@ -118,8 +129,9 @@ class Author:
             "name": f"s{index}",
             "slots_per_pod": self.random.choice([1, 2, 3, 6]),
             "vcpu_per_pod": self.random.choice([0.5, 1.0, 2.0, 1.7]),
-            "discipline": "processor_sharing" if sharing else "slots",
-            "cfs_throttling": sharing and self.chance(0.5),
+            "discipline": discipline,
+            "cfs_throttling": discipline == "processor_sharing" and self.chance(0.5),
+            "batch_slowdown": self.random.choice([0.0, 0.1, 1.0]) if discipline == "batching" else 0.0,
             "holds_slot_while_calling": self.chance(0.5),
             "dispatch": self.random.choice(rules),
             "discards_expired": self.chance(0.5),
@@ -151,6 +163,7 @@ class Author:
         count = self.random.randint(1, 4)
         calls: list[list[dict[str, Any]]] = [[] for _ in range(count)]
         services: list[dict[str, Any]] = []
+        targets: list[str] = []
         for index in reversed(range(count)):
             steps: list[list[dict[str, Any]]] = []
             for call in calls[index]:
@@ -161,14 +174,15 @@ class Author:
             service = self.service(index, steps)
             services.insert(0, service)
             target = f"s{index}.all" if "operations" in service else f"s{index}"
+            targets.append(target)
             for caller in {self.random.randrange(index) for _ in range(self.random.randint(1, 2)) if index}:
-                calls[caller].append(self.call(target))
+                calls[caller].append(self.with_fallback(self.call(target), targets))
         classes = [
             {
                 "name": f"c{index}",
                 "share": self.random.uniform(0.2, 1.0),
                 "priority": self.random.randint(0, 2),
-                "entry": self.call(target),
+                "entry": self.with_fallback(self.call(target), targets),
             }
             for index in range(self.random.randint(1, 3))
         ]
@@ -200,14 +214,20 @@ class Author:
         times = [self.random.uniform(0.0, end) for _ in range(self.random.randint(0, 4))]
         return [Change(time, "set", row, traits=self.traits()) for time in times if self.chance(0.6)]
 
-    def changes(self, services: int, end: float) -> list[Change]:
-        changes: list[Change] = []
+    def changes(self, application: Application, end: float) -> list[Change]:
+        services = len(application.services)
+        alike = self.orderless and any(each.dispatch == "shared" for each in application.services)
+        changes = [
+            Change(self.random.uniform(0.0, end), self.random.choice(["divert", "restore"]), -1, service)
+            for service in range(services)
+            for _ in range(self.random.randint(0, 3))
+        ]
         for row in range(services * 2 + self.random.randint(0, 2)):
             service = row % services
             opened = self.random.choice([0.0, 0.0, self.random.uniform(0.0, end)])
-            own = {"vcpu": self.random.choice([0.4, 2.0])} if self.chance(0.2) else {}
+            own = {"vcpu": self.random.choice([0.4, 2.0])} if self.chance(0.2) and not alike else {}
             changes.append(Change(opened, "open", row, service, own))
-            changes += self.settings(row, end)
+            changes += [] if alike else self.settings(row, end)
             if self.chance(0.5):
                 closed = self.random.uniform(opened, end)
                 if self.kills and self.chance(0.3):
@@ -226,7 +246,7 @@ class Author:
         application = self.application()
         end = self.random.uniform(2.0, 8.0)
         arrivals, cuts = self.arrivals(end), self.cuts(end)
-        changes = self.changes(len(application.services), end)
+        changes = self.changes(application, end)
         seed = self.random.randrange(2**63)
         return Story(application, seed, arrivals, cuts, changes, end, self.orderless)
 
@@ -247,5 +267,5 @@ class CalmAuthor(Author):
         """No call of its own service: with few slots it would wait for itself."""
         return [{"name": "all", "service_time": self.law(), "steps": steps}]
 
-    def changes(self, services: int, end: float) -> list[Change]:
-        return [Change(0.0, "open", row, row) for row in range(services)]
+    def changes(self, application: Application, end: float) -> list[Change]:
+        return [Change(0.0, "open", row, row) for row in range(len(application.services))]

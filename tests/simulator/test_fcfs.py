@@ -6,6 +6,7 @@ import heapq
 import math
 import os
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,8 @@ from simulator.application import Application
 from simulator.arrays import Floats, Ints
 from simulator.arrivals import PoissonArrivals
 from simulator.dataplane import CALL_COUNTS, CALL_SECONDS, REQUEST_COUNTS, DataPlane, Totals
-from simulator.fcfs import FAILED, OFFERED, SERVED, STARTED, OneQueue, Station
+from simulator.fcfs import OneQueue
+from simulator.kernel.tables import NONE
 from simulator.latency import percentile_seconds
 from simulator.laws.deterministic import DeterministicLaw
 from simulator.laws.exponential import ExponentialLaw
@@ -26,6 +28,7 @@ from simulator.laws.law import ServiceTimeLaw
 from simulator.laws.lognormal import LognormalLaw
 from simulator.randomness import seed_key
 from simulator.service import Service
+from simulator.slots import FAILED, OFFERED, SERVED, STARTED, Station
 from simulator.theory import mg1_mean_wait_seconds, mmc_mean_wait_seconds, mmc_wait_exceeds
 from simulator.trace import Trace
 
@@ -412,6 +415,86 @@ def test_both_kernels_run_the_same_requests(
         np.testing.assert_array_equal(*emptied)
         cpu = [plane.pod_cpu_seconds[:opened] for plane in planes]
         np.testing.assert_allclose(*cpu, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("few", [0, 4096])
+@pytest.mark.parametrize("seed", range(6))
+def test_pods_may_come_go_and_change_at_any_moment(
+    few: int, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether closed slots leave the heap at once or when they come up: rows are used again meanwhile."""
+    monkeypatch.setattr("simulator.slots._FEW_SLOTS", few)
+    rng = np.random.default_rng(seed)
+    application = one_queue(LognormalLaw(mean_seconds=0.5, scv=2.0), 1)
+    planes = (
+        OneQueue(application, np.uint64(seed), (0.4, 2.0)),
+        DataPlane(application, np.uint64(seed), (0.4, 2.0)),
+    )
+
+    def both(what: str, *values: Any, **traits: float) -> None:
+        for plane in planes:
+            getattr(plane, what)(*values, **traits)
+
+    def any_of(rows: list[int]) -> int:
+        return rows.pop(int(rng.integers(len(rows))))
+
+    now, free, held, closed = 0.0, list(range(40)), [], []
+    for _ in range(400):
+        seconds = float(rng.exponential(0.05))
+        arrivals = np.sort(now + seconds * rng.random(rng.poisson(30 * seconds)))
+        now += seconds
+        both("advance", now, arrivals)
+        assert_same(*planes)
+        draw = rng.random()
+        if draw < 0.45 and free:
+            held.append(any_of(free))
+            both("open_pod", held[-1], 0, vcpu=float(rng.choice([0.5, 1.0, 2.0])))
+        elif draw < 0.6 and held:
+            closed.append(any_of(held))
+            both("close_pod", closed[-1])
+        elif draw < 0.7 and held + closed:
+            free.append(any_of(held or closed))
+            both("kill_pod", free[-1])
+        elif draw < 0.85 and closed:
+            free.append(any_of(closed))
+            both("kill_pod", free[-1])
+        elif held + closed:
+            row = (held + closed)[int(rng.integers(len(held + closed)))]
+            both("set_pod", row, vcpu=float(rng.uniform(0.2, 3.0)), speed=float(rng.choice([0.3, 1.0])))
+    assert planes[0].totals().services["failed"] > 0
+
+
+def assert_same(one: OneQueue, other: DataPlane) -> None:
+    left, right = one.totals(), other.totals()
+    for name in (*CALL_COUNTS, "waiting", "in_service"):
+        assert _of(one, left, name) == _of(other, right, name), name
+    for name in CALL_SECONDS:
+        assert left.services[name][0] == pytest.approx(right.services[name][0], rel=1e-9, abs=1e-9), name
+    assert left.late.tolist() == right.late.tolist()
+    assert left.class_latency_counts.tolist() == right.class_latency_counts.tolist()
+    rows = min(len(one.pod_requests), len(other.pod_requests))
+    in_use = other._tables.pods["service"][:rows] != NONE
+    for name in ("pod_requests", "pod_cpu_seconds", "pod_emptied_seconds"):
+        found, expected = getattr(one, name)[:rows][in_use], getattr(other, name)[:rows][in_use]
+        np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-9, err_msg=name)
+
+
+def test_a_large_heap_is_rid_of_closed_slots() -> None:
+    station = Station(())
+    for pod in range(3000):
+        station.open_slots(pod, 4)
+    for pod in range(2990):
+        station.close_slots(pod)
+        station.release_pod(pod)
+    assert station._heap_size < 6000
+    station.advance(1.0, np.full(41, 0.5), np.full(41, 1.0))
+    assert (station.in_service, station.waiting) == (40, 1)
+    for turn in range(3000):
+        station.open_slots(turn % 7, 4)
+        station.close_slots(turn % 7)
+        station.release_pod(turn % 7)
+    assert station._heap_size < 6000
+    assert len(station._slot_pod) < 20_000
 
 
 def _of(plane: OneQueue | DataPlane, totals: Totals, name: str) -> int:

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simulator.arrays import Ints
-from simulator.fcfs import Station
 from simulator.latency import BUCKETS, bucket_edges_seconds, percentile_seconds
+from simulator.slots import Station
 
 EDGES = bucket_edges_seconds()
 
