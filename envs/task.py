@@ -31,6 +31,7 @@ class Task(Settings):
     """Scenario, Interface, Objective and horizon."""
 
     name: str = Field(min_length=1, description="Its name in tables.")
+    question: str = Field(default="", description="What it asks, in one sentence.")
     scenario: Scenario
     objective: Objective
     actions: ActionMap = ActionMap()

@@ -126,6 +126,15 @@ class Application(Settings):
     def _places(self) -> dict[str, int]:
         return {service.name: index for index, service in enumerate(self.services)}
 
+    @cached_property
+    def left_by_fallbacks(self) -> tuple[int, ...]:
+        """Places of the services whose calls may go elsewhere."""
+        calls = [group.entry for group in self.classes]
+        for service in self.services:
+            for operation in service.all_operations:
+                calls += _calls(operation)
+        return tuple(sorted({self.find(call)[0] for call in calls if call.fallback is not None}))
+
     def operation(self, place: Place) -> Operation:
         """The operation at a place."""
         service, operation = place

@@ -27,6 +27,7 @@ from simulator.errors import InputError
 from simulator.events import Journal
 from simulator.faults import OF_ANSWERS, ApiRefusal, FaultLabel, MemoryLeak
 from simulator.fcfs import OneQueue
+from simulator.health import check_health
 from simulator.injection import Injector
 from simulator.kernel.tables import Log
 from simulator.kubelet import Kubelet
@@ -124,6 +125,9 @@ class Cluster:
         leaks = any(isinstance(fault, MemoryLeak) for fault in scenario.faults)
         if leaks or any(service.memory.gib_per_request for service in self._services):
             running.env.process(kubelet.watch_memory())
+        if isinstance(plane, DataPlane):
+            for place in application.left_by_fallbacks:
+                running.env.process(check_health(running, plane, place))
         if any(service.wakes for service in self._services):
             running.env.process(self._wake())
         injected, refused = faults.spawn(2)

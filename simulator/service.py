@@ -93,6 +93,15 @@ class Shedding(Settings):
     )
 
 
+class HealthCheck(Settings):
+    """When calls that have a fallback stop going to a service, and when they come back."""
+
+    every_seconds: float = Field(
+        default=10.0, gt=0, le=3600, description="Between two checks; load balancers have 5 to 30 s."
+    )
+    threshold: int = Field(default=3, ge=1, le=100, description="Checks in a row that make it so.")
+
+
 class Service(Settings):
     """One thing with replicas."""
 
@@ -165,6 +174,9 @@ class Service(Settings):
     )
     warm_up: WarmUp | None = Field(default=None, description="None: as fast at once.")
     roll_out: RollOut = Field(default=RollOut(), description="How a new version comes.")
+    health_check: HealthCheck = Field(
+        default=HealthCheck(), description="How soon calls go to their fallback while it has no ready pod."
+    )
     wakes: bool = Field(
         default=False,
         description="Scaled to zero, a request that waits makes the platform want one pod, as Knative does.",

@@ -18,7 +18,7 @@ Seen = tuple[Breakdown, list[Interval], dict[str, np.ndarray], dict[str, float]]
 @pytest.fixture(scope="module", name="found")
 def found_of() -> Seen:
     """Three times the load that the fewest pods of the shop's database carry, for a minute."""
-    task = load_task("shop")
+    task = load_task("shop3")
     breakdown, intervals = Breakdown(task.scenario.system), []
 
     def see(interval: Interval) -> None:
