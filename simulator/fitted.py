@@ -19,6 +19,7 @@ LEAST_LEVEL = 0.02
 """The noise of a bin that expects less than this share of the mean is as wide as that of one that expects this."""
 _MOST_WARM_UP_BINS = 20_000
 _FORGOTTEN = 1e-3
+_HEIGHT_STD = 0.15
 Factor = Annotated[float, Field(ge=0, le=1e4)]
 Value = Annotated[float, Field(ge=-1e4, le=1e6)]
 Partial = Annotated[float, Field(gt=-1, lt=1)]
@@ -137,10 +138,10 @@ def _warm_up_bins(weights: Floats) -> int:
 
 
 class Bursts(Settings):
-    """Short surges on top: they come at any time alike, jump at once and decay exponentially.
+    """Short surges on top: they come at any time alike, rise and decay exponentially.
 
-    A draw has as many as are expected, rounded up or down by chance, of heights spread evenly over
-    their quantiles, so that a look-alike as long as the original has high ones, too.
+    A draw has as many as are expected, rounded up or down by chance, spread evenly over the table, so
+    that a look-alike as long as the original has its high ones, too; a top varies by 15 % around the table's.
     """
 
     per_day: float = Field(default=0.0, ge=0, le=86_400, description="Rate of bursts.")
@@ -148,27 +149,48 @@ class Bursts(Settings):
         default=(0.0,),
         min_length=1,
         max_length=101,
-        description="Even quantiles of the jumps, from the lowest to the highest, in units of the noise.",
+        description="Bursts seen, from the lowest to the highest: the top, relative to the mean.",
     )
-    decay_seconds: float = Field(default=300.0, gt=0, le=1e7, description="In which one decays to 1/e.")
+    decay_seconds: tuple[Annotated[float, Field(gt=0, le=1e7)], ...] = Field(
+        default=(300.0,), min_length=1, max_length=101, description="In which each of them decays to 1/e."
+    )
+    rise_seconds: tuple[Annotated[float, Field(ge=0, le=1e7)], ...] = Field(
+        default=(0.0,), min_length=1, max_length=101, description="In which each rises from 1/e; 0 is at once."
+    )
+
+    @model_validator(mode="after")
+    def _as_many(self) -> Bursts:
+        lengths = (len(self.heights), len(self.decay_seconds), len(self.rise_seconds))
+        if len(set(lengths)) > 1:
+            msg = "heights, decay_seconds and rise_seconds have {}, {} and {} entries; must have as many"
+            raise ValueError(msg.format(*lengths))
+        return self
 
     def draw(self, bins: int, bin_seconds: float, rng: np.random.Generator) -> Floats:
-        """float64 ``(bins,)``; in units of the noise."""
+        """float64 ``(bins,)``; relative to the mean."""
         from scipy.signal import lfilter
 
         count = int(self.per_day * bins * bin_seconds / DAY_SECONDS + rng.random())
         places = rng.integers(0, max(bins, 1), count)
         levels = (rng.permutation(count) + rng.random(count)) / max(count, 1)
-        heights = np.interp(levels, np.linspace(0, 1, len(self.heights)), self.heights)
-        jumps = np.bincount(places, weights=heights, minlength=bins)[:bins].astype(np.float64)
-        decay = np.exp(-bin_seconds / self.decay_seconds)
-        return np.asarray(lfilter([1.0], [1.0, -decay], jumps))
+        rows = np.minimum((levels * len(self.heights)).astype(int), len(self.heights) - 1)
+        heights = np.array(self.heights)[rows] * np.exp(_HEIGHT_STD * rng.standard_normal(count))
+        total = np.zeros(bins)
+        for row in np.unique(rows):
+            chosen = rows == row
+            jumps = np.bincount(places[chosen], weights=heights[chosen], minlength=bins)
+            decay = np.exp(-bin_seconds / self.decay_seconds[row])
+            total += lfilter([1.0], [1.0, -decay], jumps)
+            if self.rise_seconds[row]:
+                rise = np.exp(-bin_seconds / self.rise_seconds[row])
+                total += lfilter([0.0, rise], [1.0, -rise], jumps[::-1])[::-1]
+        return total
 
 
 class FittedModel(Settings):
     """Trend, daily and weekly shape, autocorrelated noise and bursts, fitted to one trace.
 
-    ``rate = mean * level * (expected + expected^power * (noise + bursts))``, kept within 0 and a ceiling, with
+    ``rate = mean * level * (expected + expected^power * noise + trend * bursts)``, kept within 0 and a ceiling, with
     ``expected = trend * shape``, all relative to the trace's mean. The trend is exponential over the
     length that was fitted and levels off after it.
     """
@@ -197,7 +219,7 @@ class FittedModel(Settings):
     bursts: Bursts = Bursts()
     level: float = Field(default=1.0, gt=0, le=100, description="Makes the mean that of the trace.")
     ceiling: float = Field(
-        default=1e6, gt=0, description="The rate is never above this times the mean, before the level."
+        default=1e6, gt=0, description="The rate is never above this times the mean."
     )
     counting: Literal["poisson", "none"] = Field(
         default="poisson",
@@ -252,10 +274,15 @@ class FittedModel(Settings):
         return np.asarray(shape * trend_at(self, times))
 
     def _rates(self, bins: int, rng: np.random.Generator) -> Floats:
-        expected = self.expected(bins)
-        noise = self.noise.draw(bins, self.bin_seconds, rng) + self.bursts.draw(bins, self.bin_seconds, rng)
+        noise = self.noise.draw(bins, self.bin_seconds, rng)
+        return self.join(noise, self.bursts.draw(bins, self.bin_seconds, rng))
+
+    def join(self, noise: Floats, bursts: Floats) -> Floats:
+        """float64 ``(bins,)``; the rate relative to the mean, from its parts."""
+        expected = self.expected(len(noise))
         spread = np.maximum(expected, LEAST_LEVEL) ** self.noise.power
-        return np.asarray(self.level * np.clip(expected + spread * noise, 0.0, self.ceiling))
+        trend = trend_at(self, self.bin_seconds * np.arange(len(noise)))
+        return np.asarray(np.clip(self.level * (expected + spread * noise + trend * bursts), 0.0, self.ceiling))
 
 
 def trend_at(model: FittedModel, times_seconds: Floats) -> Floats:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from simulator.errors import InputError
 from simulator.fitted import DAY_SECONDS, LEAST_LEVEL, Bursts, FittedModel, Noise, trend_at
@@ -23,21 +24,39 @@ _SIMULATED_BINS = 60_000
 _POWERS = (0.4, 0.7, 1.0)
 _BURST_SPREADS = (6.0, 12.0, 25.0, math.inf)
 _MOST_BURST_SHARE = 0.05
-_COMPARED = 8
-_CEILING = 1.3
+_COMPARED = 12
+_CEILING = 1.2
 _LEAST_COUNT = 5.0
 _LEAST_CHANCE = 0.35
 _LEAST_BURSTS = 3
+_FOOT_SPREADS = 5.0
 _TO_STD = 1.4826
 
 
 @dataclass(frozen=True, slots=True)
 class _Burst:
-    """An episode above the threshold: where it starts and how high it rises above the noise."""
+    """An episode above the threshold: its height and what it holds before its top and from there on."""
 
-    start: int
     height: float
-    bins: int
+    before: float
+    after: float
+
+    @classmethod
+    def of(cls, values: Floats) -> _Burst:
+        top = int(values.argmax())
+        return cls(float(values[top]), float(values[:top].sum()), float(values[top:].sum()))
+
+    @property
+    def decay_bins(self) -> float:
+        """In how many bins it decays to 1/e: from h on, it holds h / (1 - decay)."""
+        decay = min(max(1 - self.height / self.after, 1e-3), 0.999)
+        return -1 / math.log(decay)
+
+    @property
+    def rise_bins(self) -> float:
+        """In how many bins it rises from 1/e: before h, it holds h rise / (1 - rise)."""
+        rise = self.before / (self.before + self.height)
+        return -1 / math.log(rise) if rise > 1e-3 else 0.0
 
 
 def fit_model(
@@ -97,6 +116,7 @@ def _fit_rest(base: FittedModel, trace: Trace) -> FittedModel:
     mean = float(trace.requests.mean())
     rate = trace.requests / mean
     expected = base.expected(len(rate))
+    trend = trend_at(base, base.bin_seconds * np.arange(len(rate)))
     counting: Literal["poisson", "none"] = _counting(trace.requests)
     base = base.model_copy(
         update={"counting": counting, "ceiling": _digits(max(_CEILING * float(rate.max()), 1.0))}
@@ -107,7 +127,7 @@ def _fit_rest(base: FittedModel, trace: Trace) -> FittedModel:
     for power in powers:
         spread = np.maximum(expected, LEAST_LEVEL) ** power
         for threshold in _BURST_SPREADS:
-            for taken in _take_bursts((rate - expected) / spread, base.bin_seconds, threshold):
+            for taken in _take_bursts((rate - expected) / spread, spread / trend, base.bin_seconds, threshold):
                 model = _fit_noise(base, taken, power, float(np.mean(expected * chance / spread**2)))
                 model = _calibrate(model, taken[0], mean)
                 distance = _distance(compare(trace, model, _COMPARED))
@@ -116,9 +136,10 @@ def _fit_rest(base: FittedModel, trace: Trace) -> FittedModel:
 
 
 def _distance(matches: list[Match]) -> float:
-    """Sum of squares of how far each statistic is off, in units of what is allowed."""
+    """How far the farthest statistic is off, in units of what is allowed; a little for the others, too."""
     known = [one for one in matches if not math.isnan(one.original)]
-    return sum(1.0 if math.isnan(one.middle) else ((one.middle - one.original) / one.allowed) ** 2 for one in known)
+    off = [1.0 if math.isnan(one.middle) else abs(one.middle - one.original) / one.allowed for one in known]
+    return max(off) + sum(off) / len(off)
 
 
 def _fit_noise(base: FittedModel, taken: tuple[Floats, Bursts], power: float, chance: float) -> FittedModel:
@@ -145,49 +166,42 @@ def _counting(counts: Floats) -> Literal["poisson", "none"]:
     return "poisson" if ratios[: int(0.9 * len(ratios))].mean() >= _LEAST_CHANCE else "none"
 
 
-def _take_bursts(rest: Floats, bin_seconds: float, spreads: float) -> list[tuple[Floats, Bursts]]:
-    """The noise without its episodes of so many robust standard deviations, and these; none if there are too few.
-
-    They decay so that they hold what was seen in all, or as the high ones do, whichever is more alike.
-    """
+def _take_bursts(
+    rest: Floats, size: Floats, bin_seconds: float, spreads: float
+) -> list[tuple[Floats, Bursts]]:
+    """The noise without its episodes of so many robust standard deviations, and these; none if there are too few."""
     if math.isinf(spreads):
         return [(rest, Bursts())]
     middle = float(np.median(rest))
     scale = max(_TO_STD * float(np.median(np.abs(rest - middle))), 0.5 * float(np.quantile(rest, 0.9) - middle), 1e-6)
-    threshold = middle + spreads * scale
-    high = rest > threshold
+    high = _episodes(rest, middle + min(_FOOT_SPREADS, spreads / 2) * scale, middle + spreads * scale)
     if not 0 < high.mean() <= _MOST_BURST_SHARE:
         return []
     edges = np.flatnonzero(np.diff(np.concatenate(([0], high.astype(int), [0]))))
     found = [
-        _Burst(int(start), float(rest[start:end].max()) - middle, int(end - start))
+        _Burst.of((rest[start:end] - middle) * size[start:end])
         for start, end in zip(edges[::2], edges[1::2], strict=True)
     ]
     if len(found) < _LEAST_BURSTS:
         return []
-    heights = np.array([one.height for one in found])
-    above = np.where(high, rest - middle, 0.0)
-    # A burst of height h holds h / (1 - decay) in all.
-    decays = (
-        1 - float(heights.sum()) / max(float(above.sum()), 1e-9),
-        float(above[1:] @ above[:-1]) / float(above @ above),
+    found.sort(key=lambda one: one.height)
+    rows = [found[place] for place in np.linspace(0, len(found) - 1, min(len(found), 101)).astype(int)]
+    bursts = Bursts(
+        per_day=_digits(len(found) / (len(rest) * bin_seconds / DAY_SECONDS)),
+        heights=tuple(_digits(one.height, 4) for one in rows),
+        decay_seconds=tuple(_digits(one.decay_bins * bin_seconds, 4) for one in rows),
+        rise_seconds=tuple(_digits(one.rise_bins * bin_seconds, 4) for one in rows),
     )
     kept = rest.copy()
     kept[high] = np.random.default_rng(0).choice(rest[~high], int(high.sum()))
-    per_day = _digits(len(found) / (len(rest) * bin_seconds / DAY_SECONDS))
-    levels = np.linspace(0, 1, min(len(heights), 101))
-    quantiles = tuple(_digits(value) for value in np.quantile(heights, levels))
-    return [
-        (
-            kept,
-            Bursts(
-                per_day=per_day,
-                heights=quantiles,
-                decay_seconds=_digits(-bin_seconds / np.log(min(max(decay, 1e-3), 0.999))),
-            ),
-        )
-        for decay in decays
-    ]
+    return [(kept, bursts)]
+
+
+def _episodes(values: Floats, foot: float, threshold: float) -> NDArray[np.bool_]:
+    """Where values are above the foot without a break, and somewhere on the way above the threshold."""
+    above = values > foot
+    run = np.cumsum(np.diff(np.concatenate(([0], above.astype(int)))) == 1)
+    return np.asarray(above & np.isin(run, np.unique(run[values > threshold])))
 
 
 def _scores(rest: Floats) -> Floats:
@@ -318,9 +332,9 @@ def _calibrate(model: FittedModel, rest: Floats, mean_count: float) -> FittedMod
     noise = model.noise.model_copy(update={"values": tuple(_digits(value) for value in values)})
     rng = np.random.default_rng(_ROUNDS)
     drawn = np.interp(rng.permutation(even), places, noise.values)
-    drawn += np.concatenate([model.bursts.draw(bins, model.bin_seconds, rng) for _ in range(repeats)])
-    rates = np.clip(expected + spread * drawn, 0.0, model.ceiling)
-    return model.model_copy(update={"noise": noise, "level": _digits(1 / max(float(rates.mean()), 0.01))})
+    model = model.model_copy(update={"noise": noise})
+    rates = [model.join(part, model.bursts.draw(bins, model.bin_seconds, rng)) for part in np.split(drawn, repeats)]
+    return model.model_copy(update={"level": _digits(1 / max(float(np.mean(rates)), 0.01))})
 
 
 def _digits(value: float, digits: int = 5) -> float:
