@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from simulator.application import Application, load_application
 from simulator.errors import InputError
+from simulator.generators import ModelSettings
 from simulator.processes import ArrivalSettings, PoissonProcess
 from simulator.service import Service
 from simulator.settings import Settings, is_whole_multiple
@@ -52,7 +53,9 @@ class MetricPipeline(Settings):
 class Workload(Settings):
     """Where the load comes from unless a trace is given, and how requests come in it."""
 
-    model: str = Field(description="A fitted workload model that ships with setpoint.")
+    model: ModelSettings = Field(
+        description="The name of a fitted workload model that ships with setpoint, or a made workload by its kind."
+    )
     mean_rps: float = Field(gt=0, le=1e7, description="Its long-run mean, requests/s.")
     arrivals: ArrivalSettings = Field(
         default=PoissonProcess(), description="How requests come where only counts are known."
@@ -62,7 +65,8 @@ class Workload(Settings):
         """A trace drawn from the model."""
         from simulator.workload import load_model
 
-        return load_model(self.model).draw(duration_seconds, self.mean_rps, rng)
+        model = load_model(self.model) if isinstance(self.model, str) else self.model
+        return model.draw(duration_seconds, self.mean_rps, rng)
 
 
 class Prices(Settings):
