@@ -75,7 +75,8 @@ def read_table(row: Floats, slot_seconds: float, times_seconds: Floats, bin_seco
 class Noise(Settings):
     """What is left of the rate besides its shape: a Gaussian process, bent to the values that were seen.
 
-    The process is a part that remembers a few bins (an autoregression) and a slow one of first order.
+    The process is a part that remembers a few bins (an autoregression), a slow one of first order, and
+    one that is like the fast one and comes again next day.
     Its values are turned into those of the table; values that leave less than no requests are silence.
     """
 
@@ -91,28 +92,64 @@ class Noise(Settings):
     )
     slow_share: float = Field(ge=0, le=1, description="The slow part's share of the variance.")
     slow_seconds: float = Field(gt=0, le=1e8, description="In which the slow part forgets to 1/e.")
+    recurring_share: float = Field(
+        default=0.0, ge=0, le=1, description="Share of the variance that comes again at the same time next day."
+    )
+    recurring_correlation: float = Field(
+        default=0.0, ge=0, lt=1, description="Of that part, from one day to the next."
+    )
+    widths: tuple[Factor, ...] = Field(
+        default=(1.0,), min_length=1, max_length=24, description="How wide the noise is over the day, evenly."
+    )
 
     @model_validator(mode="after")
     def _ascending(self) -> Noise:
         if np.any(np.diff(self.values) < 0):
             msg = "values must not descend"
             raise ValueError(msg)
+        if self.slow_share + self.recurring_share > 1 + 1e-9:
+            msg = f"slow_share and recurring_share are {self.slow_share + self.recurring_share:g}; must be 1 at most"
+            raise ValueError(msg)
         return self
 
+    def spread(self, expected: Floats, bin_seconds: float) -> Floats:
+        """float64 ``(bins,)``; what the noise of bins from the trace's start on is multiplied with."""
+        place = (np.arange(len(expected)) + 0.5) * bin_seconds % DAY_SECONDS * len(self.widths) / DAY_SECONDS
+        width = np.array(self.widths)[place.astype(int) % len(self.widths)]
+        return np.asarray(width * np.maximum(expected, LEAST_LEVEL) ** self.power)
+
     def draw(self, bins: int, bin_seconds: float, rng: np.random.Generator) -> Floats:
-        """float64 ``(bins,)``; the noise, before it is multiplied with the expected rate's power."""
+        """float64 ``(bins,)``; the noise, before it is multiplied with its spread."""
+        from scipy.signal import lfilter
+
+        memory = np.exp(-bin_seconds / self.slow_seconds)
+        fast = self._fast(bins, rng)
+        steps = rng.standard_normal(bins) * np.sqrt(1 - memory**2)
+        steps[:1] /= np.sqrt(1 - memory**2)
+        slow = lfilter([1.0], [1.0, -memory], steps)
+        process = np.sqrt(max(1 - self.slow_share - self.recurring_share, 0.0)) * fast
+        process += np.sqrt(self.slow_share) * slow
+        if self.recurring_share:
+            process += np.sqrt(self.recurring_share) * self._recurring(bins, bin_seconds, rng)
+        return np.interp(process, np.linspace(-self.reach, self.reach, len(self.values)), self.values)
+
+    def _fast(self, bins: int, rng: np.random.Generator) -> Floats:
         from scipy.signal import lfilter
 
         weights, variance = step_up(np.array(self.partial_autocorrelations))
         warm_up = _warm_up_bins(weights)
         steps = rng.standard_normal(warm_up + bins) * np.sqrt(variance)
-        fast = lfilter([1.0], np.concatenate(([1.0], -weights)), steps)[warm_up:]
-        memory = np.exp(-bin_seconds / self.slow_seconds)
-        steps = rng.standard_normal(bins) * np.sqrt(1 - memory**2)
-        steps[:1] /= np.sqrt(1 - memory**2)
-        slow = lfilter([1.0], [1.0, -memory], steps)
-        process = np.sqrt(1 - self.slow_share) * fast + np.sqrt(self.slow_share) * slow
-        return np.interp(process, np.linspace(-self.reach, self.reach, len(self.values)), self.values)
+        return np.asarray(lfilter([1.0], np.concatenate(([1.0], -weights)), steps)[warm_up:])
+
+    def _recurring(self, bins: int, bin_seconds: float, rng: np.random.Generator) -> Floats:
+        """A process like the fast one, of which each day is like the day before."""
+        from scipy.signal import lfilter
+
+        day = round(DAY_SECONDS / bin_seconds)
+        fresh = self._fast(bins, rng)
+        fresh[day:] *= np.sqrt(1 - self.recurring_correlation**2)
+        weights = np.concatenate(([1.0], np.zeros(day - 1), [-self.recurring_correlation]))
+        return np.asarray(lfilter([1.0], weights, fresh))
 
 
 def step_up(partial: Floats) -> tuple[Floats, float]:
@@ -280,7 +317,7 @@ class FittedModel(Settings):
     def join(self, noise: Floats, bursts: Floats) -> Floats:
         """float64 ``(bins,)``; the rate relative to the mean, from its parts."""
         expected = self.expected(len(noise))
-        spread = np.maximum(expected, LEAST_LEVEL) ** self.noise.power
+        spread = self.noise.spread(expected, self.bin_seconds)
         trend = trend_at(self, self.bin_seconds * np.arange(len(noise)))
         return np.asarray(np.clip(self.level * (expected + spread * noise + trend * bursts), 0.0, self.ceiling))
 

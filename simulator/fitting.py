@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulator.errors import InputError
-from simulator.fitted import DAY_SECONDS, LEAST_LEVEL, Bursts, FittedModel, Noise, trend_at
+from simulator.fitted import DAY_SECONDS, Bursts, FittedModel, Noise, trend_at
 from simulator.fitted_cycles import fit_cycles, fit_trend
 from simulator.likeness import Match, compare
 from simulator.plant import Floats
@@ -24,11 +24,15 @@ _SIMULATED_BINS = 60_000
 _POWERS = (0.4, 0.7, 1.0)
 _BURST_SPREADS = (6.0, 12.0, 25.0, math.inf)
 _MOST_BURST_SHARE = 0.05
-_COMPARED = 12
+_MOST_COMPARED, _COMPARED_BINS = 12, 300_000
 _CEILING = 1.2
 _LEAST_COUNT = 5.0
 _LEAST_CHANCE = 0.35
 _LEAST_BURSTS = 3
+_LEAST_WIDTH_DAYS = 14
+_LEAST_CHANCE_SHARE = 0.05
+_LEAST_RECURRING = 0.1
+_WIDE_STD = 2.563
 _FOOT_SPREADS = 5.0
 _TO_STD = 1.4826
 
@@ -125,14 +129,22 @@ def _fit_rest(base: FittedModel, trace: Trace) -> FittedModel:
     powers = _POWERS if np.ptp(expected) > 0.05 else _POWERS[-1:]
     least = (math.inf, base)
     for power in powers:
-        spread = np.maximum(expected, LEAST_LEVEL) ** power
+        plain = base.noise.model_copy(update={"power": power})
+        bare = (rate - expected) / plain.spread(expected, base.bin_seconds)
+        plain = plain.model_copy(update={"widths": _fit_widths(bare, base.bin_seconds)})
+        spread = plain.spread(expected, base.bin_seconds)
         for threshold in _BURST_SPREADS:
             for taken in _take_bursts((rate - expected) / spread, spread / trend, base.bin_seconds, threshold):
-                model = _fit_noise(base, taken, power, float(np.mean(expected * chance / spread**2)))
+                model = _fit_noise(base, taken, plain, float(np.mean(expected * chance / spread**2)))
                 model = _calibrate(model, taken[0], mean)
-                distance = _distance(compare(trace, model, _COMPARED))
+                distance = _distance(compare(trace, model, _compared(len(rate))))
                 least = min(least, (distance, model), key=lambda one: one[0])
     return least[1]
+
+
+def _compared(bins: int) -> int:
+    """How many look-alikes a choice is judged by: fewer of a long trace, which vary less."""
+    return min(_MOST_COMPARED, max(4, _COMPARED_BINS // bins))
 
 
 def _distance(matches: list[Match]) -> float:
@@ -142,17 +154,38 @@ def _distance(matches: list[Match]) -> float:
     return max(off) + sum(off) / len(off)
 
 
-def _fit_noise(base: FittedModel, taken: tuple[Floats, Bursts], power: float, chance: float) -> FittedModel:
+def _fit_noise(base: FittedModel, taken: tuple[Floats, Bursts], plain: Noise, chance: float) -> FittedModel:
     rest, bursts = taken
     share = min(chance / max(float(rest.var()), 1e-12), 0.95)
     reach = float(_normal_quantile(1 - 0.5 / len(rest)))
     noise = Noise(
-        power=power,
+        power=plain.power,
+        widths=plain.widths,
         values=tuple(_table(rest, reach, np.sqrt(1 - share))),
         reach=_digits(reach),
         **_fit_memory(_scores(rest), share, base.bin_seconds),
     )
     return base.model_copy(update={"noise": noise, "bursts": bursts})
+
+
+def _fit_widths(rest: Floats, bin_seconds: float) -> tuple[float, ...]:
+    """How wide the noise is in each hour, from two weeks on; drawn towards the whole day where days are few."""
+    days = len(rest) * bin_seconds / DAY_SECONDS
+    if days < _LEAST_WIDTH_DAYS:
+        return (1.0,)
+    hour = ((np.arange(len(rest)) + 0.5) * bin_seconds % DAY_SECONDS * 24 / DAY_SECONDS).astype(int)
+    if np.bincount(hour, minlength=24).min() < _LEAST_WIDTH_DAYS:
+        return (1.0,)
+    whole = _robust_variance(rest)
+    weights = days / (days + 7)
+    variances = np.array([_robust_variance(rest[hour == one]) for one in range(24)])
+    widths = np.sqrt(weights * variances / max(whole, 1e-12) + 1 - weights)
+    return tuple(_digits(value, 3) for value in np.clip(widths, 0.2, 5.0))
+
+
+def _robust_variance(values: Floats) -> float:
+    low, high = np.quantile(values, (0.1, 0.9))
+    return float(((high - low) / _WIDE_STD) ** 2)
 
 
 def _counting(counts: Floats) -> Literal["poisson", "none"]:
@@ -232,18 +265,22 @@ def _fit_memory(scores: Floats, chance_share: float, bin_seconds: float) -> dict
     far = int(min(len(scores) // 4, max(2 * DAY_SECONDS / bin_seconds, 4 * order)))
     found = _autocorrelation(scores, far)
     found[1:] = np.clip(found[1:] / (1 - chance_share), -0.999, 0.9995)
-    share, memory_bins = _slow_part(found, order) if chance_share > 0.05 else (0.0, 1.0)
-    if chance_share > 0.05:
+    share, memory_bins = _slow_part(found, order)
+    again, correlation = _recurring_part(found, share, memory_bins, round(DAY_SECONDS / bin_seconds))
+    if chance_share > _LEAST_CHANCE_SHARE:
         slow = share * np.exp(-np.arange(order + 1) / memory_bins)
         fast = (found[: order + 1] - slow) / max(1 - share, 1e-3)
         partial = _levinson(_positive(fast))
     else:
+        share, memory_bins = 0.0, 1.0
         partial = _burg(scores, order)
     partial = partial[: _best_order(partial, len(scores))]
     return {
         "partial_autocorrelations": tuple(round(float(one), 6) for one in np.clip(partial, -0.99999, 0.99999)),
         "slow_share": round(share, 4),
         "slow_seconds": _digits(memory_bins * bin_seconds),
+        "recurring_share": round(min(again, 1 - share), 4),
+        "recurring_correlation": round(correlation, 4),
     }
 
 
@@ -265,6 +302,17 @@ def _slow_part(found: Floats, order: int) -> tuple[float, float]:
         if error < best[0]:
             best = (error, share, float(memory))
     return (best[1], best[2]) if best[1] > 0.03 else (0.0, 1.0)
+
+
+def _recurring_part(found: Floats, slow_share: float, memory_bins: float, day: int) -> tuple[float, float]:
+    """Share of what comes again next day and its correlation, from what one and two days exceed the slow part."""
+    if len(found) <= 2 * day:
+        return 0.0, 0.0
+    one, two = (float(found[lag] - slow_share * np.exp(-lag / memory_bins)) for lag in (day, 2 * day))
+    if one < _LEAST_RECURRING:
+        return 0.0, 0.0
+    correlation = min(max(two / one, 0.3), 0.95)
+    return min(one / correlation, 0.8 * (1 - slow_share)), correlation
 
 
 def _positive(found: Floats) -> Floats:
@@ -318,7 +366,7 @@ def _calibrate(model: FittedModel, rest: Floats, mean_count: float) -> FittedMod
     bins = len(rest)
     repeats = max(1, round(_SIMULATED_BINS / bins))
     expected = np.tile(model.expected(bins), repeats)
-    spread = np.maximum(expected, LEAST_LEVEL) ** model.noise.power
+    spread = np.tile(model.noise.spread(expected[:bins], model.bin_seconds), repeats)
     places = np.linspace(-model.noise.reach, model.noise.reach, _STEPS)
     wanted = np.quantile(rest, ndtr(places))
     values = np.array(model.noise.values)
