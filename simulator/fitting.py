@@ -288,7 +288,7 @@ def _autocorrelation(values: Floats, lags: int) -> Floats:
     size = 1 << int(2 * len(values) - 1).bit_length()
     power = np.abs(np.fft.rfft(values - values.mean(), size)) ** 2
     sums = np.fft.irfft(power, size)[: lags + 1]
-    return np.asarray(sums / sums[0])
+    return np.asarray(sums / sums[0]) if sums[0] > 1e-9 else np.eye(1, lags + 1)[0]
 
 
 def _slow_part(found: Floats, order: int) -> tuple[float, float]:
