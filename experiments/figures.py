@@ -68,6 +68,20 @@ def draw_trace(trace: Trace, path: Path) -> None:
     _save(figure, path)
 
 
+def draw_traces(traces: list[tuple[str, Trace]], path: Path) -> None:
+    """Traces one above the other, each on axes of its own with its title, as a PNG file."""
+    figure, axes = _figure(len(traces))
+    top = max(float(trace.rate_rps.max()) for _, trace in traces)
+    for place, (title, trace) in zip(axes, traces, strict=True):
+        hours = np.arange(len(trace.requests)) * trace.bin_seconds / _HOUR_SECONDS
+        place.plot(hours, trace.rate_rps, color=READY, linewidth=0.8)
+        place.set_title(_plain(title), loc="left")
+        place.set_ylabel("requests/s")
+        place.set_ylim(0, 1.05 * top)
+    axes[-1].set_xlabel("hours since the first bin")
+    _save(figure, path)
+
+
 def draw_timeline(timeline: dict[str, Floats], slo_seconds: float, title: str, path: Path) -> None:
     """Load, replicas and latency of one run as a PNG file."""
     figure, axes = _figure(3)

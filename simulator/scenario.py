@@ -12,6 +12,7 @@ from simulator.application import Application, load_application
 from simulator.cluster_settings import ClusterSettings
 from simulator.errors import InputError
 from simulator.faults import OF_NODES, AnyFault, RegionLoss, ServiceFault, StockOut, ZoneLoss
+from simulator.generators import ModelSettings
 from simulator.nodes import CPU, MIB_PER_GIB, NodeGroup
 from simulator.prices import SECONDS_PER_HOUR, Prices
 from simulator.processes import ArrivalSettings, PoissonProcess
@@ -70,7 +71,9 @@ class MetricPipeline(Settings):
 class Workload(Settings):
     """Where the load comes from unless a trace is given, and how requests come in it."""
 
-    model: str = Field(description="A fitted workload model that ships with setpoint.")
+    model: ModelSettings = Field(
+        description="The name of a fitted workload model that ships with setpoint, or a made workload by its kind."
+    )
     mean_rps: float = Field(gt=0, le=1e7, description="Its long-run mean, requests/s.")
     arrivals: ArrivalSettings = Field(
         default=PoissonProcess(), description="How requests come where only counts are known."
@@ -80,7 +83,8 @@ class Workload(Settings):
         """A trace drawn from the model."""
         from simulator.workload import load_model
 
-        return load_model(self.model).draw(duration_seconds, self.mean_rps, rng)
+        model = load_model(self.model) if isinstance(self.model, str) else self.model
+        return model.draw(duration_seconds, self.mean_rps, rng)
 
 
 def _shipped(value: object) -> object:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from importlib import resources
 
@@ -11,6 +12,7 @@ from pydantic import Field
 
 from simulator.arrays import Floats
 from simulator.errors import InputError
+from simulator.fitted import FittedModel
 from simulator.settings import Settings, parse_settings
 from simulator.trace import Trace
 
@@ -19,6 +21,7 @@ _BIN_SECONDS = 60.0
 _WEEKEND = (5, 6)
 _LEVEL_WEEKS = 52
 _BURST_SHAPE = 4.0
+_KIND = re.compile(r"^kind:", re.MULTILINE)
 
 
 class DayShape(Settings):
@@ -147,18 +150,38 @@ def _fit_residual(residual: Floats, bin_seconds: float) -> dict[str, float]:
     }
 
 
+def model_names() -> list[str]:
+    """The models that ship with setpoint."""
+    folder = resources.files("simulator") / "models"
+    return sorted(
+        entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml")
+    )
+
+
 @cache
-def load_model(name: str) -> WorkloadModel:
+def load_model(name: str) -> WorkloadModel | FittedModel:
     """A model that ships with setpoint, by name.
 
     Raises:
         InputError: if there is none of that name.
     """
-    folder = resources.files("simulator") / "models"
-    names = sorted(
-        entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml")
-    )
+    names = model_names()
     if name not in names:
         msg = f"workload model {name!r} is unknown; there are: {', '.join(names)}"
         raise InputError(msg)
-    return parse_settings(WorkloadModel, (folder / f"{name}.yaml").read_text(), f"workload model {name!r}")
+    text = (resources.files("simulator") / "models" / f"{name}.yaml").read_text(encoding="utf-8")
+    return parse_model(text, f"workload model {name!r}")
+
+
+def parse_model(text: str, source: str) -> WorkloadModel | FittedModel:
+    """A model from a YAML text; one without ``kind`` is a WorkloadModel.
+
+    Args:
+        source: where the text comes from, for errors.
+
+    Raises:
+        InputError: naming source, field, value and what is allowed.
+    """
+    if _KIND.search(text):
+        return parse_settings(FittedModel, text, source)
+    return parse_settings(WorkloadModel, text, source)
