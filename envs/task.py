@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from simulator.cluster import Cluster
+    from simulator.events import Journal
     from simulator.kernel.tables import Log
     from simulator.trace import Trace
 
@@ -86,9 +87,10 @@ class Task(Settings):
         seed: int | np.random.SeedSequence,
         trace: Trace,
         log: Log | None = None,
+        journal: Journal | None = None,
     ) -> Cluster:
         """The Task's cluster under a trace; late requests are counted at the SLO."""
-        return self.scenario.build(seed, (self.objective.slo_seconds,), trace, log)
+        return self.scenario.build(seed, (self.objective.slo_seconds,), trace, log, journal)
 
 
 def task_names() -> list[str]:

@@ -21,11 +21,12 @@ from envs.task import Task, load_task
 from experiments.breakdown import Breakdown, Row
 from experiments.evaluate import Question
 from experiments.evaluate import evaluate as judge
-from experiments.figures import draw_timeline, terminal_chart
+from experiments.figures import terminal_chart
 from experiments.interruption import Interrupted
 from experiments.parts import check_mean, split_part
 from experiments.recipes import Resolved, check_policy, resolve
 from experiments.run import Run, execute
+from experiments.timeline import draw_timeline
 from experiments.wording import plain_number, short_names
 from simulator.errors import InputError
 from simulator.files import check_writable, whole_file

@@ -14,8 +14,9 @@ from agents.registry import is_bundle
 from envs.task import Task
 from experiments.calibrate import SPACES, Tried
 from experiments.estimates import Estimate, estimate, matched_change, probability_of_improvement
-from experiments.figures import plane_plot, timeline_plot
+from experiments.figures import plane_plot
 from experiments.recipes import Resolved
+from experiments.timeline import timeline_plot
 from experiments.wording import duration, plain_number, short_names
 from simulator.arrays import Floats
 

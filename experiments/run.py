@@ -19,6 +19,8 @@ from agents.runner import Decision, run
 from envs.task import Task
 from experiments.measures import Tally
 from simulator.arrays import Floats
+from simulator.events import Journal
+from simulator.faults import FaultLabel
 from simulator.kernel.tables import Log
 from simulator.latency import percentile_seconds
 from simulator.plant import Interval
@@ -33,12 +35,15 @@ TIMELINE = (
     "timed_out_rps",
     "failed_rps",
     "wanted",
+    "starting",
     "ready",
     "latency_p95_seconds",
     "violations",
+    "spent_usd",
 )
-READY_OF = "ready of "
-"""How the columns of an application's timeline begin that show one service's ready pods."""
+READY_OF, NODES_OF, FAULT_OF = "ready of ", "nodes of ", "fault "
+"""How further columns of a timeline begin: one service's ready pods, where there are several; one node
+group's ready nodes; and whether a fault went on in the step, 0 or 1."""
 _ROOT = Path(__file__).parent.parent
 
 
@@ -82,10 +87,12 @@ class Outcome:
     Attributes:
         row: the result table's row: columns as in ``table.COLUMNS``.
         timeline: float64 ``(T,)`` by name, one entry a decision.
+        faults: what broke; empty where it has been read from a store.
     """
 
     row: dict[str, Any]
     timeline: dict[str, Floats]
+    faults: tuple[FaultLabel, ...] = ()
 
 
 def make_context(task: Task, history: Trace | None, seed: int) -> Context:
@@ -106,51 +113,84 @@ def execute(
     spec: Run,
     report: Callable[[float], None] | None = None,
     log: Log | None = None,
-    see: Callable[[Interval], None] | None = None,
+    see: Callable[[Decision, Interval], None] | None = None,
+    journal: Journal | None = None,
 ) -> Outcome:
     """Run it.
 
     Args:
         report: called now and then with the share that is done.
-        see: is shown every Interval.
+        see: is shown every decision and its Interval.
+        journal: is given every event of the control plane.
         log: is given every request, as ``simulator.kernel.tables.LOGGED``.
     """
     policy = make(spec.policy, make_context(spec.task, spec.history, spec.seed))
-    cluster = spec.task.build(spec.seed, spec.judged, log)
+    cluster = spec.task.build(spec.seed, spec.judged, log, journal)
     guard = spec.task.interface.new_guard()
     duration = spec.judged.duration_seconds
     tally = Tally()
-    names = [service.name for service in spec.task.scenario.system.services]
-    columns = (*TIMELINE, *(f"{READY_OF}{name}" for name in names if len(names) > 1))
-    timeline: list[tuple[float, ...]] = []
+    course = Course(spec.task)
     for decision, interval in run(cluster, policy, guard, cluster.advance, duration):
-        tally.add(interval, changed=decision.changes)
+        tally.add(interval, changed=decision.changes and not decision.refusal)
+        course.add(decision, interval)
         if see:
-            see(interval)
-        timeline.append((*_look(decision, interval), *(decision.snapshot.ready if len(names) > 1 else ())))
+            see(decision, interval)
         if report:
             report((float(interval.start_seconds) + float(interval.duration_seconds)) / duration)
     if log:
         cluster.end_log()
-    values = np.array(timeline).T
-    return Outcome(_describe(spec) | tally.measures(), dict(zip(columns, values, strict=True)))
+    return Outcome(_describe(spec) | tally.measures(), course.timeline(cluster.faults), cluster.faults)
 
 
-def _look(decision: Decision, interval: Interval) -> tuple[float, ...]:
-    """One entry of a timeline: what clients see, and the replicas of all services."""
-    requests, seconds = interval.requests, float(interval.duration_seconds)
-    return (
-        float(interval.start_seconds),
-        int(requests.offered.sum()) / seconds,
-        int(requests.served.sum()) / seconds,
-        int(requests.dropped.sum()) / seconds,
-        int(requests.timed_out.sum()) / seconds,
-        int(requests.failed.sum()) / seconds,
-        int(decision.allowed.replicas.sum()),
-        int(decision.snapshot.ready.sum()),
-        percentile_seconds(requests.latency_counts.sum(axis=0), 0.95),
-        int(requests.late[:, 0].sum()),
-    )
+class Course:
+    """Collects a run's timeline."""
+
+    def __init__(self, task: Task) -> None:
+        scenario = task.scenario
+        names = [service.name for service in scenario.system.services]
+        self._several = len(names) > 1
+        groups = scenario.cluster.groups if scenario.cluster else ()
+        self._columns = (
+            *TIMELINE,
+            *(f"{READY_OF}{name}" for name in names if self._several),
+            *(f"{NODES_OF}{group.name}" for group in groups),
+        )
+        self._rows: list[tuple[float, ...]] = []
+        self._spent_usd = 0.0
+
+    def add(self, decision: Decision, interval: Interval) -> None:
+        """Add a step: what clients see, and the replicas of all services."""
+        requests, seconds, seen = interval.requests, float(interval.duration_seconds), decision.snapshot
+        self._spent_usd += float(interval.total_usd)
+        self._rows.append(
+            (
+                float(interval.start_seconds),
+                int(requests.offered.sum()) / seconds,
+                int(requests.served.sum()) / seconds,
+                int(requests.dropped.sum()) / seconds,
+                int(requests.timed_out.sum()) / seconds,
+                int(requests.failed.sum()) / seconds,
+                int(decision.allowed.replicas.sum()),
+                int(seen.starting.sum()),
+                int(seen.ready.sum()),
+                percentile_seconds(requests.latency_counts.sum(axis=0), 0.95),
+                int(requests.late[:, 0].sum()),
+                self._spent_usd,
+                *(seen.ready if self._several else ()),
+                *(seen.nodes.ready if seen.nodes else ()),
+            )
+        )
+
+    def timeline(self, faults: tuple[FaultLabel, ...]) -> dict[str, Floats]:
+        """The columns, those of faults among them; float64 ``(T,)`` by name."""
+        columns = dict(zip(self._columns, np.array(self._rows).T, strict=True))
+        starts = columns["time_seconds"]
+        for fault in faults:
+            name = f"{FAULT_OF}{fault.kind} {fault.service}".rstrip()
+            first = max(int(np.searchsorted(starts, fault.start_seconds, side="right")) - 1, 0)
+            last = max(int(np.searchsorted(starts, fault.end_seconds)), first + 1)
+            columns.setdefault(name, np.zeros(len(starts)))[first:last] = 1.0
+        return columns
 
 
 def _describe(spec: Run) -> dict[str, Any]:

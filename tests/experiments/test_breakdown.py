@@ -7,8 +7,8 @@ import pytest
 
 from envs.task import load_task
 from experiments.breakdown import CALLS, REQUESTS, Breakdown
-from experiments.figures import outcome_lines
 from experiments.run import Run, execute
+from experiments.timeline import outcome_lines
 from simulator.plant import Interval
 from simulator.trace import Trace
 

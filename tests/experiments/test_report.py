@@ -14,12 +14,13 @@ from envs.task import load_task
 from experiments import figures
 from experiments.calibrate import Calibration, Tried
 from experiments.estimates import estimate
-from experiments.figures import latency_axis, plane_plot, terminal_chart, thin, timeline_plot
+from experiments.figures import plane_plot, terminal_chart
 from experiments.measures import MEASURES
 from experiments.recipes import Resolved
 from experiments.report import Findings, _texts, summarize, verdict, write_report
 from experiments.run import TIMELINE
 from experiments.table import make_table
+from experiments.timeline import draw_timeline, latency_axis, thin, timeline_plot
 from experiments.wording import duration, plain_number, short_names
 
 TASK = load_task("web")
@@ -185,7 +186,7 @@ def test_the_latency_axis_has_few_ticks_but_one(
 def axes_drawn(monkeypatch: pytest.MonkeyPatch, timeline: dict[str, Any]) -> list[Any]:
     drawn: list[Any] = []
     monkeypatch.setattr(figures, "_save", lambda figure, _path: drawn.append(figure))
-    figures.draw_timeline(timeline, 0.3, "title", Path("unused.png"))
+    draw_timeline(timeline, 0.3, "title", Path("unused.png"))
     drawn[0].canvas.draw()
     return list(drawn[0].axes)
 
