@@ -30,7 +30,10 @@ TaskOption = Annotated[
     str, typer.Option("--task", help="A task that ships (web, shop, boutique) or a task's YAML file.")
 ]
 TraceOption = Annotated[
-    Path, typer.Option("--trace", help="CSV or CSV.gz with the columns t_seconds,requests, or a request log.")
+    Path,
+    typer.Option(
+        "--trace", help="CSV or CSV.gz with the columns t_seconds,requests, a request log or an access log."
+    ),
 ]
 StartOption = Annotated[
     float | None,
@@ -86,14 +89,20 @@ def setpoint(
 @traces_app.command("show")
 def show_trace(
     file: Annotated[
-        Path, typer.Argument(help="CSV or CSV.gz with the columns t_seconds,requests, or a request log.")
+        Path,
+        typer.Argument(
+            help="CSV or CSV.gz with the columns t_seconds,requests, a request log or an access log."
+        ),
     ],
     png: Annotated[Path | None, typer.Option(help="Draw it into this PNG file, too.")] = None,
+    csv: Annotated[
+        Path | None, typer.Option(help="Write a log's counts to this CSV or CSV.gz file, too.")
+    ] = None,
 ) -> None:
     """Print what a trace is and draw it."""
     from experiments.trace_view import show_trace as command
 
-    command(file, png)
+    command(file, png, csv)
 
 
 @app.command()

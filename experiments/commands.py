@@ -60,7 +60,15 @@ class Part:
     def load(self) -> tuple[Task, Split]:
         """The task and the split trace."""
         task = load_task(self.task)
-        return task, split_part(read_trace(self.trace or ""), self.start, self.duration, self.mean_rps)
+        return task, split_part(load_trace(self.trace or ""), self.start, self.duration, self.mean_rps)
+
+
+def load_trace(path: str | Path) -> Trace:
+    """A trace; says what was left out of its file."""
+    trace = read_trace(path)
+    if trace.origin and trace.origin.warning:
+        STATUS.print(f"warning: {trace.origin.warning}")
+    return trace
 
 
 def simulate(part: Part, policy: str, seed: int, png: Path, request_log: Path | None = None) -> None:
@@ -168,7 +176,7 @@ def evaluate(part: Part, policies: tuple[str, ...], seeds: int, out: Path, proce
         raise InputError(msg)
     question = Question(
         task=load_task(part.task),
-        trace=read_trace(part.trace),
+        trace=load_trace(part.trace),
         policies=policies,
         seeds=seeds,
         start_seconds=part.start,
@@ -267,7 +275,7 @@ def training_part(part: Part, task: Task) -> Trace:
         InputError: if it is not within the trace, shorter than an episode, or without requests to scale.
     """
     check_mean(part.mean_rps)
-    trace = read_trace(part.trace or "")
+    trace = load_trace(part.trace or "")
     start = trace.start_seconds if part.start is None else part.start
     chosen = trace.slice(start, part.duration or trace.end_seconds - start)
     if chosen.duration_seconds < task.horizon_seconds:
