@@ -48,6 +48,21 @@ MeanOption = Annotated[
         "--mean-rps", min=1e-9, help="Scale the part before --start (the whole trace without one) to this."
     ),
 ]
+PrometheusOption = Annotated[
+    str, typer.Option("--prometheus", help="Address of a Prometheus server, such as http://prometheus:9090.")
+]
+SpanOption = Annotated[
+    str,
+    typer.Option(help="A time such as 2024-05-01T00:00:00Z, UTC if no zone is named, or seconds since 1970."),
+]
+StepOption = Annotated[str, typer.Option(help="Width of a bin: 15s, 1m.")]
+TokenOption = Annotated[
+    Path | None, typer.Option(help="A file that holds a bearer token for the Prometheus server.")
+]
+HeaderOption = Annotated[
+    list[str] | None, typer.Option(help="A header for the server, 'Name: value'; once for each.")
+]
+TimeoutOption = Annotated[float, typer.Option(min=0.1, help="Seconds to wait for an answer.")]
 SeedOption = Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same result.")]
 _INTERRUPTED = 130
 EXTRAS = {
@@ -103,6 +118,36 @@ def show_trace(
     from experiments.trace_view import show_trace as command
 
     command(file, png, csv)
+
+
+@traces_app.command("pull")
+def pull_trace(
+    *,
+    prometheus: PrometheusOption,
+    query: Annotated[
+        str,
+        typer.Option(
+            help="PromQL for requests/s, such as 'sum(rate(http_requests_total[1m]))'; exactly one series."
+        ),
+    ],
+    start: SpanOption,
+    end: SpanOption,
+    step: StepOption = "60s",
+    counts: Annotated[
+        bool, typer.Option("--counts", help="The query gives requests a step already, not requests/s.")
+    ] = False,
+    out: Annotated[Path, typer.Option(help="The trace to write, *.csv or *.csv.gz.")],
+    png: Annotated[Path | None, typer.Option(help="Draw it into this PNG file, too.")] = None,
+    token_file: TokenOption = None,
+    header: HeaderOption = None,
+    timeout: TimeoutOption = 30.0,
+) -> None:
+    """Fetch a trace from Prometheus; the value at the end of each step is that step's."""
+    from experiments.pull import Server, Span
+    from experiments.pull import pull as command
+
+    server = Server(prometheus, token_file, tuple(header or ()), timeout)
+    command(server, query, Span(start, end, step), out, png, counts=counts)
 
 
 @app.command()

@@ -71,13 +71,22 @@ def load_trace(path: str | Path) -> Trace:
     return trace
 
 
+def check_png(path: Path) -> None:
+    """Check, before work, that a picture can be written there.
+
+    Raises:
+        InputError: if its name has another ending.
+    """
+    if path.suffix != ".png":
+        msg = f"--png {path}: a picture's name ends in .png"
+        raise InputError(msg)
+    check_writable(path)
+
+
 def simulate(part: Part, policy: str, seed: int, png: Path, request_log: Path | None = None) -> None:
     """``setpoint simulate``."""
     task, split = part.load()
-    if png.suffix != ".png":
-        msg = f"--png {png}: a picture's name ends in .png"
-        raise InputError(msg)
-    check_writable(png)
+    check_png(png)
     if request_log:
         _check_log(request_log, part.trace)
     found = _settle(policy, task, split, seed, png.parent)
