@@ -60,17 +60,17 @@ def terminal_chart(values: Floats, width: int = 66, height: int = 8) -> str:
 
 def draw_trace(trace: Trace, path: Path) -> None:
     """A trace as a PNG file."""
-    figure, axes = _figure(1)
+    figure, axes = plain_axes(1)
     hours = np.arange(len(trace.requests)) * trace.bin_seconds / _HOUR_SECONDS
     axes[0].plot(hours, trace.rate_rps, color=READY, linewidth=0.8)
     axes[0].set(title=_plain(trace.name), xlabel="hours since the first bin", ylabel="requests/s")
     axes[0].set_ylim(bottom=0)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def draw_timeline(timeline: dict[str, Floats], slo_seconds: float, title: str, path: Path) -> None:
     """Load, replicas and latency of one run as a PNG file."""
-    figure, axes = _figure(3)
+    figure, axes = plain_axes(3)
     hours = timeline["time_seconds"] / _HOUR_SECONDS
     lost = outcome_lines(timeline)
     for label, values, color in (("offered", timeline["rate_rps"], LOAD), *lost):
@@ -85,7 +85,7 @@ def draw_timeline(timeline: dict[str, Floats], slo_seconds: float, title: str, p
     _legend(axes[1], 6)
     _draw_latency(axes[2], hours, 1000 * timeline["latency_p95_seconds"], 1000 * slo_seconds)
     axes[2].set_xlabel("hours since the start")
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _draw_replicas(figure: Figure, axes: Axes, hours: Floats, lines: list[tuple[str, Floats, str]]) -> None:
@@ -184,7 +184,8 @@ def latency_axis(latency_ms: Floats, slo_ms: float) -> tuple[tuple[float, float]
     return (begin / _FOOTROOM, highest), [step for step in steps if begin <= step <= highest]
 
 
-def _figure(rows: int) -> tuple[Any, list[Axes]]:
+def plain_axes(rows: int) -> tuple[Any, list[Axes]]:
+    """A figure and its rows of axes, which share the horizontal one."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 1.2 + 2.3 * rows), layout="constrained")
@@ -195,7 +196,8 @@ def _figure(rows: int) -> tuple[Any, list[Axes]]:
     return figure, axes
 
 
-def _save(figure: Any, path: Path) -> None:  # noqa: ANN401 - matplotlib is imported lazily
+def save_figure(figure: Any, path: Path) -> None:  # noqa: ANN401 - matplotlib is imported lazily
+    """Write a figure as a PNG file; the same figure gives the same bytes."""
     with whole_file(path) as partial:
         figure.savefig(partial, format="png", dpi=120, metadata={"Software": None})
 

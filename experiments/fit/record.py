@@ -70,7 +70,7 @@ class Record:
     @property
     def times_seconds(self) -> Floats:
         """float64 ``(T,)``; when each step begins."""
-        return self.start_seconds + self.step_seconds * np.arange(len(self))
+        return self.start_seconds + self.step_seconds * np.arange(len(self), dtype=np.float64)
 
     @property
     def load_rps(self) -> Floats:
@@ -117,7 +117,7 @@ def read_record(path: Path, cpu_request: float | None = None, pod_starts: Path |
             holds negative or infinite values, or too many are missing.
     """
     table, first, sha256 = _read_table(path)
-    place = _Lines(path, first)
+    place = Rows(path, first)
     require_column(str(path), list(table.columns), TIME)
     names = [str(name) for name in table.columns]
     for name in NEEDED:
@@ -129,23 +129,24 @@ def read_record(path: Path, cpu_request: float | None = None, pod_starts: Path |
     starts = _column(place, table, POD_START) if POD_START in names else np.empty(0)
     if pod_starts:
         listed, first_listed, _ = _read_table(pod_starts, (POD_START,))
-        starts = np.append(starts, _column(_Lines(pod_starts, first_listed), listed, POD_START))
+        starts = np.append(starts, _column(Rows(pod_starts, first_listed), listed, POD_START))
     return make_record(place, times, columns, starts[np.isfinite(starts)], path.name, sha256)
 
 
 @dataclass(frozen=True, slots=True)
-class _Lines:
+class Rows:
     """How the rows of a file are called in errors."""
 
     path: Path | str
     first: int
 
     def of(self, row: int) -> str:
+        """The place of a row, counted from 0."""
         return f"{self.path}:{row + self.first}"
 
 
 def make_record(
-    place: _Lines, times: Floats, columns: dict[str, Floats], starts: Floats, name: str, sha256: str
+    place: Rows, times: Floats, columns: dict[str, Floats], starts: Floats, name: str, sha256: str
 ) -> Record:
     """A record of columns of the same length; steps that are absent become missing ones.
 
@@ -172,7 +173,10 @@ def make_record(
                 notes.append(f"{column} is missing at {share:.0%} of the steps and is left out")
             whole[column] = np.full(count, np.nan)
         elif share > MOST_MISSING_SHARE:
-            msg = f"{place.path}: {column} is missing at {share:.0%} of the steps; at most {MOST_MISSING_SHARE:.0%} may be"
+            msg = (
+                f"{place.path}: {column} is missing at {share:.0%} of the steps; "
+                f"at most {MOST_MISSING_SHARE:.0%} may be"
+            )
             raise InputError(msg)
         elif share > 0:
             notes.append(f"{column} is missing at {missing.sum()} steps ({share:.1%})")
@@ -226,7 +230,7 @@ def _read_table(path: Path, needed: tuple[str, ...] = (TIME, *NEEDED)) -> tuple[
     return table.astype(str).replace({"None": "", "<NA>": ""}), 1, sha256
 
 
-def _column(place: _Lines, table: pd.DataFrame, name: str) -> Floats:
+def _column(place: Rows, table: pd.DataFrame, name: str) -> Floats:
     """A column of text as numbers of at least 0; NaN where it is empty or says so."""
     import pandas as pd
 
@@ -239,14 +243,16 @@ def _column(place: _Lines, table: pd.DataFrame, name: str) -> Floats:
         wrong = np.flatnonzero(~np.isfinite(values))
     if wrong.size:
         row = int(wrong[0])
-        allowed = "a finite number" if name == TIME else "a finite number of at least 0, or empty where missing"
+        allowed = (
+            "a finite number" if name == TIME else "a finite number of at least 0, or empty where missing"
+        )
         msg = f"{place.of(row)}: {name} is {str(table[name].iloc[row])[:40]!r}; must be {allowed}"
         raise InputError(msg)
     values[missing] = np.nan
     return values
 
 
-def _cores(place: _Lines, table: pd.DataFrame, replicas: Floats, cpu_request: float | None) -> Floats:
+def _cores(place: Rows, table: pd.DataFrame, replicas: Floats, cpu_request: float | None) -> Floats:
     names = list(table.columns)
     if CPU in names:
         return _column(place, table, CPU)
@@ -258,7 +264,7 @@ def _cores(place: _Lines, table: pd.DataFrame, replicas: Floats, cpu_request: fl
     return _column(place, table, UTILIZATION) * cpu_request * replicas
 
 
-def _grid(place: _Lines, times: Floats) -> tuple[float, np.ndarray, int]:
+def _grid(place: Rows, times: Floats) -> tuple[float, np.ndarray, int]:
     """The step, each row's place on the even grid, and the grid's length."""
     steps = np.diff(times)
     backwards = np.flatnonzero(steps <= 0)

@@ -72,15 +72,15 @@ def _robust(columns: Floats, values: Floats) -> tuple[Floats, Floats]:
     """
     level = np.maximum(values, 1e-3 * max(float(values.mean()), 1e-12))
     weights = 1 / level
-    found = np.zeros(columns.shape[1])
-    covariance = np.eye(columns.shape[1])
+    found: Floats = np.zeros(columns.shape[1])
+    covariance: Floats = np.eye(columns.shape[1])
     for _ in range(_ROUNDS):
         scaled, wanted = columns * weights[:, np.newaxis], values * weights
-        found, *_ = np.linalg.lstsq(scaled, wanted, rcond=None)
+        found = np.asarray(np.linalg.lstsq(scaled, wanted, rcond=None)[0], dtype=np.float64)
         left = (values - columns @ found) / level
         spread = max(_MAD * float(np.median(np.abs(left))), 1e-9)
         weights = np.sqrt(np.minimum(1.0, _HUBER * spread / np.maximum(np.abs(left), 1e-12))) / level
-        covariance = np.linalg.pinv(scaled.T @ scaled) * spread**2
+        covariance = np.asarray(np.linalg.pinv(scaled.T @ scaled) * spread**2, dtype=np.float64)
     return found, np.sqrt(np.diag(covariance))
 
 

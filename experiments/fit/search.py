@@ -81,7 +81,8 @@ class Found:
         best: of all candidates.
         fewest_slots: that the record does not rule out.
         most_slots: the same; None where it does not rule out any number.
-        shape_is_seen: whether the record tells the law's spread, and with it mean from percentile.
+        shape_is_seen: whether the record tells the law's spread, and with it mean from percentile: a p95 alone
+            does not.
     """
 
     best: Candidate
@@ -91,7 +92,7 @@ class Found:
 
 
 def comparable(record: Record) -> np.ndarray:
-    """bool ``(T,)``; the steps whose p95 is known and speaks of enough requests."""
+    """The steps whose p95 is known and speaks of enough requests: bool ``(T,)``."""
     known = np.isfinite(record.latency_p95_seconds) & (record.latency_p95_seconds > 0)
     return np.asarray(known & (record.answered >= FEWEST_ANSWERED) & np.isfinite(record.rate_rps))
 
@@ -140,16 +141,15 @@ def search(seen: Seen) -> Found:
         DISPATCHES, key=lambda name: seen.loss(by_rule[name]) - _EVIDENCE * spread * (name == "shared")
     )
     best = _sharpen(seen, by_rule[rule])
-    shape_is_seen = len(seen.latencies) > 1 or _rules_out_other_shapes(seen, best)
+    shape_is_seen = len(seen.latencies) > 1
     if not shape_is_seen:
-        best = _best(seen, Shape("lognormal", 1.0), slots, (rule,))
+        assumed = _best(seen, Shape("lognormal", 1.0), slots, (rule,))
+        best = assumed if seen.loss(assumed) <= _level(seen, best) else best
     low, high = _slots_that_fit(seen, best, slots)
     return Found(best, low, high, shape_is_seen)
 
 
-def _best(
-    seen: Seen, shape: Shape, slots: Iterable[int], rules: tuple[DispatchRule, ...]
-) -> Candidate:
+def _best(seen: Seen, shape: Shape, slots: Iterable[int], rules: tuple[DispatchRule, ...]) -> Candidate:
     """The best mean, slots and rule of a shape."""
     tried = [with_best_mean(seen, Candidate(shape, 1.0, count, rule)) for count in slots for rule in rules]
     return min(tried, key=seen.loss)
@@ -202,16 +202,9 @@ def _near(slots: int) -> list[int]:
     return sorted({max(1, slots - step), slots, slots + step})
 
 
-def _rules_out_other_shapes(seen: Seen, best: Candidate) -> bool:
-    """Whether half and double the spread fit plainly worse, whatever the mean and the slots."""
-    level = seen.loss(best) * (1 + _EVIDENCE / seen.count)
-    others = (Shape(best.shape.family, best.shape.scv * factor) for factor in (0.5, 2.0))
-    return all(seen.loss(_best(seen, shape, _SLOTS[::2], (best.dispatch,))) > level for shape in others)
-
-
 def _slots_that_fit(seen: Seen, best: Candidate, slots: tuple[int, ...]) -> tuple[int, int | None]:
     """Fewest and most slots that the record does not rule out; None where the largest tried fits as well."""
-    level = seen.loss(best) * (1 + _EVIDENCE / seen.count)
+    level = _level(seen, best)
     fits = [
         count
         for count in slots
@@ -219,3 +212,8 @@ def _slots_that_fit(seen: Seen, best: Candidate, slots: tuple[int, ...]) -> tupl
     ]
     fits.append(best.slots_per_pod)
     return min(fits), None if max(fits) >= slots[-1] else max(fits)
+
+
+def _level(seen: Seen, best: Candidate) -> float:
+    """The loss beyond which a candidate is ruled out."""
+    return seen.loss(best) * (1 + _EVIDENCE / seen.count)

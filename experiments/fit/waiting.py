@@ -71,7 +71,7 @@ def _crossing(exceeds: Floats, level: float) -> Floats:
     low = np.take_along_axis(exceeds, after[..., np.newaxis], -1)[..., 0]
     share = np.clip((high - level) / np.maximum(high - low, 1e-12), 0, 1)
     logs = np.log(_TIMES)
-    return np.exp(logs[after - 1] + share * (logs[after] - logs[after - 1]))
+    return np.asarray(np.exp(logs[after - 1] + share * (logs[after] - logs[after - 1])))
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ def _look_up(table: Floats, chance: Floats, delay: Floats) -> Floats:
     column, along = _place(np.log(_DELAYS), np.log(np.maximum(delay, 1e-12)))
     first = table[row, column] * (1 - along) + table[row, column + 1] * along
     second = table[row + 1, column] * (1 - along) + table[row + 1, column + 1] * along
-    return first * (1 - across) + second * across
+    return np.asarray(first * (1 - across) + second * across)
 
 
 def _place(knots: Floats, values: Floats) -> tuple[np.ndarray, Floats]:

@@ -139,7 +139,9 @@ def write(columns: dict[str, np.ndarray], path: Path, drop: tuple[str, ...] = ()
     if columns["starts"].size and "starts" not in drop:
         names.append("pod_start_seconds")
         values.append(np.append(columns["starts"], np.full(count, np.nan))[:count])
-    rows = ["," .join("" if np.isnan(one) else f"{one:.8g}" for one in row) for row in zip(*values, strict=True)]
+    rows = [
+        ",".join("" if np.isnan(one) else f"{one:.8g}" for one in row) for row in zip(*values, strict=True)
+    ]
     path.write_text("\n".join([",".join(names), *rows, ""]))
     return path
 
