@@ -88,7 +88,8 @@ def analyse(
         return make_task(candidate, cpu, start_up, settled)
 
     say("trying slots on the request engine")
-    candidate = with_assumed_slots(refine(found, first, make, seed), found, cpu, settled.cpu_request)
+    found = refine(found, first, make, seed)
+    candidate = with_assumed_slots(found, cpu, settled.cpu_request)
     task = make(candidate)
     near, near_split = around(record, split)
     say("replaying the record")
@@ -126,8 +127,9 @@ def steady(record: Record) -> np.ndarray:
     return ~late if (~late).sum() >= FEWEST_STEPS // 4 else np.ones(len(record), dtype=bool)
 
 
-def with_assumed_slots(candidate: Candidate, found: Found, cpu: Cpu, cpu_request: float | None) -> Candidate:
+def with_assumed_slots(found: Found, cpu: Cpu, cpu_request: float | None) -> Candidate:
     """The slots that the record shows; where it shows no most, what the CPU request stands for, or the fewest."""
+    candidate = found.best
     if found.most_slots is not None:
         return candidate
     slots = found.fewest_slots

@@ -22,7 +22,8 @@ from simulator.service import Service, StartUpLaw
 from simulator.settings import parse_settings
 
 _DIGITS = 4
-_NO_SPREAD = 0.03
+NO_SPREAD = 0.03
+"""A squared coefficient of variation up to which times count as constant."""
 _WIDTH = 108
 
 
@@ -111,7 +112,7 @@ def write_task(task: Task, path: Path, comments: list[str]) -> None:
 
 def _law(candidate: Candidate) -> ServiceTimeLaw:
     mean, scv = _round(candidate.mean_seconds), _round(candidate.shape.scv)
-    if scv <= _NO_SPREAD:
+    if scv <= NO_SPREAD:
         return DeterministicLaw(mean_seconds=mean)
     if candidate.shape.family == "gamma":
         return GammaLaw(mean_seconds=mean, scv=scv)

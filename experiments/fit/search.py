@@ -30,8 +30,10 @@ _KEPT_SHAPES = 4
 _SAMPLING_VARIANCE = 2.0
 """Of a percentile's or a mean's relative error, times the requests: about that of exponential times."""
 _OWN_DEVIATION = 0.03
-_HUBER = 2.5
-_EVIDENCE = 12.0
+"""What the model itself may be off; a mean by half of that, since no law's form enters it at low load."""
+HUBER = 2.5
+"""Deviations from which a loss grows in a straight line."""
+EVIDENCE = 12.0
 """A candidate whose loss is worse than the best one's by so many mean losses of a step is ruled out."""
 _GOLDEN = 0.6180339887498949
 _ROUNDS = 12
@@ -45,13 +47,13 @@ class Seen:
         rate_rps: float64 ``(R,)``.
         replicas: float64 ``(R,)``.
         latencies: float64 ``(R,)`` by name, seconds; NaN where missing.
-        deviations: float64 ``(R,)``; expected of the logarithm of each latency.
+        deviations: float64 ``(R,)`` by name; expected of the logarithm of each latency.
     """
 
     rate_rps: Floats
     replicas: Floats
     latencies: dict[str, Floats]
-    deviations: Floats
+    deviations: dict[str, Floats]
 
     def loss(self, candidate: Candidate) -> float:
         """Huber's loss of the logarithms' differences, a number a latency and step, added up."""
@@ -62,9 +64,9 @@ class Seen:
         """The same of latencies that were found otherwise."""
         total = 0.0
         for name, values in self.latencies.items():
-            off = np.abs(np.log(found[name] / values)) / self.deviations
+            off = np.abs(np.log(found[name] / values)) / self.deviations[name]
             off = off[np.isfinite(off)]
-            total += float(np.where(off <= _HUBER, off**2 / 2, _HUBER * (off - _HUBER / 2)).sum())
+            total += float(np.where(off <= HUBER, off**2 / 2, HUBER * (off - HUBER / 2)).sum())
         return total
 
     @property
@@ -117,7 +119,9 @@ def look(record: Record) -> Seen:
     named = [name for name in LATENCIES if name not in OPTIONAL or np.isfinite(getattr(record, name)).any()]
     latencies = {name: getattr(record, name)[rows] for name in named}
     latencies = {name: np.where(values > 0, values, np.nan) for name, values in latencies.items()}
-    deviations = np.sqrt(_SAMPLING_VARIANCE / record.answered[rows] + _OWN_DEVIATION**2)
+    own = {name: _OWN_DEVIATION / (2 if name == MEAN else 1) for name in named}
+    sampling = _SAMPLING_VARIANCE / record.answered[rows]
+    deviations = {name: np.sqrt(sampling + own[name] ** 2) for name in named}
     return Seen(record.rate_rps[rows], record.serving[rows], latencies, deviations)
 
 
@@ -137,9 +141,7 @@ def search(seen: Seen) -> Found:
         for rule in DISPATCHES
     }
     spread = seen.loss(min(by_rule.values(), key=seen.loss)) / seen.count
-    rule = min(
-        DISPATCHES, key=lambda name: seen.loss(by_rule[name]) - _EVIDENCE * spread * (name == "shared")
-    )
+    rule = min(DISPATCHES, key=lambda name: seen.loss(by_rule[name]) - EVIDENCE * spread * (name == "shared"))
     best = _sharpen(seen, by_rule[rule])
     shape_is_seen = len(seen.latencies) > 1
     if not shape_is_seen:
@@ -216,4 +218,4 @@ def _slots_that_fit(seen: Seen, best: Candidate, slots: tuple[int, ...]) -> tupl
 
 def _level(seen: Seen, best: Candidate) -> float:
     """The loss beyond which a candidate is ruled out."""
-    return seen.loss(best) * (1 + _EVIDENCE / seen.count)
+    return seen.loss(best) * (1 + EVIDENCE / seen.count)

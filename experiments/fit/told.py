@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from experiments.fit.analysis import Analysis
 from experiments.fit.autoscaler import EXPLAINS
+from experiments.fit.model import NO_SPREAD
 from experiments.fit.record import Record
 from experiments.fit.regress import FEWEST_STARTS
 from experiments.wording import plain_number
@@ -71,7 +72,7 @@ def _law(analysis: Analysis) -> list[Fact]:
         mean = "rests on the assumed spread: the record has p95 alone"
     return [
         ("mean service time", f"{1000 * analysis.candidate.mean_seconds:.4g} ms", mean),
-        ("its law", f"{shape.family}, scv {shape.scv:.3g}", how),
+        ("its law", "constant" if shape.scv <= NO_SPREAD else f"{shape.family}, scv {shape.scv:.3g}", how),
         (
             "how a request finds a pod",
             analysis.candidate.dispatch,
