@@ -36,7 +36,7 @@ def constant(mean: float) -> Law:
 
 
 @dataclass(frozen=True)
-class True_:  # noqa: N801 - what is true of a service
+class Service:
     """A service, its autoscaler and how it is measured."""
 
     law: Law
@@ -64,7 +64,7 @@ def load(hours: float, step: float, mean_rps: float, seed: int = 0, swing: float
     return mean_rps * np.maximum(0.1, 1 + waves + rough)
 
 
-def run(service: True_, rates: np.ndarray, step: float, seed: int = 0) -> dict[str, np.ndarray]:
+def run(service: Service, rates: np.ndarray, step: float, seed: int = 0) -> dict[str, np.ndarray]:
     """The record's columns, and every pod's start-up as `starts`."""
     rng = np.random.default_rng(seed)
     line = _Shared(service.slots) if service.queue == "shared" else _Apart(service.slots, service.queue, rng)
