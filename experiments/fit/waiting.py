@@ -21,7 +21,7 @@ MOST_BUSY = 0.985
 """Load over capacity is taken to be at most this: beyond it a queue has no steady state to compare with."""
 _TIMES = np.geomspace(1e-3, 1e3, 1001)
 _CHANCES = np.concatenate(([0.0], np.geomspace(1e-3, 1.0, 28)))
-_DELAYS = np.geomspace(1e-3, 1e2, 32)
+_DELAYS = np.geomspace(3e-3, 1e2, 56)
 FRACTIONS = {"latency_p50_seconds": 0.5, "latency_p95_seconds": 0.95}
 MEAN = "latency_mean_seconds"
 
