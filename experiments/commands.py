@@ -61,16 +61,33 @@ class Part:
     def load(self) -> tuple[Task, Split]:
         """The task and the split trace."""
         task = load_task(self.task)
-        return task, split_part(read_trace(self.trace or ""), self.start, self.duration, self.mean_rps)
+        return task, split_part(load_trace(self.trace or ""), self.start, self.duration, self.mean_rps)
+
+
+def load_trace(path: str | Path) -> Trace:
+    """A trace; says what was left out of its file."""
+    trace = read_trace(path)
+    if trace.origin and trace.origin.warning:
+        STATUS.print(f"warning: {trace.origin.warning}")
+    return trace
+
+
+def check_png(path: Path) -> None:
+    """Check, before work, that a picture can be written there.
+
+    Raises:
+        InputError: if its name has another ending.
+    """
+    if path.suffix != ".png":
+        msg = f"--png {path}: a picture's name ends in .png"
+        raise InputError(msg)
+    check_writable(path)
 
 
 def simulate(part: Part, policy: str, seed: int, png: Path, request_log: Path | None = None) -> None:
     """``setpoint simulate``."""
     task, split = part.load()
-    if png.suffix != ".png":
-        msg = f"--png {png}: a picture's name ends in .png"
-        raise InputError(msg)
-    check_writable(png)
+    check_png(png)
     if request_log:
         _check_log(request_log, part.trace)
     found = _settle(policy, task, split, seed, png.parent)
@@ -169,7 +186,7 @@ def evaluate(part: Part, policies: tuple[str, ...], seeds: int, out: Path, proce
         raise InputError(msg)
     question = Question(
         task=load_task(part.task),
-        trace=read_trace(part.trace),
+        trace=load_trace(part.trace),
         policies=policies,
         seeds=seeds,
         start_seconds=part.start,
@@ -268,7 +285,7 @@ def training_part(part: Part, task: Task) -> Trace:
         InputError: if it is not within the trace, shorter than an episode, or without requests to scale.
     """
     check_mean(part.mean_rps)
-    trace = read_trace(part.trace or "")
+    trace = load_trace(part.trace or "")
     start = trace.start_seconds if part.start is None else part.start
     chosen = trace.slice(start, part.duration or trace.end_seconds - start)
     if chosen.duration_seconds < task.horizon_seconds:

@@ -1,24 +1,29 @@
-"""What ``setpoint traces show`` says of a trace and of a request log."""
+"""What ``setpoint traces show`` says of a trace and of a log."""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 from rich.table import Table
 
-from experiments.commands import CONSOLE
+from experiments.commands import CONSOLE, load_trace
 from experiments.figures import draw_trace, terminal_chart
 from experiments.wording import duration, plain_number
+from simulator.errors import InputError
+from simulator.files import check_writable
 from simulator.request_log import PARQUET
-from simulator.trace import COARSE_BIN_SECONDS, Trace, read_trace
+from simulator.trace import COARSE_BIN_SECONDS, Trace, write_trace
 
 _MOST_CLASSES = 8
 
 
-def show_trace(file: Path, png: Path | None) -> None:
+def show_trace(file: Path, png: Path | None, csv: Path | None = None) -> None:
     """``setpoint traces show``."""
-    trace = read_trace(file)
+    if csv:
+        check_csv("--csv", csv, file)
+    trace = load_trace(file)
     rate = trace.rate_rps
     mean, lowest, highest = (plain_number(one, 4) for one in (rate.mean(), rate.min(), rate.max()))
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
@@ -46,10 +51,39 @@ def show_trace(file: Path, png: Path | None) -> None:
     if png:
         draw_trace(trace, png)
         CONSOLE.print(f"drawn in {png}")
+    if csv:
+        write_trace(trace, csv)
+        CONSOLE.print(f"counts written to {csv}")
+
+
+def check_csv(option: str, path: Path, source: Path | None = None) -> None:
+    """Check, before work, that a trace can be written there.
+
+    Args:
+        source: what is read, and must not be written over.
+
+    Raises:
+        InputError: naming the option, if the file's name has another ending or it is the source.
+    """
+    if not path.name.endswith((".csv", ".csv.gz")):
+        msg = f"{option} {path}: a trace's name ends in .csv or .csv.gz"
+        raise InputError(msg)
+    if source and path.resolve() == source.resolve():
+        msg = f"{option} {path}: that is the file that is read"
+        raise InputError(msg)
+    check_writable(path)
+
+
+def moment(epoch_seconds: float) -> str:
+    """A time as people read it, in UTC."""
+    text = datetime.fromtimestamp(epoch_seconds, UTC).isoformat(sep=" ")
+    return f"{text.removesuffix('+00:00')} UTC"
 
 
 def _describe_log(trace: Trace) -> list[tuple[str, str]]:
-    """What is known of single requests, as rows of a table."""
+    """What is known of a log and of single requests, as rows of a table."""
+    if trace.origin:
+        return [("access log", f"0 s is {moment(trace.origin.epoch_seconds)}")]
     if trace.times_seconds is None:
         return []
     count = len(trace.times_seconds)

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from simulator.access_log import Origin, is_access_log, origin_of, parse_access_log
 from simulator.arrays import Floats
 from simulator.errors import InputError
 from simulator.files import whole_file
@@ -44,6 +45,7 @@ class Trace:
             ``start_seconds``; None where only counts are known. ``requests`` are their counts.
         classes: the names of the request classes; None where they are not known.
         class_index: int32 ``(R,)``; each request's place in ``classes``.
+        origin: of the access log that it counts; None where it is from something else.
     """
 
     requests: Floats
@@ -54,6 +56,7 @@ class Trace:
     times_seconds: Floats | None = None
     classes: tuple[str, ...] | None = None
     class_index: NDArray[np.int32] | None = None
+    origin: Origin | None = None
 
     @property
     def duration_seconds(self) -> float:
@@ -253,16 +256,17 @@ def split_trace(
 
 
 def read_trace(path: str | Path) -> Trace:
-    """Read counts or a request log.
+    """Read counts, a request log or an access log.
 
     Counts are a CSV or CSV.gz file with the columns ``t_seconds,requests``. A log has a row for each
     request, in any order: a CSV or CSV.gz file with the columns ``t_seconds`` or ``t_seconds,class``
-    and no other, or a Parquet file with ``arrived_seconds`` and perhaps ``class`` among others.
+    and no other, or a Parquet file with ``arrived_seconds`` and perhaps ``class`` among others. An
+    access log, plain or ``.gz``, is in Common or Combined Log Format; its first bin is at time 0.
 
     Raises:
         InputError: naming file, line and value, if it cannot be read or holds gaps, unordered
             times, or counts that are negative or not finite; a log if it is empty or holds times
-            that are negative or not finite.
+            that are negative or not finite; an access log if more than 1 % of its lines are bad.
     """
     path = Path(path)
     if path.suffix == PARQUET:
@@ -272,6 +276,8 @@ def read_trace(path: str | Path) -> Trace:
     content = unpack(path, raw)
     if is_log(content):
         return _trace_of_log(path, parse_log(path, content, sha256))
+    if is_access_log(content):
+        return _trace_of_access_log(path, content, sha256)
     table = parse_csv(path, content, COLUMNS)
     times = numbers(path, table, "t_seconds")
     requests = numbers(path, table, "requests")
@@ -297,12 +303,7 @@ def _trace_of_log(path: Path, log: RequestLog) -> Trace:
     """A log's requests counted: by the second, by the minute where it spans more than a day."""
     span = log.span_seconds
     first, last = span or (float(log.times_seconds[0]), float(log.times_seconds[-1]))
-    if last - first > _MOST_LOG_SECONDS:
-        msg = (
-            f"{path}: times go from {first:.15g} to {last:.15g} s; must be within {_MOST_LOG_SECONDS:.10g} s"
-        )
-        raise InputError(msg)
-    bin_seconds = _LOG_BIN_SECONDS if last - first <= _LONG_LOG_SECONDS else _LONG_LOG_BIN_SECONDS
+    bin_seconds = _log_bin_seconds(path, first, last)
     start = first if span else first // bin_seconds * bin_seconds
     bins = math.ceil((last - start) / bin_seconds) if span else int((last - start) / bin_seconds) + 1
     return Trace(
@@ -315,6 +316,32 @@ def _trace_of_log(path: Path, log: RequestLog) -> Trace:
         classes=log.classes,
         class_index=log.class_index,
     )
+
+
+def _trace_of_access_log(path: Path, content: bytes, sha256: str) -> Trace:
+    """An access log's requests counted, as a request log's; its whole seconds are no exact times."""
+    log = parse_access_log(path, content)
+    first, last = int(log.epoch_seconds.min()), int(log.epoch_seconds.max())
+    bin_seconds = _log_bin_seconds(path, first, last)
+    start = int(first // bin_seconds * bin_seconds)
+    bins = int((last - start) / bin_seconds) + 1
+    return Trace(
+        requests=_count((log.epoch_seconds - start).astype(np.float64), 0.0, bin_seconds, bins),
+        bin_seconds=bin_seconds,
+        name=path.name,
+        sha256=sha256,
+        origin=origin_of(path, log, start),
+    )
+
+
+def _log_bin_seconds(path: Path, first: float, last: float) -> float:
+    """A second, or a minute where the log spans more than a day."""
+    if last - first > _MOST_LOG_SECONDS:
+        msg = (
+            f"{path}: times go from {first:.15g} to {last:.15g} s; must be within {_MOST_LOG_SECONDS:.10g} s"
+        )
+        raise InputError(msg)
+    return _LOG_BIN_SECONDS if last - first <= _LONG_LOG_SECONDS else _LONG_LOG_BIN_SECONDS
 
 
 def write_trace(trace: Trace, path: str | Path) -> None:

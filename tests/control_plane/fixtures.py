@@ -14,6 +14,7 @@ import pytest
 
 if TYPE_CHECKING:  # a run without these tests does not load Kubernetes' client
     from control_plane.cluster import ControlPlane
+    from control_plane.history import History
     from control_plane.kubelet import FakeKubelet
     from control_plane.prometheus import Application, Exporter, Prometheus
     from control_plane.resource_metrics import MetricsServer
@@ -124,6 +125,20 @@ def prometheus(
         yield prometheus
     finally:
         prometheus.kill()
+
+
+@pytest.fixture(scope="session")
+def history(tmp_path_factory: pytest.TempPathFactory) -> Iterator[History]:
+    """A Prometheus that scrapes nothing and has a history from a file."""
+    from control_plane.history import History
+
+    with _skip_where_missing():
+        history = History(tmp_path_factory.mktemp("history"))
+    try:
+        history.start()
+        yield history
+    finally:
+        history.kill()
 
 
 @pytest.fixture

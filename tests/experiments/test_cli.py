@@ -123,6 +123,24 @@ def test_traces_show_says_that_a_log_has_exact_times(tmp_path: Path) -> None:
     assert_refused(scaled, tmp_path / "out", "log.csv", "exact request times cannot be scaled")
 
 
+def test_traces_show_says_when_an_access_log_begins_and_what_it_left_out(tmp_path: Path) -> None:
+    lines = [f'h - - [05/Mar/2024:12:00:{second:02} +0100] "GET / HTTP/1.1" 200 5' for second in range(60)]
+    (tmp_path / "access.log").write_text("\n".join([*lines, *lines[:40][::-1], "bad", ""]))
+    done = setpoint("traces", "show", "access.log", "--csv", "counts.csv", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^access log +0 s is 2024-03-05 11:00:00 UTC *$", done.stdout, re.MULTILINE)
+    assert "warning: access.log: 1 of 101 lines" in done.stderr
+    counts = (tmp_path / "counts.csv").read_text().splitlines()
+    assert counts[:3] == ["t_seconds,requests", "0,2", "1,2"]
+    assert len(counts) == 61
+    simulated = setpoint("simulate", "--trace", "access.log", "--policy", "fixed:replicas=2", cwd=tmp_path)
+    assert simulated.returncode == 0, simulated.stderr
+    assert "warning: access.log: 1 of 101 lines" in simulated.stderr
+    for name in ("access.log", "counts.txt"):
+        refused = setpoint("traces", "show", "access.log", "--csv", name, cwd=tmp_path)
+        assert_refused(refused, tmp_path / "counts.txt", "--csv", name)
+
+
 BROKEN = {
     "empty": (b"", "empty"),
     "text": (b"t_seconds,requests\n0,5\n60,many\n120,5\n", ":3: requests is 'many'"),
