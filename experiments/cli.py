@@ -29,7 +29,7 @@ app.add_typer(control_app, name="control")
 app.add_typer(bundle_app, name="bundle")
 
 TaskOption = Annotated[
-    str, typer.Option("--task", help="A task that ships (web, shop, boutique) or a task's YAML file.")
+    str, typer.Option("--task", help="A task that ships (see setpoint tasks) or a task's YAML file.")
 ]
 TraceOption = Annotated[
     Path,
@@ -280,7 +280,12 @@ def trace_models() -> None:
 def simulate(
     task: TaskOption = "web",
     *,
-    trace: TraceOption,
+    trace: Annotated[
+        Path | None,
+        typer.Option(
+            help="The load: counts, a request log or an access log; drawn from the task's workload if not given."
+        ),
+    ] = None,
     policy: Annotated[
         str, typer.Option(help="hpa:target=0.6, calibrated-hpa or a bundle's path; see setpoint policies.")
     ] = "hpa",
@@ -288,17 +293,38 @@ def simulate(
     duration: DurationOption = None,
     mean_rps: MeanOption = None,
     seed: SeedOption = 0,
+    fault: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Break something: node_loss:at_seconds=600,count=2 or latency:per_hour=1,delay_seconds=0.2, "
+            "once for each; see docs/faults.md."
+        ),
+    ] = None,
     png: Annotated[Path, typer.Option(help="Where the timeline is drawn.")] = Path("timeline.png"),
     request_log: Annotated[
         Path | None,
         typer.Option(help="Write every request to this Parquet file; --trace reads it again."),
     ] = None,
+    export: Annotated[
+        Path | None,
+        typer.Option(help="Write telemetry.parquet, events.parquet and faults.parquet to this folder."),
+    ] = None,
 ) -> None:
     """Run one policy, print a summary and draw the timeline."""
     from experiments.commands import Part
-    from experiments.commands import simulate as command
+    from experiments.simulation import Outputs
+    from experiments.simulation import simulate as command
 
-    command(Part(task, trace, start, duration, mean_rps), policy, seed, png, request_log)
+    part = Part(task, trace, start, duration, mean_rps)
+    command(part, policy, seed, tuple(fault or ()), Outputs(png, request_log, export))
+
+
+@app.command()
+def tasks() -> None:
+    """Print the tasks that ship, each with its question."""
+    from experiments.inspection import show_tasks
+
+    show_tasks()
 
 
 @app.command()

@@ -18,19 +18,14 @@ from rich.table import Table
 from agents.bundle import SUFFIX
 from controllers.loop import Record
 from envs.task import Task, load_task
-from experiments.breakdown import Breakdown, Row
 from experiments.evaluate import Question
 from experiments.evaluate import evaluate as judge
-from experiments.figures import terminal_chart
 from experiments.interruption import Interrupted
 from experiments.parts import check_mean, split_part
 from experiments.recipes import Resolved, check_policy, resolve
-from experiments.run import Run, execute
-from experiments.timeline import draw_timeline
-from experiments.wording import plain_number, short_names
+from experiments.run import Run
 from simulator.errors import InputError
 from simulator.files import check_writable, whole_file
-from simulator.request_log import PARQUET
 from simulator.trace import Split, Trace, read_trace
 
 if TYPE_CHECKING:
@@ -38,10 +33,11 @@ if TYPE_CHECKING:
 
     from agents.learn.training import Progress as Trained
     from experiments.report import Findings
-    from simulator.kernel.tables import Log
 
 _PLAIN_WIDTH = 120
 _ROUNDING = 1e-9
+_DRAWN = 0x10AD
+"""Sets the load's randomness apart from that of runs with the same seed."""
 CONSOLE = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else _PLAIN_WIDTH)
 STATUS = Console(
     stderr=True, highlight=False, markup=False, width=None if sys.stderr.isatty() else _PLAIN_WIDTH
@@ -58,10 +54,19 @@ class Part:
     duration: float | None
     mean_rps: float | None
 
-    def load(self) -> tuple[Task, Split]:
-        """The task and the split trace."""
+    def load(self, seed: int = 0) -> tuple[Task, Split]:
+        """The task and the split trace, drawn by the seed from the task's workload where none is given."""
         task = load_task(self.task)
-        return task, split_part(load_trace(self.trace or ""), self.start, self.duration, self.mean_rps)
+        if self.trace is not None:
+            return task, split_part(load_trace(self.trace), self.start, self.duration, self.mean_rps)
+        start = self.start or 0.0
+        duration = task.judged_seconds if self.duration is None else self.duration
+        if start < 0:
+            msg = f"--start {start:g}: must be at least 0 where the load is drawn from the task's workload"
+            raise InputError(msg)
+        rng = np.random.default_rng(np.random.SeedSequence([seed, _DRAWN]))
+        drawn = task.scenario.workload.draw(start + duration, rng)
+        return task, split_part(drawn, start, duration, self.mean_rps)
 
 
 def load_trace(path: str | Path) -> Trace:
@@ -84,89 +89,7 @@ def check_png(path: Path) -> None:
     check_writable(path)
 
 
-def simulate(part: Part, policy: str, seed: int, png: Path, request_log: Path | None = None) -> None:
-    """``setpoint simulate``."""
-    task, split = part.load()
-    check_png(png)
-    if request_log:
-        _check_log(request_log, part.trace)
-    found = _settle(policy, task, split, seed, png.parent)
-    run = Run(task, split.judged, split.history, found.policy, policy, seed)
-    breakdown = Breakdown(task.scenario.system)
-    with (
-        _bar(f"simulating {split.judged.requests.sum():,.0f} requests") as update,
-        _log_writer(request_log, task, split) as log,
-    ):
-        outcome = execute(run, update, log, breakdown.add)
-    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
-    for name, value in outcome.row.items():
-        digits = 12 if name.endswith("_s") else 5
-        shown = plain_number(value, digits) if isinstance(value, float) else str(value)
-        table.add_row(name, "" if shown == "nan" else shown)
-    CONSOLE.print(table)
-    if found.calibration:
-        CONSOLE.print(str(found))
-    for rows in (breakdown.services(), breakdown.classes()):
-        if len(rows) > 1 or outcome.row["error_ratio"] > 0:
-            _print_rows(rows)
-    timeline = outcome.timeline
-    several = len(task.scenario.system.services) > 1
-    ready = "replicas ready, all services" if several else "replicas ready"
-    for name, values in (("load, requests/s", timeline["rate_rps"]), (ready, timeline["ready"])):
-        CONSOLE.print(f"\n{name}")
-        CONSOLE.print(terminal_chart(values, height=5))
-    title = f"{task.name}: {short_names([policy])[policy]} on {split.judged.name}, seed {seed}"
-    draw_timeline(timeline, task.objective.slo_seconds, title, png)
-    CONSOLE.print(f"\ntimeline drawn in {png}")
-    if request_log:
-        CONSOLE.print(f"requests written to {request_log}")
-
-
-def _print_rows(rows: list[Row]) -> None:
-    """Rows that have the same columns, as a table; NaN is left empty."""
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for place, title in enumerate(rows[0]):
-        table.add_column(title.replace("_", " "), justify="right" if place else "left")
-    for row in rows:
-        cells = (
-            f"{cell:,}" if isinstance(cell, int) else plain_number(cell, 4)
-            for cell in list(row.values())[1:]
-            if not isinstance(cell, str)
-        )
-        table.add_row(str(next(iter(row.values()))), *("" if cell == "nan" else cell for cell in cells))
-    CONSOLE.print()
-    CONSOLE.print(table)
-
-
-def _check_log(path: Path, trace: Path | None) -> None:
-    if path.suffix != PARQUET:
-        msg = f"--request-log {path}: a request log's name ends in {PARQUET}"
-        raise InputError(msg)
-    if trace and path.resolve() == trace.resolve():
-        msg = f"--request-log {path}: that is the trace itself"
-        raise InputError(msg)
-    check_writable(path)
-
-
-@contextmanager
-def _log_writer(path: Path | None, task: Task, split: Split) -> Iterator[Log | None]:
-    """What takes finished requests; None where no log is asked for."""
-    if path is None:
-        yield None
-        return
-    from simulator.log_writer import write_requests
-
-    classes = [group.name for group in task.scenario.system.classes]
-    span = split.judged.start_seconds, split.judged.end_seconds
-    try:
-        with write_requests(path, classes, span) as write:
-            yield write
-    except KeyboardInterrupt:
-        msg = f"interrupted: {path} is {'as it was' if path.exists() else 'not written'}"
-        raise Interrupted(msg) from None
-
-
-def _settle(policy: str, task: Task, split: Split, seed: int, folder: Path) -> Resolved:
+def settle(policy: str, task: Task, split: Split, seed: int, folder: Path) -> Resolved:
     """The policy to run; a recipe's search keeps its runs in the folder."""
     from experiments.sweep import Sweep
 
@@ -193,7 +116,7 @@ def evaluate(part: Part, policies: tuple[str, ...], seeds: int, out: Path, proce
         duration_seconds=part.duration,
         mean_rps=part.mean_rps,
     )
-    with _status() as say:
+    with status() as say:
         findings = judge(question, out, processes, say)
     print_summary(findings)
     CONSOLE.print(f"report: {out / 'report.html'}    numbers: {out / 'results.csv'}")
@@ -251,7 +174,7 @@ def train(part: Part, agent: str, steps: int, seed: int, out: Path) -> None:
     kept = 0
     with _told_of_interruption(out, lambda: kept):
         store = out.parent / "mlflow.db"
-        with track("setpoint", parameters, store) as log, _bar(f"training {agent}", lines=True) as update:
+        with track("setpoint", parameters, store) as log, bar(f"training {agent}", lines=True) as update:
 
             def report(progress: Trained) -> None:
                 nonlocal kept
@@ -305,7 +228,7 @@ def training_part(part: Part, task: Task) -> Trace:
 def rehearse(part: Part, policy: str, seed: int, log: Path | None) -> None:
     """``setpoint control rehearse``."""
     task, split = part.load()
-    found = _settle(policy, task, split, seed, log.parent if log else Path())
+    found = settle(policy, task, split, seed, log.parent if log else Path())
     from experiments.rehearsal import rehearse as run
 
     def line(record: Record) -> str:
@@ -325,7 +248,7 @@ def rehearse(part: Part, policy: str, seed: int, log: Path | None) -> None:
 
 
 @contextmanager
-def _bar(title: str, *, lines: bool = False) -> Iterator[Callable[..., None]]:
+def bar(title: str, *, lines: bool = False) -> Iterator[Callable[..., None]]:
     """A progress bar; without a terminal nothing or, for long work, a line about every tenth of it."""
     if lines and not STATUS.is_terminal:
         yield _lines(title)
@@ -362,7 +285,8 @@ def _lines(title: str) -> Callable[..., None]:
 
 
 @contextmanager
-def _status() -> Iterator[Callable[[str], None]]:
+def status() -> Iterator[Callable[[str], None]]:
+    """Takes what goes on: a line that changes, or one after another without a terminal."""
     if not STATUS.is_terminal:
         yield STATUS.print
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from rich.table import Table
 from agents.bundle import SUFFIX, load_bundle
 from agents.registry import RULES, Entry
 from envs.observer import FEATURES
+from envs.task import load_task, task_names
 from experiments.recipes import RECIPES
 
 
@@ -80,3 +82,10 @@ def _pairs(pairs: Iterable[tuple[str, object]]) -> Table:
         shown = ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
         table.add_row(name, "off" if value is None else shown)
     return table
+
+
+def show_tasks() -> None:
+    """Print the tasks that ship, each with its question."""
+    console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    console.print(_pairs((name, load_task(name).question) for name in task_names()))
+    console.print("\nAnother task is named by its YAML file; setpoint task fit makes one from a record.")

@@ -7,12 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import yaml
-from pydantic import ValidationError
 from rich.table import Table
 
-from agents.registry import parse_spec
 from experiments.commands import CONSOLE
 from experiments.figures import draw_trace, draw_traces, terminal_chart
+from experiments.specs import make_settings
 from experiments.wording import duration, plain_number
 from simulator.errors import InputError
 from simulator.files import check_writable, whole_file
@@ -148,7 +147,7 @@ def find_model(spec: str) -> FittedModel | WorkloadModel | Generator:
     """
     kind = spec.partition(":")[0]
     if kind in GENERATORS:
-        return _made(spec)
+        return make_settings(spec, "workload", GENERATORS)
     if spec in model_names():
         return load_model(spec)
     if spec.endswith((".yaml", ".yml")) or "/" in spec:
@@ -156,27 +155,6 @@ def find_model(spec: str) -> FittedModel | WorkloadModel | Generator:
     there = ", ".join((*model_names(), *GENERATORS))
     msg = f"workload model {spec!r} is unknown; there are: {there}, and any model file by its path (*.yaml)"
     raise InputError(msg)
-
-
-def _made(spec: str) -> Generator:
-    try:
-        parsed = parse_spec(spec)
-    except InputError as error:
-        raise InputError(str(error).replace("policy", "workload", 1)) from None
-    made = GENERATORS[parsed.name]
-    try:
-        return made.model_validate(parsed.settings)
-    except ValidationError as error:
-        parts = []
-        for item in error.errors():
-            name = ".".join(str(place) for place in item["loc"])
-            if item["type"] == "extra_forbidden":
-                allowed = ", ".join(key for key in made.model_fields if key != "kind")
-                parts.append(f"setting {name!r} is unknown; there are: {allowed}")
-            else:
-                given = f"{name} is {item['input']!r}: " if name else ""
-                parts.append(given + item["msg"].removeprefix("Value error, "))
-        raise InputError(f"workload {spec}: " + "; ".join(parts)) from None
 
 
 def describe(model: FittedModel) -> list[str]:

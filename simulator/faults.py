@@ -137,6 +137,27 @@ class BadRelease(ServiceFault):
     )
 
 
+KINDS: dict[str, type[Fault]] = {
+    kind.model_fields["kind"].default: kind
+    for kind in (
+        PodKill,
+        NodeLoss,
+        ZoneLoss,
+        RegionLoss,
+        StockOut,
+        SlowStart,
+        StuckPull,
+        Latency,
+        CpuStarvation,
+        MemoryLeak,
+        MetricOutage,
+        MetricStaleness,
+        ApiRefusal,
+        BadRelease,
+    )
+}
+"""All faults, by kind."""
+
 AnyFault = Annotated[
     PodKill
     | NodeLoss

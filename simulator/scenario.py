@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -11,7 +12,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from simulator.application import Application, load_application
 from simulator.cluster_settings import ClusterSettings
 from simulator.errors import InputError
-from simulator.faults import OF_NODES, AnyFault, RegionLoss, ServiceFault, StockOut, ZoneLoss
+from simulator.faults import OF_NODES, AnyFault, Fault, RegionLoss, ServiceFault, StockOut, ZoneLoss
 from simulator.generators import ModelSettings
 from simulator.nodes import CPU, MIB_PER_GIB, NodeGroup
 from simulator.prices import SECONDS_PER_HOUR, Prices
@@ -183,6 +184,15 @@ class Scenario(Settings):
         if self.application is not None:
             return self.application
         return Application.of(cast("Service", self.service))
+
+    def with_faults(self, faults: Sequence[Fault]) -> Scenario:
+        """The same with further faults.
+
+        Raises:
+            ValidationError: if one of them hits what is not there.
+        """
+        fields = {name: getattr(self, name) for name in type(self).model_fields}
+        return Scenario.model_validate(fields | {"faults": (*self.faults, *faults)})
 
     @cached_property
     def usd_per_vcpu_hour(self) -> float:

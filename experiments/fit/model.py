@@ -17,7 +17,8 @@ from simulator.laws.deterministic import DeterministicLaw
 from simulator.laws.gamma import GammaLaw
 from simulator.laws.law import ServiceTimeLaw
 from simulator.laws.lognormal import LognormalLaw
-from simulator.scenario import MetricPipeline, Prices, Scenario, Workload
+from simulator.prices import Prices
+from simulator.scenario import MetricPipeline, Scenario, Workload
 from simulator.service import Service, StartUpLaw
 from simulator.settings import parse_settings
 

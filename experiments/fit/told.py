@@ -97,7 +97,7 @@ def _slots(analysis: Analysis) -> Fact:
 
 def _vcpu(analysis: Analysis) -> Fact:
     service = analysis.task.scenario.system.services[0]
-    price = analysis.task.scenario.prices.usd_per_vcpu_hour
+    price = analysis.task.scenario.usd_per_vcpu_hour
     how = (
         f"CPU that all slots at work use: CPU a request x slots / service time; at {plain_number(price, 4)} USD "
         "a vCPU-hour, so that a pod costs what it requests"
