@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from envs.autoscale import AutoscaleEnv
+from experiments.days import day_of_20000_pods, day_of_web
 from experiments.peers import SimpyApplication, ciw_mmc, simpy_mmc
 from simulator.application import Application, load_application
 from simulator.arrivals import PoissonArrivals
@@ -151,7 +152,21 @@ def _queue_figures() -> list[Figure]:
             "SimPy, steps of as many requests",
             in_simpy / per_step,
         ),
+        *_day_figures(in_simpy),
     ]
+
+
+def _day_figures(simpy_rps: float) -> list[Figure]:
+    """Seconds that whole days take, beside what their requests alone would take as SimPy processes."""
+    day_of_web()
+    figures = []
+    for day in (day_of_web, day_of_20000_pods):
+        begin = time.perf_counter()
+        offered = day()
+        seconds = time.perf_counter() - begin
+        peer = "s, a SimPy process per request"
+        figures.append(_figure(day.__name__, seconds, "s", peer, offered / simpy_rps))
+    return figures
 
 
 def _application_figures() -> list[Figure]:

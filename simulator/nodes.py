@@ -196,7 +196,11 @@ class Nodes:
 
     def rows(self, *phases: int) -> Ints:
         """Rows of the nodes in some phases, in the order of their launch."""
-        return np.flatnonzero(np.isin(self.phase[: self.count], phases))
+        phase = self.phase[: self.count]
+        inside = phase == phases[0]
+        for other in phases[1:]:
+            inside |= phase == other
+        return np.flatnonzero(inside)
 
     def count_by_group(self, *phases: int) -> Ints:
         """int64 ``(G,)``; nodes in some phases."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from heapq import heapify, heappop, heappush
+from itertools import count, islice
 from typing import Literal
 
 import numpy as np
@@ -15,6 +16,7 @@ from simulator.pods import ACTIVE
 from simulator.running import Running
 
 Packing = Literal["least_allocated", "most_allocated"]
+Kind = tuple[int, int, int]
 HIGHEST_SCORE = 100
 NOWHERE = -1
 
@@ -73,43 +75,52 @@ class Scheduler:
     def __init__(self, running: Running, packing: Packing) -> None:
         self._running = running
         self._packing = packing
-        self._waiting: dict[int, simpy.Event] = {}
+        self._waiting: dict[Kind, dict[int, simpy.Event]] = {}
+        self._order = count()
+        self._arrived: dict[int, int] = {}
 
     def submit(self, row: int) -> simpy.Event:
-        """What happens when the pod has got a node; at once where there is room and nobody waits for it."""
+        """What happens when the pod has got a node; at once where there is room and none of its kind waits."""
         bound = self._running.env.event()
-        self._waiting[row] = bound
-        if not any(
-            self._running.kind(other) == self._running.kind(row) for other in self._waiting if other != row
-        ):
+        waiting = self._waiting.setdefault(self._running.kind(row), {})
+        self._arrived[row] = next(self._order)
+        waiting[row] = bound
+        if len(waiting) == 1:
             self._bind(row)
         return bound
 
     def withdraw(self, row: int) -> None:
         """A pod that is gone waits no more."""
-        self._waiting.pop(row, None)
+        if row in self._arrived:
+            self._take(row)
 
     def kick(self) -> None:
-        """There may be room: bind all that can be."""
-        full: set[tuple[int, ...]] = set()
-        for row in list(self._waiting):
-            kind = self._running.kind(row)
-            if kind not in full and not self._bind(row):
-                full.add(kind)
+        """There may be room: bind all that can be, first come, first served."""
+        heads = [
+            (self._arrived[row], row, kind) for kind, rows in self._waiting.items() for row in islice(rows, 1)
+        ]
+        heapify(heads)
+        while heads:
+            _, row, kind = heappop(heads)
+            if self._bind(row):
+                for following in islice(self._waiting.get(kind, ()), 1):
+                    heappush(heads, (self._arrived[following], following, kind))
 
     def demands(self) -> list[Demand]:
         """What waits, by what it requests."""
-        kinds: dict[tuple[int, ...], list[int]] = {}
-        for row in self._waiting:
-            kinds.setdefault(self._running.kind(row), []).append(row)
         return [
-            Demand(len(rows), self._running.request(rows[0]), self._running.services[kind[0]].region)
-            for kind, rows in kinds.items()
+            Demand(len(rows), self._running.request(next(iter(rows))), self._running.services[kind[0]].region)
+            for kind, rows in self._waiting.items()
         ]
 
-    def __iter__(self) -> Iterator[int]:
-        """Rows of the pods that wait."""
-        return iter(self._waiting)
+    def _take(self, row: int) -> simpy.Event:
+        """A pod's event; it waits no more."""
+        kind = self._running.kind(row)
+        del self._arrived[row]
+        event = self._waiting[kind].pop(row)
+        if not self._waiting[kind]:
+            del self._waiting[kind]
+        return event
 
     def _bind(self, row: int) -> bool:
         running = self._running
@@ -125,5 +136,5 @@ class Scheduler:
         pods.node[row] = node
         nodes.requested[node] += request
         running.record("pod bound", pod=row)
-        self._waiting.pop(row).succeed()
+        self._take(row).succeed()
         return True
