@@ -297,7 +297,7 @@ def simulate(
         list[str] | None,
         typer.Option(
             help="Break something: node_loss:at_seconds=600,count=2 or latency:per_hour=1,delay_seconds=0.2, "
-            "once for each; see docs/faults.md."
+            "once for each; see docs/clusters.md."
         ),
     ] = None,
     png: Annotated[Path, typer.Option(help="Where the timeline is drawn.")] = Path("timeline.png"),

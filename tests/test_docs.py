@@ -43,9 +43,12 @@ def test_there_is_an_example() -> None:
     assert [path.stem for path in EXAMPLES] == ["orders"]
 
 
-def test_the_python_of_the_guide_runs(capsys: pytest.CaptureFixture[str]) -> None:
-    text = (DOCS / "applications.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize(
+    ("guide", "printed"), [("applications.md", "['web', 'app', 'db']"), ("clusters.md", "[2.] [2.]")]
+)
+def test_the_python_of_a_guide_runs(guide: str, printed: str, capsys: pytest.CaptureFixture[str]) -> None:
+    text = (DOCS / guide).read_text(encoding="utf-8")
     blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     assert len(blocks) == 1
-    exec(compile(blocks[0], "applications.md", "exec"), {})
-    assert "['web', 'app', 'db']" in capsys.readouterr().out
+    exec(compile(blocks[0], guide, "exec"), {})
+    assert printed in capsys.readouterr().out
