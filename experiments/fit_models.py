@@ -64,7 +64,10 @@ SHIPPED = {
         2,
     ),
     "nyc_taxi": Shipped(
-        "nyc_taxi_jul_oct2014.csv", f"taxi passengers in New York, July to October 2014; {_NAB}", _NAB_TERMS, 1
+        "nyc_taxi_jul_oct2014.csv",
+        f"taxi passengers in New York, July to October 2014; {_NAB}",
+        _NAB_TERMS,
+        1,
     ),
     "servegen": Shipped(
         "servegen_m_small_week1.csv",
@@ -72,7 +75,10 @@ SHIPPED = {
         "Apache-2.0",
     ),
     "tweets": Shipped(
-        "tweets_amzn_first33d.csv", f"tweets that name a company, February to April 2015; {_NAB}", _NAB_TERMS, 4
+        "tweets_amzn_first33d.csv",
+        f"tweets that name a company, February to April 2015; {_NAB}",
+        _NAB_TERMS,
+        4,
     ),
     "world_cup": Shipped(
         "wc98_to_jun20.csv.gz",

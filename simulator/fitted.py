@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Annotated, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from simulator.plant import Floats
@@ -49,11 +50,13 @@ class CycleShape(Settings):
         slots = int(np.ceil(DAY_SECONDS / self.slot_seconds - 1e-9))
         wrong = [len(row) for row in self.factors if len(row) != slots]
         if wrong:
-            msg = f"factors has a table of {wrong[0]} slots; slots of {self.slot_seconds:g} s are {slots} a day"
+            msg = (
+                f"factors has a table of {wrong[0]} slots; slots of {self.slot_seconds:g} s are {slots} a day"
+            )
             raise ValueError(msg)
         return self
 
-    def at(self, times_seconds: Floats, bin_seconds: float) -> Floats:
+    def at(self, times_seconds: NDArray[np.floating], bin_seconds: float) -> Floats:
         """The expected rate of bins that start at these times since the trace's start, relative to the mean."""
         kinds = np.array(self.kind_of_day)[(times_seconds // DAY_SECONDS).astype(int) % WEEK_DAYS]
         rate = np.empty(len(times_seconds))
@@ -61,15 +64,17 @@ class CycleShape(Settings):
             chosen = kinds == kind
             rate[chosen] = read_table(np.array(row), self.slot_seconds, times_seconds[chosen], bin_seconds)
         slot = (times_seconds % HOUR_SECONDS + bin_seconds / 2) * len(self.hour) / HOUR_SECONDS
-        return rate * np.array(self.hour)[slot.astype(int) % len(self.hour)]
+        return np.asarray(rate * np.array(self.hour)[slot.astype(int) % len(self.hour)])
 
 
-def read_table(row: Floats, slot_seconds: float, times_seconds: Floats, bin_seconds: float) -> Floats:
+def read_table(
+    row: Floats, slot_seconds: float, times_seconds: NDArray[np.floating], bin_seconds: float
+) -> Floats:
     """A day's table at the middle of bins: as it is where a slot is a bin, else linear between slots' middles."""
     middle = (times_seconds % DAY_SECONDS + bin_seconds / 2) % DAY_SECONDS / slot_seconds
     if slot_seconds <= bin_seconds * (1 + 1e-9):
         return np.asarray(row[np.minimum(middle.astype(int), len(row) - 1)])
-    return np.interp(middle - 0.5, np.arange(len(row)), row, period=len(row))
+    return np.asarray(np.interp(middle - 0.5, np.arange(len(row)), row, period=len(row)))
 
 
 class Noise(Settings):
@@ -93,7 +98,10 @@ class Noise(Settings):
     slow_share: float = Field(ge=0, le=1, description="The slow part's share of the variance.")
     slow_seconds: float = Field(gt=0, le=1e8, description="In which the slow part forgets to 1/e.")
     recurring_share: float = Field(
-        default=0.0, ge=0, le=1, description="Share of the variance that comes again at the same time next day."
+        default=0.0,
+        ge=0,
+        le=1,
+        description="Share of the variance that comes again at the same time next day.",
     )
     recurring_correlation: float = Field(
         default=0.0, ge=0, lt=1, description="Of that part, from one day to the next."
@@ -131,7 +139,9 @@ class Noise(Settings):
         process += np.sqrt(self.slow_share) * slow
         if self.recurring_share:
             process += np.sqrt(self.recurring_share) * self._recurring(bins, bin_seconds, rng)
-        return np.interp(process, np.linspace(-self.reach, self.reach, len(self.values)), self.values)
+        return np.asarray(
+            np.interp(process, np.linspace(-self.reach, self.reach, len(self.values)), self.values)
+        )
 
     def _fast(self, bins: int, rng: np.random.Generator) -> Floats:
         from scipy.signal import lfilter
@@ -192,7 +202,10 @@ class Bursts(Settings):
         default=(300.0,), min_length=1, max_length=101, description="In which each of them decays to 1/e."
     )
     rise_seconds: tuple[Annotated[float, Field(ge=0, le=1e7)], ...] = Field(
-        default=(0.0,), min_length=1, max_length=101, description="In which each rises from 1/e; 0 is at once."
+        default=(0.0,),
+        min_length=1,
+        max_length=101,
+        description="In which each rises from 1/e; 0 is at once.",
     )
 
     @model_validator(mode="after")
@@ -255,9 +268,7 @@ class FittedModel(Settings):
     noise: Noise
     bursts: Bursts = Bursts()
     level: float = Field(default=1.0, gt=0, le=100, description="Makes the mean that of the trace.")
-    ceiling: float = Field(
-        default=1e6, gt=0, description="The rate is never above this times the mean."
-    )
+    ceiling: float = Field(default=1e6, gt=0, description="The rate is never above this times the mean.")
     counting: Literal["poisson", "none"] = Field(
         default="poisson",
         description="Whether requests come by chance at the rate, or as evenly as counts allow.",
@@ -319,10 +330,12 @@ class FittedModel(Settings):
         expected = self.expected(len(noise))
         spread = self.noise.spread(expected, self.bin_seconds)
         trend = trend_at(self, self.bin_seconds * np.arange(len(noise)))
-        return np.asarray(np.clip(self.level * (expected + spread * noise + trend * bursts), 0.0, self.ceiling))
+        return np.asarray(
+            np.clip(self.level * (expected + spread * noise + trend * bursts), 0.0, self.ceiling)
+        )
 
 
-def trend_at(model: FittedModel, times_seconds: Floats) -> Floats:
+def trend_at(model: FittedModel, times_seconds: NDArray[np.floating]) -> Floats:
     """The trend at times since the trace's start; its mean over the fitted length is 1."""
     growth = model.trend_per_day / DAY_SECONDS
     over = np.maximum(times_seconds - model.fitted_seconds, 0.0)
@@ -330,5 +343,3 @@ def trend_at(model: FittedModel, times_seconds: Floats) -> Floats:
     whole = growth * model.fitted_seconds
     mean = np.expm1(whole) / whole if abs(whole) > 1e-9 else 1.0
     return np.asarray(np.exp(growth * (np.minimum(times_seconds, model.fitted_seconds) + damped)) / mean)
-
-

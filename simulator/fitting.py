@@ -24,7 +24,7 @@ _SIMULATED_BINS = 60_000
 _POWERS = (0.4, 0.7, 1.0)
 _BURST_SPREADS = (6.0, 12.0, 25.0, math.inf)
 _MOST_BURST_SHARE = 0.05
-_MOST_COMPARED, _COMPARED_BINS = 12, 300_000
+_MOST_COMPARED, _COMPARED_BINS = 12, 900_000
 _CEILING = 1.2
 _LEAST_COUNT = 5.0
 _LEAST_CHANCE = 0.35
@@ -80,7 +80,9 @@ def fit_model(
     """
     _check(trace)
     mean = float(trace.requests.mean())
-    plain = Noise(power=1.0, values=(0.0, 0.0), reach=1.0, partial_autocorrelations=(), slow_share=0, slow_seconds=1)
+    plain = Noise(
+        power=1.0, values=(0.0, 0.0), reach=1.0, partial_autocorrelations=(), slow_share=0, slow_seconds=1
+    )
     base = FittedModel(
         name=name,
         source=source,
@@ -126,20 +128,30 @@ def _fit_rest(base: FittedModel, trace: Trace) -> FittedModel:
         update={"counting": counting, "ceiling": _digits(max(_CEILING * float(rate.max()), 1.0))}
     )
     chance = 1 / mean if counting == "poisson" else 0.0
-    powers = _POWERS if np.ptp(expected) > 0.05 else _POWERS[-1:]
     least = (math.inf, base)
-    for power in powers:
-        plain = base.noise.model_copy(update={"power": power})
-        bare = (rate - expected) / plain.spread(expected, base.bin_seconds)
-        plain = plain.model_copy(update={"widths": _fit_widths(bare, base.bin_seconds)})
+    for plain in _ways_to_grow(base, rate - expected, expected):
         spread = plain.spread(expected, base.bin_seconds)
         for threshold in _BURST_SPREADS:
-            for taken in _take_bursts((rate - expected) / spread, spread / trend, base.bin_seconds, threshold):
+            for taken in _take_bursts(
+                (rate - expected) / spread, spread / trend, base.bin_seconds, threshold
+            ):
                 model = _fit_noise(base, taken, plain, float(np.mean(expected * chance / spread**2)))
                 model = _calibrate(model, taken[0], mean)
                 distance = _distance(compare(trace, model, _compared(len(rate))))
                 least = min(least, (distance, model), key=lambda one: one[0])
     return least[1]
+
+
+def _ways_to_grow(base: FittedModel, off: Floats, expected: Floats) -> list[Noise]:
+    """How the noise's width may hang on the expected rate and on the hour."""
+    ways = []
+    for power in _POWERS if np.ptp(expected) > 0.05 else _POWERS[-1:]:
+        plain = base.noise.model_copy(update={"power": power})
+        widths = _fit_widths(off / plain.spread(expected, base.bin_seconds), base.bin_seconds)
+        ways.append(plain)
+        if len(widths) > 1:
+            ways.append(plain.model_copy(update={"widths": widths}))
+    return ways
 
 
 def _compared(bins: int) -> int:
@@ -206,7 +218,9 @@ def _take_bursts(
     if math.isinf(spreads):
         return [(rest, Bursts())]
     middle = float(np.median(rest))
-    scale = max(_TO_STD * float(np.median(np.abs(rest - middle))), 0.5 * float(np.quantile(rest, 0.9) - middle), 1e-6)
+    scale = max(
+        _TO_STD * float(np.median(np.abs(rest - middle))), 0.5 * float(np.quantile(rest, 0.9) - middle), 1e-6
+    )
     high = _episodes(rest, middle + min(_FOOT_SPREADS, spreads / 2) * scale, middle + spreads * scale)
     if not 0 < high.mean() <= _MOST_BURST_SHARE:
         return []
@@ -276,7 +290,9 @@ def _fit_memory(scores: Floats, chance_share: float, bin_seconds: float) -> dict
         partial = _burg(scores, order)
     partial = partial[: _best_order(partial, len(scores))]
     return {
-        "partial_autocorrelations": tuple(round(float(one), 6) for one in np.clip(partial, -0.99999, 0.99999)),
+        "partial_autocorrelations": tuple(
+            round(float(one), 6) for one in np.clip(partial, -0.99999, 0.99999)
+        ),
         "slow_share": round(share, 4),
         "slow_seconds": _digits(memory_bins * bin_seconds),
         "recurring_share": round(min(again, 1 - share), 4),
@@ -381,7 +397,9 @@ def _calibrate(model: FittedModel, rest: Floats, mean_count: float) -> FittedMod
     rng = np.random.default_rng(_ROUNDS)
     drawn = np.interp(rng.permutation(even), places, noise.values)
     model = model.model_copy(update={"noise": noise})
-    rates = [model.join(part, model.bursts.draw(bins, model.bin_seconds, rng)) for part in np.split(drawn, repeats)]
+    rates = [
+        model.join(part, model.bursts.draw(bins, model.bin_seconds, rng)) for part in np.split(drawn, repeats)
+    ]
     return model.model_copy(update={"level": _digits(1 / max(float(np.mean(rates)), 0.01))})
 
 

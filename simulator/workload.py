@@ -153,7 +153,9 @@ def _fit_residual(residual: Floats, bin_seconds: float) -> dict[str, float]:
 def model_names() -> list[str]:
     """The models that ship with setpoint."""
     folder = resources.files("simulator") / "models"
-    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+    return sorted(
+        entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml")
+    )
 
 
 @cache

@@ -137,7 +137,12 @@ def test_a_fit_finds_the_model_again() -> None:
     weekend = tuple(0.5 * value for value in WAVE)
     wanted = made(
         shape=shape((0, 0, 0, 0, 0, 1, 1)) | {"factors": (WAVE, weekend)},
-        bursts={"per_day": 1.0, "heights": (8.0, 10.0), "decay_seconds": (900.0, 900.0), "rise_seconds": (0.0, 0.0)},
+        bursts={
+            "per_day": 1.0,
+            "heights": (8.0, 10.0),
+            "decay_seconds": (900.0, 900.0),
+            "rise_seconds": (0.0, 0.0),
+        },
         fitted_seconds=42 * DAY,
     )
     drawn = wanted.look_alike(np.random.default_rng(4))

@@ -80,7 +80,12 @@ def test_a_crowd_rises_stays_and_leaves() -> None:
 
 def test_crowds_come_one_in_each_stretch() -> None:
     made = FlashCrowd(
-        peak=9.0, every_seconds=1000.0, rise_seconds=1.0, hold_seconds=1.0, decay_seconds=5.0, at_seconds=300.0
+        peak=9.0,
+        every_seconds=1000.0,
+        rise_seconds=1.0,
+        hold_seconds=1.0,
+        decay_seconds=5.0,
+        at_seconds=300.0,
     )
     rates = made.draw(4000.0, 1.0, rng()).rate_rps
     tops = np.flatnonzero((rates[1:-1] > rates[:-2]) & (rates[1:-1] >= rates[2:])) + 1
@@ -94,9 +99,7 @@ def test_a_random_walk_has_its_spread_memory_and_mean() -> None:
     assert drawn.mean_rps == pytest.approx(5.0, rel=0.01)
     assert logs.std() == pytest.approx(0.4, rel=0.02)
     assert np.corrcoef(logs[:-60], logs[60:])[0, 1] == pytest.approx(math.exp(-1), abs=0.02)
-    first = [
-        math.log(RandomWalk(std=0.4).draw(60.0, 1.0, rng(seed)).rate_rps[0]) for seed in range(1000)
-    ]
+    first = [math.log(RandomWalk(std=0.4).draw(60.0, 1.0, rng(seed)).rate_rps[0]) for seed in range(1000)]
     assert np.std(first) == pytest.approx(0.4, rel=0.1)
 
 
