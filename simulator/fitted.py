@@ -185,7 +185,7 @@ def _warm_up_bins(weights: Floats) -> int:
 
 
 class Bursts(Settings):
-    """Short surges on top: they come at any time alike, rise and decay exponentially.
+    """Short surges on top: they come the more often the more is expected, rise and decay exponentially.
 
     A draw has as many as are expected, rounded up or down by chance, spread evenly over the table, so
     that a look-alike as long as the original has its high ones, too; a top varies by 15 % around the table's.
@@ -216,12 +216,17 @@ class Bursts(Settings):
             raise ValueError(msg.format(*lengths))
         return self
 
-    def draw(self, bins: int, bin_seconds: float, rng: np.random.Generator) -> Floats:
-        """float64 ``(bins,)``; relative to the mean."""
+    def draw(self, expected: Floats, bin_seconds: float, rng: np.random.Generator) -> Floats:
+        """float64 ``(bins,)``; relative to the mean, where so much is expected."""
         from scipy.signal import lfilter
 
+        bins = len(expected)
         count = int(self.per_day * bins * bin_seconds / DAY_SECONDS + rng.random())
-        places = rng.integers(0, max(bins, 1), count)
+        reached = np.cumsum(expected)
+        places = (
+            np.searchsorted(reached, rng.random(count) * reached[-1], "right") if count else np.zeros(0, int)
+        )
+        places = np.minimum(places, bins - 1)
         levels = (rng.permutation(count) + rng.random(count)) / max(count, 1)
         rows = np.minimum((levels * len(self.heights)).astype(int), len(self.heights) - 1)
         heights = np.array(self.heights)[rows] * np.exp(_HEIGHT_STD * rng.standard_normal(count))
@@ -323,7 +328,7 @@ class FittedModel(Settings):
 
     def _rates(self, bins: int, rng: np.random.Generator) -> Floats:
         noise = self.noise.draw(bins, self.bin_seconds, rng)
-        return self.join(noise, self.bursts.draw(bins, self.bin_seconds, rng))
+        return self.join(noise, self.bursts.draw(self.expected(bins), self.bin_seconds, rng))
 
     def join(self, noise: Floats, bursts: Floats) -> Floats:
         """float64 ``(bins,)``; the rate relative to the mean, from its parts."""

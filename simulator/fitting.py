@@ -398,7 +398,8 @@ def _calibrate(model: FittedModel, rest: Floats, mean_count: float) -> FittedMod
     drawn = np.interp(rng.permutation(even), places, noise.values)
     model = model.model_copy(update={"noise": noise})
     rates = [
-        model.join(part, model.bursts.draw(bins, model.bin_seconds, rng)) for part in np.split(drawn, repeats)
+        model.join(part, model.bursts.draw(expected[:bins], model.bin_seconds, rng))
+        for part in np.split(drawn, repeats)
     ]
     return model.model_copy(update={"level": _digits(1 / max(float(np.mean(rates)), 0.01))})
 
