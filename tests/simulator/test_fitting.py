@@ -209,7 +209,7 @@ def test_a_constant_and_a_nearly_silent_trace_are_fitted() -> None:
 
 
 def test_statistics_are_what_they_say() -> None:
-    counts = np.tile([10.0] * 20 + [50.0] * 4, 84)
+    counts = np.tile([10.0] * 10 + [50.0] * 4 + [10.0] * 10, 84)
     found = measure(Trace(counts, 3600.0))
     mean = (200 + 200) / 24
     assert found["mean_rps"] == pytest.approx(mean / 3600)
