@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +20,13 @@ from simulator.fitted import DAY_SECONDS, FittedModel
 from simulator.fitting import fit_model
 from simulator.generators import GENERATORS, Generator
 from simulator.likeness import STATISTICS, Match, compare
-from simulator.settings import read_text
+from simulator.settings import parse_settings, read_text
 from simulator.trace import Trace, read_trace, write_trace
 from simulator.workload import WorkloadModel, load_model, model_names, parse_model
 
 _LOOK_ALIKES = 20
 _TABLE_WIDTH = 110
+_KIND = re.compile(r"^kind: *(\w+)", re.MULTILINE)
 
 
 def model_text(model: FittedModel) -> str:
@@ -71,7 +73,7 @@ def fit(
         CONSOLE.print(f"drawn in {png}")
 
 
-def sample(  # noqa: PLR0917 - a command line takes what it takes
+def sample(
     spec: str,
     duration_seconds: float | None,
     mean_rps: float | None,
@@ -151,19 +153,29 @@ def find_model(spec: str) -> FittedModel | WorkloadModel | Generator:
     if spec in model_names():
         return load_model(spec)
     if spec.endswith((".yaml", ".yml")) or "/" in spec:
-        return parse_model(read_text(Path(spec), "workload model"), spec)
+        return _read_model(Path(spec))
     there = ", ".join((*model_names(), *GENERATORS))
     msg = f"workload model {spec!r} is unknown; there are: {there}, and any model file by its path (*.yaml)"
     raise InputError(msg)
+
+
+def _read_model(path: Path) -> FittedModel | WorkloadModel | Generator:
+    """A fitted model, or a made workload as a task has it: ``kind: bursty`` and its settings."""
+    text = read_text(path, "workload model")
+    found = _KIND.search(text)
+    made = GENERATORS.get(found[1]) if found else None
+    return parse_settings(made, text, str(path)) if made else parse_model(text, str(path))
 
 
 def describe(model: FittedModel) -> list[str]:
     """The fitted parameters in words."""
     growth = math.expm1(model.trend_per_day)
     shape, noise, bursts = model.shape, model.noise, model.bursts
+    bins = (
+        f"in bins of {plain_number(model.bin_seconds)} s, mean {plain_number(model.mean_rps, 4)} requests/s"
+    )
     lines = [
-        f"{model.name}: fitted to {duration(model.fitted_seconds)} in bins of "
-        f"{plain_number(model.bin_seconds)} s, mean {plain_number(model.mean_rps, 4)} requests/s",
+        f"{model.name}: fitted to {duration(model.fitted_seconds)} {bins}",
         "trend: none beyond chance, or under two weeks"
         if not growth
         else f"trend: {growth:+.2%} a day over that time, levelling off within "

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Annotated, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from simulator.arrays import Floats
@@ -55,7 +56,7 @@ class CycleShape(Settings):
             raise ValueError(msg)
         return self
 
-    def at(self, times_seconds: Floats, bin_seconds: float) -> Floats:
+    def at(self, times_seconds: NDArray[np.floating], bin_seconds: float) -> Floats:
         """The expected rate of bins that start at these times since the trace's start, relative to the mean."""
         kinds = np.array(self.kind_of_day)[(times_seconds // DAY_SECONDS).astype(int) % WEEK_DAYS]
         rate = np.empty(len(times_seconds))
@@ -63,15 +64,17 @@ class CycleShape(Settings):
             chosen = kinds == kind
             rate[chosen] = read_table(np.array(row), self.slot_seconds, times_seconds[chosen], bin_seconds)
         slot = (times_seconds % HOUR_SECONDS + bin_seconds / 2) * len(self.hour) / HOUR_SECONDS
-        return rate * np.array(self.hour)[slot.astype(int) % len(self.hour)]
+        return np.asarray(rate * np.array(self.hour)[slot.astype(int) % len(self.hour)])
 
 
-def read_table(row: Floats, slot_seconds: float, times_seconds: Floats, bin_seconds: float) -> Floats:
+def read_table(
+    row: Floats, slot_seconds: float, times_seconds: NDArray[np.floating], bin_seconds: float
+) -> Floats:
     """A day's table at the middle of bins: as it is where a slot is a bin, else linear between slots' middles."""
     middle = (times_seconds % DAY_SECONDS + bin_seconds / 2) % DAY_SECONDS / slot_seconds
     if slot_seconds <= bin_seconds * (1 + 1e-9):
         return np.asarray(row[np.minimum(middle.astype(int), len(row) - 1)])
-    return np.interp(middle - 0.5, np.arange(len(row)), row, period=len(row))
+    return np.asarray(np.interp(middle - 0.5, np.arange(len(row)), row, period=len(row)))
 
 
 class Noise(Settings):
@@ -136,7 +139,9 @@ class Noise(Settings):
         process += np.sqrt(self.slow_share) * slow
         if self.recurring_share:
             process += np.sqrt(self.recurring_share) * self._recurring(bins, bin_seconds, rng)
-        return np.interp(process, np.linspace(-self.reach, self.reach, len(self.values)), self.values)
+        return np.asarray(
+            np.interp(process, np.linspace(-self.reach, self.reach, len(self.values)), self.values)
+        )
 
     def _fast(self, bins: int, rng: np.random.Generator) -> Floats:
         from scipy.signal import lfilter
@@ -180,7 +185,7 @@ def _warm_up_bins(weights: Floats) -> int:
 
 
 class Bursts(Settings):
-    """Short surges on top: they come at any time alike, rise and decay exponentially.
+    """Short surges on top: they come the more often the more is expected, rise and decay exponentially.
 
     A draw has as many as are expected, rounded up or down by chance, spread evenly over the table, so
     that a look-alike as long as the original has its high ones, too; a top varies by 15 % around the table's.
@@ -211,12 +216,17 @@ class Bursts(Settings):
             raise ValueError(msg.format(*lengths))
         return self
 
-    def draw(self, bins: int, bin_seconds: float, rng: np.random.Generator) -> Floats:
-        """float64 ``(bins,)``; relative to the mean."""
+    def draw(self, expected: Floats, bin_seconds: float, rng: np.random.Generator) -> Floats:
+        """float64 ``(bins,)``; relative to the mean, where so much is expected."""
         from scipy.signal import lfilter
 
+        bins = len(expected)
         count = int(self.per_day * bins * bin_seconds / DAY_SECONDS + rng.random())
-        places = rng.integers(0, max(bins, 1), count)
+        reached = np.cumsum(expected)
+        places = (
+            np.searchsorted(reached, rng.random(count) * reached[-1], "right") if count else np.zeros(0, int)
+        )
+        places = np.minimum(places, bins - 1)
         levels = (rng.permutation(count) + rng.random(count)) / max(count, 1)
         rows = np.minimum((levels * len(self.heights)).astype(int), len(self.heights) - 1)
         heights = np.array(self.heights)[rows] * np.exp(_HEIGHT_STD * rng.standard_normal(count))
@@ -318,7 +328,7 @@ class FittedModel(Settings):
 
     def _rates(self, bins: int, rng: np.random.Generator) -> Floats:
         noise = self.noise.draw(bins, self.bin_seconds, rng)
-        return self.join(noise, self.bursts.draw(bins, self.bin_seconds, rng))
+        return self.join(noise, self.bursts.draw(self.expected(bins), self.bin_seconds, rng))
 
     def join(self, noise: Floats, bursts: Floats) -> Floats:
         """float64 ``(bins,)``; the rate relative to the mean, from its parts."""
@@ -330,7 +340,7 @@ class FittedModel(Settings):
         )
 
 
-def trend_at(model: FittedModel, times_seconds: Floats) -> Floats:
+def trend_at(model: FittedModel, times_seconds: NDArray[np.floating]) -> Floats:
     """The trend at times since the trace's start; its mean over the fitted length is 1."""
     growth = model.trend_per_day / DAY_SECONDS
     over = np.maximum(times_seconds - model.fitted_seconds, 0.0)

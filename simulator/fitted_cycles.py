@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from simulator.arrays import Floats, Ints
 from simulator.fitted import DAY_SECONDS, HOUR_SECONDS, WEEK_DAYS, CycleShape, read_table
@@ -47,7 +48,7 @@ def fit_trend(rate: Floats, bin_seconds: float) -> float:
     logs = np.log(totals)
     found = np.linalg.lstsq(design, logs, rcond=None)[0]
     rest = logs - design @ found
-    memory = min(max(float(rest[1:] @ rest[:-1] / max(rest @ rest, 1e-12)), 0.0), 0.95)
+    memory = min(max(float(rest[1:] @ rest[:-1] / max(float(rest @ rest), 1e-12)), 0.0), 0.95)
     effective = days * (1 - memory) / (1 + memory)
     error = float(rest.std()) / (np.arange(days).std() * np.sqrt(max(effective - 2, 1.0)))
     return float(found[0]) if abs(found[0]) > _LEAST_T * error else 0.0
@@ -107,7 +108,7 @@ def _kinds_of_day(days: int, first_weekday: int | None) -> list[tuple[int, ...]]
     return kinds
 
 
-def _flat_errors(rate: Floats, times: Floats, days: int) -> Floats:
+def _flat_errors(rate: Floats, times: NDArray[np.floating], days: int) -> Floats:
     """Each day's error if it is told by the mean of the others."""
     day = (times // DAY_SECONDS).astype(int)
     sums, counts = np.bincount(day, rate, days), np.bincount(day, minlength=days)
@@ -117,7 +118,12 @@ def _flat_errors(rate: Floats, times: Floats, days: int) -> Floats:
 
 
 def _try(
-    rate: Floats, times: Floats, bin_seconds: float, slot: float, kinds: tuple[int, ...], hour_parts: int
+    rate: Floats,
+    times: NDArray[np.floating],
+    bin_seconds: float,
+    slot: float,
+    kinds: tuple[int, ...],
+    hour_parts: int,
 ) -> _Tried:
     day = (times // DAY_SECONDS).astype(int)
     days = int(day[-1]) + 1
@@ -126,7 +132,7 @@ def _try(
     sums = np.bincount(day * slots + place, rate, days * slots).reshape(days, slots)
     counts = np.bincount(day * slots + place, minlength=days * slots).reshape(days, slots)
     kind = np.array(kinds)[np.arange(days) % WEEK_DAYS]
-    hour, hour_place = _hour_table(rate, times, bin_seconds, sums, counts, hour_parts)
+    hour, hour_place = _hour_table(rate, times, bin_seconds, hour_parts)
     errors = np.empty(days)
     edges = np.searchsorted(day, np.arange(days + 1))
     overall = float(rate.mean())
@@ -150,18 +156,20 @@ def _try(
 
 
 def _hour_table(
-    rate: Floats, times: Floats, bin_seconds: float, sums: Floats, counts: Ints, parts: int
+    rate: Floats,
+    times: NDArray[np.floating],
+    bin_seconds: float,
+    parts: int,
 ) -> tuple[Floats, Ints]:
-    """Factors over the hour, each bin relative to its own slot's mean, and each bin's place."""
+    """Factors over the hour, relative to the mean, and each bin's place."""
     place = ((times % HOUR_SECONDS + bin_seconds / 2) * parts / HOUR_SECONDS).astype(int) % parts
     if parts == 1:
         return np.ones(1), place
     totals = np.bincount(place, rate, parts) / np.maximum(np.bincount(place, minlength=parts), 1)
-    mean = sums.sum() / counts.sum()
-    return np.asarray(totals / max(mean, 1e-12)), place
+    return np.asarray(totals / max(float(rate.mean()), 1e-12)), place
 
 
-def _means(sums: Floats, counts: Floats, otherwise: float) -> Floats:
+def _means(sums: Floats, counts: NDArray[np.integer], otherwise: float) -> Floats:
     return np.where(counts > 0, sums / np.maximum(counts, 1), otherwise)
 
 

@@ -24,7 +24,7 @@ _SIMULATED_BINS = 60_000
 _POWERS = (0.4, 0.7, 1.0)
 _BURST_SPREADS = (6.0, 12.0, 25.0, math.inf)
 _MOST_BURST_SHARE = 0.05
-_MOST_COMPARED, _COMPARED_BINS = 12, 300_000
+_MOST_COMPARED, _COMPARED_BINS = 12, 900_000
 _CEILING = 1.2
 _LEAST_COUNT = 5.0
 _LEAST_CHANCE = 0.35
@@ -128,12 +128,8 @@ def _fit_rest(base: FittedModel, trace: Trace) -> FittedModel:
         update={"counting": counting, "ceiling": _digits(max(_CEILING * float(rate.max()), 1.0))}
     )
     chance = 1 / mean if counting == "poisson" else 0.0
-    powers = _POWERS if np.ptp(expected) > 0.05 else _POWERS[-1:]
     least = (math.inf, base)
-    for power in powers:
-        plain = base.noise.model_copy(update={"power": power})
-        bare = (rate - expected) / plain.spread(expected, base.bin_seconds)
-        plain = plain.model_copy(update={"widths": _fit_widths(bare, base.bin_seconds)})
+    for plain in _ways_to_grow(base, rate - expected, expected):
         spread = plain.spread(expected, base.bin_seconds)
         for threshold in _BURST_SPREADS:
             for taken in _take_bursts(
@@ -144,6 +140,18 @@ def _fit_rest(base: FittedModel, trace: Trace) -> FittedModel:
                 distance = _distance(compare(trace, model, _compared(len(rate))))
                 least = min(least, (distance, model), key=lambda one: one[0])
     return least[1]
+
+
+def _ways_to_grow(base: FittedModel, off: Floats, expected: Floats) -> list[Noise]:
+    """How the noise's width may hang on the expected rate and on the hour."""
+    ways = []
+    for power in _POWERS if np.ptp(expected) > 0.05 else _POWERS[-1:]:
+        plain = base.noise.model_copy(update={"power": power})
+        widths = _fit_widths(off / plain.spread(expected, base.bin_seconds), base.bin_seconds)
+        ways.append(plain)
+        if len(widths) > 1:
+            ways.append(plain.model_copy(update={"widths": widths}))
+    return ways
 
 
 def _compared(bins: int) -> int:
@@ -390,7 +398,8 @@ def _calibrate(model: FittedModel, rest: Floats, mean_count: float) -> FittedMod
     drawn = np.interp(rng.permutation(even), places, noise.values)
     model = model.model_copy(update={"noise": noise})
     rates = [
-        model.join(part, model.bursts.draw(bins, model.bin_seconds, rng)) for part in np.split(drawn, repeats)
+        model.join(part, model.bursts.draw(expected[:bins], model.bin_seconds, rng))
+        for part in np.split(drawn, repeats)
     ]
     return model.model_copy(update={"level": _digits(1 / max(float(np.mean(rates)), 0.01))})
 

@@ -269,4 +269,4 @@ def _levels(chain: ModulatedProcess, duration_seconds: float, rng: np.random.Gen
         ends.append(block)
     edges = _FINE_SECONDS * np.arange(bins + 1)
     reached = np.interp(edges, np.concatenate(ends), np.concatenate(totals))
-    return np.maximum(np.diff(reached), 0.0) / _FINE_SECONDS
+    return np.asarray(np.maximum(np.diff(reached), 0.0) / _FINE_SECONDS)
