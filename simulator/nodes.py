@@ -122,20 +122,22 @@ class NodeGroup(Settings):
             raise ValueError(msg)
         return self
 
-    @cached_property
+    @property
     def allocatable(self) -> Ints:
         """int64 ``(R,)``; what pods may request of a node."""
+        return np.array(self._allocatable)
+
+    @cached_property
+    def _allocatable(self) -> tuple[int, int, int, int]:
         known = find_instance_type(self.instance_type) if self.instance_type else None
         vcpu = self.vcpu if self.vcpu is not None or known is None else known.vcpu
         memory = self.memory_gib if self.memory_gib is not None or known is None else known.memory_gib
         gpus = self.gpus if self.gpus is not None or known is None else known.gpus
-        return np.array(
-            [
-                round(1000 * ((vcpu or 0.0) - self.reserved_vcpu)),
-                round(MIB_PER_GIB * ((memory or 0.0) - self.reserved_memory_gib)),
-                gpus or 0,
-                self.max_pods,
-            ]
+        return (
+            round(1000 * ((vcpu or 0.0) - self.reserved_vcpu)),
+            round(MIB_PER_GIB * ((memory or 0.0) - self.reserved_memory_gib)),
+            gpus or 0,
+            self.max_pods,
         )
 
     @cached_property

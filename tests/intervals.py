@@ -24,7 +24,7 @@ def interval(shape: tuple[int, ...] = (1,), classes: int = 1, thresholds: int = 
         field.name: _zeros(field, group, thresholds) for field in dataclasses.fields(Requests)
     } | of_requests
     own = {field.name: _zeros(field, shape, thresholds) for field in dataclasses.fields(Interval)}
-    return Interval(**(own | ends | fields | {"requests": Requests(**requests)}))
+    return Interval(**(own | {"nodes": None} | ends | fields | {"requests": Requests(**requests)}))
 
 
 def _zeros(field: dataclasses.Field[Any], shape: tuple[int, ...], thresholds: int) -> Any:

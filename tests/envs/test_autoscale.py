@@ -193,7 +193,7 @@ def test_a_trace_as_long_as_an_episode_is_enough() -> None:
 
 
 def test_a_task_of_three_services_has_an_action_for_each() -> None:
-    env = AutoscaleEnv("shop")
+    env = AutoscaleEnv("shop3")
     check_env(env, skip_render_check=True)
     observation, info = env.reset(seed=3)
     assert env.action_space == gymnasium.spaces.MultiDiscrete([10, 10, 10])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from agents.runner import Decision
 from envs.task import load_task
 from experiments.breakdown import CALLS, REQUESTS, Breakdown
 from experiments.run import Run, execute
@@ -19,9 +20,9 @@ Seen = tuple[Breakdown, list[Interval], dict[str, np.ndarray], dict[str, float]]
 def found_of() -> Seen:
     """Three times the load that the fewest pods of the shop's database carry, for a minute."""
     task = load_task("shop3")
-    breakdown, intervals = Breakdown(task.scenario.system), []
+    breakdown, intervals = Breakdown(task.scenario), []
 
-    def see(interval: Interval) -> None:
+    def see(_: Decision, interval: Interval) -> None:
         breakdown.add(interval)
         intervals.append(interval)
 

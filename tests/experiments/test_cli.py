@@ -398,7 +398,7 @@ def test_a_part_shorter_than_an_episode_is_refused_before_training_begins(
 
 
 def test_without_a_terminal_progress_comes_in_tenths(capsys: pytest.CaptureFixture[str]) -> None:
-    with commands._bar("training ppo", lines=True) as update:
+    with commands.bar("training ppo", lines=True) as update:
         for step in range(51):
             update(step / 50, f"step {step}")
     lines = capsys.readouterr().err.splitlines()

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from envs.task import load_task
-from experiments import figures
+from experiments import timeline as timeline_module
 from experiments.calibrate import Calibration, Tried
 from experiments.estimates import estimate
 from experiments.figures import plane_plot, terminal_chart
@@ -185,7 +185,7 @@ def test_the_latency_axis_has_few_ticks_but_one(
 
 def axes_drawn(monkeypatch: pytest.MonkeyPatch, timeline: dict[str, Any]) -> list[Any]:
     drawn: list[Any] = []
-    monkeypatch.setattr(figures, "_save", lambda figure, _path: drawn.append(figure))
+    monkeypatch.setattr(timeline_module, "save_figure", lambda figure, _path: drawn.append(figure))
     draw_timeline(timeline, 0.3, "title", Path("unused.png"))
     drawn[0].canvas.draw()
     return list(drawn[0].axes)
@@ -194,7 +194,7 @@ def axes_drawn(monkeypatch: pytest.MonkeyPatch, timeline: dict[str, Any]) -> lis
 def test_on_a_timeline_nothing_lies_over_something_else(monkeypatch: pytest.MonkeyPatch) -> None:
     timeline = {name: np.linspace(1.0, 5.0, 50) for name in TIMELINE}
     timeline["latency_p95_seconds"] = np.linspace(0.14, 0.15, 50)
-    _, replicas, latency = axes_drawn(monkeypatch, timeline)
+    _, replicas, latency, _ = axes_drawn(monkeypatch, timeline)
     assert replicas.get_legend().get_window_extent().y0 >= replicas.get_window_extent().y1
     assert [label.get_text() for label in latency.get_yticklabels()] == ["100", "300"]
     assert not latency.get_yticks(minor=True).size
