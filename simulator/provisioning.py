@@ -62,6 +62,7 @@ class Provisioner:
         self._processes: dict[int, simpy.Process] = {}
         self._rests_until = np.zeros(len(settings.groups))
         self._back_off = np.zeros(len(settings.groups))
+        self._is_by_hand = False
         self._last_add = -np.inf
         self._unneeded_since: dict[int, float] = {}
         self.launched = np.zeros(len(settings.groups), dtype=np.int64)
@@ -85,7 +86,11 @@ class Provisioner:
         return node
 
     def resize(self, wanted: Ints) -> None:
-        """Launch or remove nodes until each group has so many, int64 ``(G,)``; emptiest ones go first."""
+        """Launch or remove nodes until each group has so many, int64 ``(G,)``; emptiest ones go first.
+
+        From then on the node autoscaler stands aside: one hand alone may hold the sizes.
+        """
+        self._is_by_hand = True
         self._running.record("nodes wanted", detail=" ".join(map(str, wanted)))
         for group, count in enumerate(wanted.tolist()):
             rows = self._nodes.of_group(group, BOOTING, READY)
@@ -243,6 +248,8 @@ class Provisioner:
         """The node autoscaler's loop."""
         while True:
             yield self._running.env.timeout(scaler.scan_seconds)
+            if self._is_by_hand:
+                return
             self._hold_minimum()
             if not self._scale_up(scaler):
                 self._scale_down(scaler)

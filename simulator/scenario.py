@@ -135,8 +135,10 @@ class Scenario(Settings):
 
     @model_validator(mode="after")
     def _pods_fit(self) -> Scenario:
-        for service in self.system.services:
-            title = f"service {service.name!r}"
+        for place, service in enumerate(self.system.services):
+            title = (
+                "service" if self.application is None else f"application.services.{place} ({service.name})"
+            )
             if self.cluster is None:
                 for field in ("image", "region"):
                     if getattr(service, field) is not None:

@@ -11,9 +11,18 @@ from simulator.settings import Settings
 
 
 class FixedSettings(Settings):
-    """How many replicas, for every service."""
+    """How many replicas, for every service, and perhaps what a pod requests and how many nodes there are."""
 
     replicas: int = Field(ge=0, le=100_000, description="Replicas of every service.")
+    vcpu: float | None = Field(
+        default=None, gt=0, le=1024, description="CPU request of every pod; as it is if not given."
+    )
+    memory_gib: float | None = Field(
+        default=None, gt=0, le=65_536, description="Memory request of every pod; as it is if not given."
+    )
+    nodes: int | None = Field(
+        default=None, ge=0, le=100_000, description="Nodes of every group; left to others if not given."
+    )
     period: float = Field(default=15.0, ge=1, le=3600, description="Seconds between two decisions.")
 
 
@@ -30,8 +39,16 @@ class Fixed:
 
     def decide(self, snapshot: Snapshot) -> Desired:
         """The fixed count, whatever the Snapshot shows."""
-        reason = f"fixed at {self.settings.replicas}" if snapshot.wanted.ndim == 1 else ""
-        return Desired(np.full_like(snapshot.wanted, self.settings.replicas), reason)
+        settings, shape = self.settings, snapshot.wanted.shape
+        reason = f"fixed at {settings.replicas}" if snapshot.wanted.ndim == 1 else ""
+        groups = None if settings.nodes is None or snapshot.nodes is None else snapshot.nodes.ready
+        return Desired(
+            np.full_like(snapshot.wanted, settings.replicas),
+            reason,
+            vcpu=None if settings.vcpu is None else np.full(shape, settings.vcpu),
+            memory_gib=None if settings.memory_gib is None else np.full(shape, settings.memory_gib),
+            nodes=None if groups is None else np.full_like(groups, settings.nodes),
+        )
 
     def reset(self, mask: Mask | None = None) -> None:
         """There is nothing to forget."""

@@ -168,8 +168,12 @@ class Deployment:
 
         Raises:
             PlantGone: if the Deployment does not exist any more.
-            OSError: if the API server refuses, or the replicas are not those that were decided upon.
+            OSError: if the API server refuses, the replicas are not those that were decided upon, or more than
+                replicas is asked for.
         """
+        if any(part is not None for part in (desired.vcpu, desired.memory_gib, desired.nodes)):
+            msg = f"{self}: requests and nodes cannot be set here, replicas alone can"
+            raise OSError(msg)
         seen = self._scale["spec"].get("replicas", 0)
         for _ in range(_MOST_TRIES):
             body = {**self._scale, "spec": {"replicas": int(desired.replicas[0])}}

@@ -12,6 +12,7 @@ from gymnasium.utils.env_checker import check_env
 from stable_baselines3.common.env_checker import check_env as check_sb3_env
 
 from envs.autoscale import AutoscaleEnv
+from envs.task import load_task, task_names
 from simulator.errors import InputError
 from simulator.trace import Trace
 
@@ -41,6 +42,28 @@ def test_it_is_made_after_importing_gymnasium_alone() -> None:
 def test_the_checkers_pass() -> None:
     check_env(gymnasium.make("setpoint/Web-v1").unwrapped, skip_render_check=True)
     check_sb3_env(AutoscaleEnv())
+
+
+@pytest.mark.parametrize("name", task_names())
+def test_every_task_is_an_environment(name: str) -> None:
+    """Ten minutes with random actions: observations are within bounds, costs are, and the seed is all there is."""
+    task = load_task(name).model_copy(update={"horizon_seconds": 600.0})
+    env = AutoscaleEnv(task)
+    courses = []
+    for _ in range(2):
+        env.action_space.seed(5)
+        observation, _ = env.reset(seed=11)
+        course, ended = [observation], False
+        while not ended:
+            observation, reward, terminated, ended, info = env.step(env.action_space.sample())
+            assert env.observation_space.contains(observation)
+            assert np.isfinite(reward)
+            assert info["cost_usd"] >= 0
+            assert not terminated
+            course.append(np.append(observation, [reward, info["cost_usd"]]))
+        courses.append(np.concatenate(course))
+    assert np.array_equal(*courses)
+    assert len(courses[0]) > 40 * env.observation_space.shape[0]
 
 
 def test_it_is_a_function_of_its_seed() -> None:
