@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from agents.policy import Policy
 from envs.guard import Guard
-from simulator.plant import Desired, Plant, Snapshot
+from simulator.plant import ChangeRefused, Desired, Plant, Snapshot
 
 Result = TypeVar("Result")
 _DECIMALS = 6
@@ -51,12 +51,12 @@ def decide(snapshot: Snapshot, policy: Policy, guard: Guard) -> Decision:
 
 
 def tick(plant: Plant, policy: Policy, guard: Guard) -> Decision:
-    """Look, decide, act; where the Plant refuses, nothing is changed until the next tick."""
+    """Look, decide, act; where the change is refused, nothing is done until the next tick."""
     decision = decide(plant.snapshot(), policy, guard)
     if decision.changes:
         try:
             plant.apply(decision.allowed)
-        except OSError as error:
+        except ChangeRefused as error:
             return replace(decision, refusal=str(error))
     return decision
 

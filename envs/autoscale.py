@@ -15,7 +15,7 @@ from envs.task import Task, load_task
 from simulator.cluster import Cluster
 from simulator.errors import InputError
 from simulator.ownership import check_import_names
-from simulator.plant import Interval, Snapshot
+from simulator.plant import ChangeRefused, Interval, Snapshot
 from simulator.trace import Trace, read_trace
 
 _DAY_SECONDS = 86_400.0
@@ -144,7 +144,7 @@ class AutoscaleEnv(gymnasium.Env[Observation, Action]):
             msg = "the episode is over; call reset()"
             raise InputError(msg)
         wish = self._interface.actions.desired(actions, self._snapshot)
-        with contextlib.suppress(OSError):  # the API may refuse; the next step looks again
+        with contextlib.suppress(ChangeRefused):  # the API may refuse; the next step looks again
             self._cluster.apply(self._guard.allow(self._snapshot, wish))
         interval = self._cluster.advance(self.task.period_seconds)
         self._step += 1

@@ -34,7 +34,7 @@ from simulator.kubelet import Kubelet
 from simulator.metrics import Scraper
 from simulator.nodes import MIB_PER_GIB, Nodes
 from simulator.observation import Observation
-from simulator.plant import Desired, Interval, NodeInterval, Requests, Snapshot
+from simulator.plant import ChangeRefused, Desired, Interval, NodeInterval, Requests, Snapshot
 from simulator.prices import SECONDS_PER_HOUR
 from simulator.provisioning import Provisioner
 from simulator.randomness import seed_key
@@ -156,7 +156,7 @@ class Cluster:
         Raises:
             ValueError: if replicas are negative or not one number a service; the same for requests, which are
                 above 0, and for nodes, one number a group, where there are any.
-            OSError: if the API refuses, which is a fault; nothing is changed then.
+            ChangeRefused: if the API refuses, which is a fault; nothing is changed then.
         """
         services = len(self._services)
         _check("replicas", desired.replicas, services, lowest=0)
@@ -169,7 +169,7 @@ class Cluster:
         if any(self._refusals.random() < fault.probability for fault in refusals):
             self._running.record("change refused")
             msg = "the API server refuses the change (a fault of the scenario)"
-            raise OSError(msg)
+            raise ChangeRefused(msg)
         self._request(desired.vcpu, desired.memory_gib)
         self._deployments.scale(desired.replicas)
         if desired.nodes is not None and self._provisioner is not None:

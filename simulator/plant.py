@@ -224,6 +224,10 @@ class Interval:
         return np.asarray(pods if self.nodes is None else pods + self.nodes.cost_usd.sum(axis=-1))
 
 
+class ChangeRefused(OSError):  # noqa: N818 - a fact, and no error of the Plant's
+    """What was asked for was refused, and nothing is changed; it may be asked for again."""
+
+
 class PlantGone(Exception):  # noqa: N818 - a fact, and no error of the Plant's
     """What was to be scaled does not exist any more; trying again is of no use."""
 

@@ -12,7 +12,7 @@ from fakes import FakePlant
 from agents.policy import Mask
 from agents.runner import decide, run, tick
 from envs.guard import Guard, GuardSettings
-from simulator.plant import Desired, Snapshot
+from simulator.plant import ChangeRefused, Desired, Snapshot
 
 
 @dataclasses.dataclass
@@ -105,6 +105,15 @@ def test_a_failing_plant_is_not_hidden(method: str) -> None:
     plant.errors[method] = [ConnectionError("gone")]
     with pytest.raises(ConnectionError, match="gone"):
         next(run(plant, Scripted([8]), guard(), plant.advance, 15.0))
+
+
+def test_a_refused_change_is_told_and_the_next_tick_asks_again() -> None:
+    plant = FakePlant(replicas=4)
+    plant.errors["apply"] = [ChangeRefused("not now")]
+    first, second = (tick(plant, Scripted([7]), guard()) for _ in range(2))
+    assert (first.refusal, second.refusal) == ("not now", "")
+    assert first.changes
+    assert plant.applied == [7]
 
 
 def test_a_change_of_one_cluster_among_many_is_a_change() -> None:

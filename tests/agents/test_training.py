@@ -197,5 +197,5 @@ def test_a_training_that_diverges_keeps_the_last_good_bundle_and_says_so(tmp_pat
 
 def test_a_task_of_several_services_is_refused(tmp_path: Path) -> None:
     plan = Plan(load_task("shop3"), None, steps=1, seed=0, processes=False)
-    with pytest.raises(InputError, match=r"task shop has 3 services \(web, app, db\)"):
+    with pytest.raises(InputError, match=r"task shop3 has 3 services \(web, app, db\)"):
         train(plan, tmp_path / "x.bundle", lambda progress: None)
