@@ -122,7 +122,8 @@ class Cluster:
         self._observation = Observation(running, kubelet, deployments, scraper, effects)
         running.env.process(self._scrape(first, pipeline.scrape_seconds))
         leaks = any(isinstance(fault, MemoryLeak) for fault in scenario.faults)
-        if leaks or any(service.memory.gib_per_request for service in self._services):
+        memory = [service.memory for service in self._services]
+        if leaks or any(each.gib_per_request or each.base_gib for each in memory):
             running.env.process(kubelet.watch_memory())
         if any(service.wakes for service in self._services):
             running.env.process(self._wake())
@@ -308,7 +309,7 @@ def _is_plain(scenario: Scenario) -> bool:
 
 
 def _check(name: str, values: np.ndarray, count: int, *, lowest: float) -> None:
-    if values.shape != (count,) or not (values >= lowest).all():
+    if values.shape != (count,) or not ((values >= lowest) & np.isfinite(values)).all():
         msg = f"{name} is {values!r}; must be {count} number(s) of at least {lowest:g}"
         raise ValueError(msg)
 

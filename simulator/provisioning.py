@@ -234,6 +234,12 @@ class Provisioner:
             process.interrupt()
 
     def _rest(self, group: int) -> None:
+        """Leave a group alone after a failed launch; launches that fail together count once.
+
+        Source: cluster-autoscaler utils/backoff/exponential_backoff.go.
+        """
+        if self._rests_until[group] > self._running.now:
+            return
         scaler = self._settings.autoscaler or NodeAutoscaler()
         doubled = max(2 * self._back_off[group], scaler.back_off_seconds)
         self._back_off[group] = min(doubled, scaler.back_off_cap_seconds)
