@@ -97,10 +97,10 @@ class Kubelet:
         phase = running.pods.phase[row]
         if phase in {DRAINING, GONE}:
             return
+        running.catch_up()
         if phase != READY:
             self._end(row)
             return
-        running.catch_up()
         running.plane.close_pod(row)
         running.pods.move(row, DRAINING)
         running.record("pod draining", pod=row)
@@ -115,6 +115,7 @@ class Kubelet:
 
     def lose(self, row: int) -> None:
         """A pod's node is no more; until that is noticed the pod is counted."""
+        self._running.catch_up()
         self._fail_requests(row)
         if self._running.pods.phase[row] == DRAINING:
             self._end(row, "node lost")

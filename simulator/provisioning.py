@@ -128,10 +128,11 @@ class Provisioner:
         """A node dies; the control plane notices later."""
         if self._nodes.phase[node] == GONE:
             return
+        self._stop(node)
+        self._nodes.phase[node] = DRAINING  # so that no pod goes to the room that others leave
         for row in self._kubelet.rows_on(node).tolist():
             if self._running.pods.node[row] == node:
                 self._kubelet.lose(row)
-        self._stop(node)
         self._go(node)
         self._running.env.process(self._notice(node))
 
