@@ -109,9 +109,7 @@ class Injector:
     def _release(self, fault: BadRelease, service: int) -> Release:
         now = self._deployments.release_of(service)
         image = self._deployments.new_image(service)
-        bad = replace(
-            now, image=image, error_probability=fault.error_probability, slowness=fault.slowness
-        )
+        bad = replace(now, image=image, error_probability=fault.error_probability, slowness=fault.slowness)
         self._bad[service].append(bad)
         self._deployments.roll_out(bad)
         return bad

@@ -62,6 +62,7 @@ class Kubelet:
         self._pulls: dict[int, simpy.Resource] = {}
         self._images: dict[int, set[tuple[int, int]]] = {}
         self._crashed: dict[int, float] = {}
+        self._cold: set[int] = set()
         self._traits: dict[int, Traits] = {}
         self._bursts = any(service.most_vcpu > service.vcpu_per_pod for service in services)
         self.told_ready: Callable[[int], None] = lambda _: None
@@ -231,13 +232,16 @@ class Kubelet:
         running.record("pod started", pod=row)
         yield running.env.timeout(seconds)
         running.catch_up()
+        warm_up = running.services[int(pods.service[row])].warm_up
+        if warm_up is not None:
+            self._cold.add(row)
         self._make_ready(row)
         if self._processes.get(row) is not running.env.active_process:
             return  # a roll-out that it has moved on took it away
-        warm_up = running.services[int(pods.service[row])].warm_up
         if warm_up is not None:
             yield running.env.timeout(warm_up.seconds)
             running.catch_up()
+            self._cold.discard(row)
             self._set_traits(row)
         self._processes.pop(row, None)
 
@@ -293,8 +297,7 @@ class Kubelet:
         release = self._releases[int(pods.revision[row])]
         starved = (fault.share for fault in self._effects.of(CpuStarvation, service.name))
         vcpu = self._cores(row) * math.prod(starved)
-        warm = service.warm_up is None or running.now - pods.ready[row] >= service.warm_up.seconds
-        speed = 1.0 if warm or service.warm_up is None else service.warm_up.speed
+        speed = service.warm_up.speed if service.warm_up is not None and row in self._cold else 1.0
         delay = math.fsum(fault.delay_seconds for fault in self._effects.of(Latency, service.name))
         if pods.node[row] != NO_NODE:
             delay += running.nodes.groups[running.nodes.group[pods.node[row]]].latency_seconds
@@ -365,6 +368,7 @@ class Kubelet:
         node = int(pods.node[row])
         running.record("pod gone", pod=row, detail=why)
         self._crashed.pop(row, None)
+        self._cold.discard(row)
         pods.move(row, GONE)
         if node != NO_NODE:
             running.nodes.requested[node] -= running.request(row)

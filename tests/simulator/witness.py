@@ -91,7 +91,9 @@ class Witness:
     cluster: Cluster | None = None
 
     def __post_init__(self) -> None:
-        self.services = {service.name: place for place, service in enumerate(self.world.scenario.system.services)}
+        self.services = {
+            service.name: place for place, service in enumerate(self.world.scenario.system.services)
+        }
         settings = self.world.scenario.cluster
         self.groups = settings.groups if settings else ()
         self.names = [group.name for group in self.groups]
@@ -307,7 +309,9 @@ class Witness:
             else (0, 0, 0)
         )
         left = sum(getattr(interval, name) for name in OUTCOMES)
-        assert (interval.offered + waiting + in_service == left + interval.waiting + interval.in_service).all()
+        assert (
+            interval.offered + waiting + in_service == left + interval.waiting + interval.in_service
+        ).all()
         requests = interval.requests
         over = sum(getattr(requests, name) for name in OUTCOMES)
         assert (requests.offered + in_flight == over + requests.in_flight).all()

@@ -305,6 +305,6 @@ def _desired(random: Random, services: int, groups: int, *, calm: bool) -> Desir
     return Desired(
         np.array([random.randint(0, 6) for _ in range(services)]),
         vcpu=amounts(0.25, 0.5, 1.0, 1.5),
-        memory_gib=amounts(0.25, 0.5, 1.0),
+        memory_gib=None if calm else amounts(0.25, 0.5, 1.0),
         nodes=np.array([random.randint(0, 3) for _ in range(groups)]) if asks_for_nodes else None,
     )
