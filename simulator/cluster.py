@@ -53,7 +53,7 @@ class Cluster:
     """An application on simulated pods: a SimulatedPlant.
 
     A function of scenario, trace, seed and what is applied when. Two policies meet the same
-    arrivals and the same service times, request by request, and the same scheduled faults.
+    arrivals and the same service times, request by request, and faults of the same times.
 
     Args:
         log: is given every request, as ``simulator.kernel.tables.LOGGED``.

@@ -37,7 +37,8 @@ class Injector:
     """Makes faults happen and labels them.
 
     Args:
-        sequence: spawns one stream a fault, so that another fault changes none of the others.
+        sequence: spawns two streams a fault, of when and of whom it hits, so that neither another fault nor
+            what is there to be hit changes when the others happen.
     """
 
     def __init__(
@@ -59,16 +60,19 @@ class Injector:
         """What has begun so far, in order."""
         self._bad: list[list[Release]] = [[] for _ in running.services]
         for fault, own in zip(faults, sequence.spawn(len(faults)), strict=True):
-            running.env.process(self._happen(fault, np.random.default_rng(own)))
+            times, victims = (np.random.default_rng(each) for each in own.spawn(2))
+            running.env.process(self._happen(fault, times, victims))
 
-    def _happen(self, fault: AnyFault, rng: np.random.Generator) -> Generator[simpy.Event]:
+    def _happen(
+        self, fault: AnyFault, times: np.random.Generator, victims: np.random.Generator
+    ) -> Generator[simpy.Event]:
         env = self._running.env
         while True:
             if fault.at_seconds is not None:
                 yield env.timeout(fault.at_seconds)
             else:
-                yield env.timeout(float(rng.exponential(SECONDS_PER_HOUR / (fault.per_hour or 1.0))))
-            label, bad = self._begin(fault, rng)
+                yield env.timeout(float(times.exponential(SECONDS_PER_HOUR / (fault.per_hour or 1.0))))
+            label, bad = self._begin(fault, victims)
             if fault.duration_seconds:
                 yield env.timeout(fault.duration_seconds)
             self._end(fault, label, bad)
