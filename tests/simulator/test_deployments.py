@@ -153,17 +153,15 @@ def releases(story: Story) -> tuple[int, float]:
 
 def test_a_bad_release_within_another_gives_that_back() -> None:
     inner = BAD | {"at_seconds": 40.0, "duration_seconds": 20.0, "error_probability": 0.9}
-    story, seen = Story(service(min_replicas=1), faults=(BAD, inner)), []
-    for seconds in (10.0, 30.0, 50.0, 70.0, 130.0):
-        seen.append(releases(story.until(seconds)))
+    story = Story(service(min_replicas=1), faults=(BAD, inner))
+    seen = [releases(story.until(seconds)) for seconds in (10.0, 30.0, 50.0, 70.0, 130.0)]
     assert seen == [(0, 0.0), (1, 0.3), (2, 0.9), (1, 0.3), (0, 0.0)]
 
 
 def test_a_bad_release_that_outlasts_another_goes_back_to_what_was_good() -> None:
     later = BAD | {"at_seconds": 40.0, "duration_seconds": 200.0, "error_probability": 0.9}
-    story, seen = Story(service(min_replicas=1), faults=(BAD, later)), []
-    for seconds in (30.0, 50.0, 130.0, 250.0):
-        seen.append(releases(story.until(seconds)))
+    story = Story(service(min_replicas=1), faults=(BAD, later))
+    seen = [releases(story.until(seconds)) for seconds in (30.0, 50.0, 130.0, 250.0)]
     assert seen == [(1, 0.3), (2, 0.9), (2, 0.9), (0, 0.0)]
 
 

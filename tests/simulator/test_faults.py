@@ -179,9 +179,8 @@ def test_noise_has_mean_1_and_the_deviation_that_is_set() -> None:
     story = Story(
         service(min_replicas=4), counts=(100.0,) * 100, metrics=PIPELINE | {"noise": 0.2}, seconds=2000.0
     )
-    rates = []
-    for at in np.arange(12.5, 2000.0, 5.0):
-        rates.append(float(story.until(float(at)).cluster.snapshot().rate.value[0]) / 5.0)
+    times = np.arange(12.5, 2000.0, 5.0).tolist()
+    rates = [float(story.until(at).cluster.snapshot().rate.value[0]) / 5.0 for at in times]
     count = len(rates)
     assert np.mean(rates) == pytest.approx(1.0, abs=4 * 0.2 / np.sqrt(count))
     assert np.std(rates) == pytest.approx(0.2, abs=4 * 0.2 / np.sqrt(2 * count) * 1.1)
