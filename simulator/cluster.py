@@ -54,7 +54,7 @@ class Cluster:
     """An application on simulated pods: a SimulatedPlant.
 
     A function of scenario, trace, seed and what is applied when. Two policies meet the same
-    arrivals and the same service times, request by request, and the same scheduled faults.
+    arrivals and the same service times, request by request, and faults of the same times.
 
     Args:
         log: is given every request, as ``simulator.kernel.tables.LOGGED``.
@@ -123,7 +123,8 @@ class Cluster:
         self._observation = Observation(running, kubelet, deployments, scraper, effects)
         running.env.process(self._scrape(first, pipeline.scrape_seconds))
         leaks = any(isinstance(fault, MemoryLeak) for fault in scenario.faults)
-        if leaks or any(service.memory.gib_per_request for service in self._services):
+        memory = [service.memory for service in self._services]
+        if leaks or any(each.gib_per_request or each.base_gib for each in memory):
             running.env.process(kubelet.watch_memory())
         if isinstance(plane, DataPlane):
             for place in application.left_by_fallbacks:
@@ -312,7 +313,7 @@ def _is_plain(scenario: Scenario) -> bool:
 
 
 def _check(name: str, values: np.ndarray, count: int, *, lowest: float) -> None:
-    if values.shape != (count,) or not (values >= lowest).all():
+    if values.shape != (count,) or not ((values >= lowest) & np.isfinite(values)).all():
         msg = f"{name} is {values!r}; must be {count} number(s) of at least {lowest:g}"
         raise ValueError(msg)
 

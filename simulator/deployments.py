@@ -81,20 +81,22 @@ class Deployments:
     def reconcile(self, service: int) -> None:
         """Create and remove pods of a service until it is as it should be, or may not be changed further."""
         pods = self._running.pods
-        active = pods.rows(service, ACTIVE - 1)
-        old = active[pods.revision[active] != self._revision[service]]
-        if old.size:
+        while True:
+            active = pods.rows(service, ACTIVE - 1)
+            old = active[pods.revision[active] != self._revision[service]]
+            if not old.size:
+                break
             self._rolling.add(service)
-            self._replace(service, active, old)
-            return
+            if not self._replace(service, active, old):
+                return
         self._rolling.discard(service)
         surplus = len(active) - int(self.wanted[service])
         if surplus > 0:
             self._remove(pods.to_remove(service, surplus))
         self._create(service, -surplus)
 
-    def _replace(self, service: int, active: Ints, old: Ints) -> None:
-        """One step of a roll-out.
+    def _replace(self, service: int, active: Ints, old: Ints) -> bool:
+        """One step of a roll-out; whether it changed anything.
 
         Source: kubernetes/kubernetes pkg/controller/deployment/rolling.go; it scales old and new pods
         in proportion where what is wanted changes meanwhile, here old ones go first.
@@ -107,7 +109,8 @@ class Deployments:
             unavailable = 1
         new = len(active) - len(old)
         surplus = max(len(active) - wanted - surge, 0)
-        self._create(service, min(wanted - new, wanted + surge - len(active)))
+        created = max(min(wanted - new, wanted + surge - len(active)), 0)
+        self._create(service, created)
         is_ready = pods.phase[old] == READY
         ready = int(np.count_nonzero(pods.phase[active] == READY))
         spare = max(ready - (wanted - unavailable), 0)
@@ -118,8 +121,11 @@ class Deployments:
             spare_of_new = new - wanted
             doomed += pods.to_remove(service, spare_of_new, np.setdiff1d(active, old)) if spare_of_new else []
         self._remove(doomed)
+        return bool(created or doomed)
 
     def _create(self, service: int, count: int) -> None:
+        if count > 0:
+            self._running.catch_up()
         release = self.release_of(service)
         for _ in range(count):
             row = self._add(service, release)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TypeVar
 
 import simpy
@@ -22,10 +23,13 @@ class Effects:
     def __init__(self, env: simpy.Environment) -> None:
         self._env = env
         self._active: list[Fault] = []
+        self._since: dict[type[Fault], float] = {}
         self.changed: simpy.Event = env.event()
 
     def begin(self, fault: Fault) -> None:
         """A fault begins."""
+        if not self.of(type(fault)):
+            self._since[type(fault)] = self._env.now
         self._active.append(fault)
         self._tell()
 
@@ -44,6 +48,10 @@ class Effects:
         if service is None:
             return found
         return [f for f in found if isinstance(f, ServiceFault) and f.service in {None, service}]
+
+    def since(self, kind: type[Fault]) -> float:
+        """Since when there has been a fault of a kind without a break, inf where there is none."""
+        return self._since[kind] if self.of(kind) else math.inf
 
     def launches_fail(self, group: NodeGroup) -> bool:
         """Whether a node group can get no nodes."""

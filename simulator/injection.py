@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from dataclasses import replace
 
 import numpy as np
 import simpy
@@ -36,7 +37,8 @@ class Injector:
     """Makes faults happen and labels them.
 
     Args:
-        sequence: spawns one stream a fault, so that another fault changes none of the others.
+        sequence: spawns two streams a fault, of when and of whom it hits, so that neither another fault nor
+            what is there to be hit changes when the others happen.
     """
 
     def __init__(
@@ -56,30 +58,34 @@ class Injector:
         self._provisioner = provisioner
         self.labels: list[FaultLabel] = []
         """What has begun so far, in order."""
+        self._bad: list[list[Release]] = [[] for _ in running.services]
         for fault, own in zip(faults, sequence.spawn(len(faults)), strict=True):
-            running.env.process(self._happen(fault, np.random.default_rng(own)))
+            times, victims = (np.random.default_rng(each) for each in own.spawn(2))
+            running.env.process(self._happen(fault, times, victims))
 
-    def _happen(self, fault: AnyFault, rng: np.random.Generator) -> Generator[simpy.Event]:
+    def _happen(
+        self, fault: AnyFault, times: np.random.Generator, victims: np.random.Generator
+    ) -> Generator[simpy.Event]:
         env = self._running.env
         while True:
             if fault.at_seconds is not None:
                 yield env.timeout(fault.at_seconds)
             else:
-                yield env.timeout(float(rng.exponential(SECONDS_PER_HOUR / (fault.per_hour or 1.0))))
-            label, before = self._begin(fault, rng)
+                yield env.timeout(float(times.exponential(SECONDS_PER_HOUR / (fault.per_hour or 1.0))))
+            label, bad = self._begin(fault, victims)
             if fault.duration_seconds:
                 yield env.timeout(fault.duration_seconds)
-            self._end(fault, label, before)
+            self._end(fault, label, bad)
             if fault.at_seconds is not None:
                 return
 
     def _begin(self, fault: AnyFault, rng: np.random.Generator) -> tuple[int, list[Release]]:
-        """Let it begin; its label's place, and what was released before."""
+        """Let it begin; its label's place, and what it has released."""
         running = self._running
         service = (fault.service or "") if isinstance(fault, ServiceFault) else ""
         self.labels.append(FaultLabel(fault.kind, running.now, np.inf, service))
         running.record("fault begins", service=self._place(service), detail=fault.kind)
-        before = [self._deployments.release_of(place) for place in self._services(fault)]
+        bad: list[Release] = []
         running.catch_up()
         self._effects.begin(fault)
         if isinstance(fault, Latency | CpuStarvation):
@@ -87,23 +93,13 @@ class Injector:
         elif isinstance(fault, PodKill):
             self._kill_pods(fault, rng)
         elif isinstance(fault, BadRelease):
-            for release in before:
-                self._deployments.roll_out(
-                    Release(
-                        release.service,
-                        self._deployments.new_image(release.service),
-                        release.vcpu_milli,
-                        release.memory_mib,
-                        fault.error_probability,
-                        fault.slowness,
-                    )
-                )
+            bad = [self._release(fault, place) for place in self._services(fault)]
         elif self._provisioner is not None:
             for node in self._dying(fault, rng).tolist():
                 self._provisioner.lose(node)
-        return len(self.labels) - 1, before
+        return len(self.labels) - 1, bad
 
-    def _end(self, fault: AnyFault, label: int, before: list[Release]) -> None:
+    def _end(self, fault: AnyFault, label: int, bad: list[Release]) -> None:
         running, begun = self._running, self.labels[label]
         self.labels[label] = FaultLabel(begun.kind, begun.start_seconds, running.now, begun.service)
         running.record("fault ends", service=self._place(begun.service), detail=begun.kind)
@@ -111,12 +107,25 @@ class Injector:
         self._effects.end(fault)
         if isinstance(fault, Latency | CpuStarvation):
             self._retrait(fault)
-        elif isinstance(fault, BadRelease):
-            for release in before:
-                now = self._deployments.release_of(release.service)
-                self._deployments.roll_out(
-                    Release(release.service, release.image, now.vcpu_milli, now.memory_mib)
-                )
+        for release in bad:
+            self._roll_back(release)
+
+    def _release(self, fault: BadRelease, service: int) -> Release:
+        now = self._deployments.release_of(service)
+        image = self._deployments.new_image(service)
+        bad = replace(now, image=image, error_probability=fault.error_probability, slowness=fault.slowness)
+        self._bad[service].append(bad)
+        self._deployments.roll_out(bad)
+        return bad
+
+    def _roll_back(self, bad: Release) -> None:
+        """Release what there was before, or the newest bad release that is still there; requests stay."""
+        service = bad.service
+        self._bad[service].remove(bad)
+        now = self._deployments.release_of(service)
+        good = Release(service, 0, now.vcpu_milli, now.memory_mib)
+        last = self._bad[service][-1] if self._bad[service] else good
+        self._deployments.roll_out(replace(last, vcpu_milli=now.vcpu_milli, memory_mib=now.memory_mib))
 
     def _retrait(self, fault: ServiceFault) -> None:
         for place in self._services(fault):

@@ -29,6 +29,7 @@ _HOUSEKEEPING_SECONDS = 10.0
 _BACK_OFF_SECONDS, _BACK_OFF_CAP_SECONDS, _CALM_SECONDS = 10.0, 300.0, 600.0
 """CrashLoopBackOff: the second restart waits 10 s, each further one twice as long up to 5 min; after
 10 min without a crash it begins anew. Source: kubernetes/kubernetes pkg/kubelet/kubelet.go."""
+_MOST_DOUBLINGS = 10
 _DRAIN_POLL_SECONDS = 1.0
 
 
@@ -61,6 +62,7 @@ class Kubelet:
         self._pulls: dict[int, simpy.Resource] = {}
         self._images: dict[int, set[tuple[int, int]]] = {}
         self._crashed: dict[int, float] = {}
+        self._cold: set[int] = set()
         self._traits: dict[int, Traits] = {}
         self._bursts = any(service.most_vcpu > service.vcpu_per_pod for service in services)
         self.told_ready: Callable[[int], None] = lambda _: None
@@ -73,8 +75,10 @@ class Kubelet:
         """Begin a new pod's life."""
         service = int(self._running.pods.service[row])
         seconds = float(self._start_ups[service].take(1)[0])
-        self._running.record("pod created", pod=row)
-        self._processes[row] = self._running.env.process(self._begin(row, seconds))
+        running = self._running
+        running.record("pod created", pod=row)
+        bound = self._scheduler.submit(row) if running.nodes.groups else None
+        self._processes[row] = running.env.process(self._begin(row, seconds, bound))
 
     def place_ready(self, row: int, node: int) -> None:
         """A pod that has been ready since before the beginning."""
@@ -86,6 +90,7 @@ class Kubelet:
         running.pods.move(row, STARTING)
         running.pods.started[row] = running.now
         self._make_ready(row)
+        self._share_again(node)
 
     def remove(self, row: int) -> None:
         """Tell a pod to go: it finishes its requests within its grace."""
@@ -93,10 +98,10 @@ class Kubelet:
         phase = running.pods.phase[row]
         if phase in {DRAINING, GONE}:
             return
+        running.catch_up()
         if phase != READY:
             self._end(row)
             return
-        running.catch_up()
         running.plane.close_pod(row)
         running.pods.move(row, DRAINING)
         running.record("pod draining", pod=row)
@@ -111,6 +116,7 @@ class Kubelet:
 
     def lose(self, row: int) -> None:
         """A pod's node is no more; until that is noticed the pod is counted."""
+        self._running.catch_up()
         self._fail_requests(row)
         if self._running.pods.phase[row] == DRAINING:
             self._end(row, "node lost")
@@ -184,12 +190,13 @@ class Kubelet:
             leaking = (pods.service == place) & (pods.phase == READY)
             pods.leaked_gib[leaking] += rate * _HOUSEKEEPING_SECONDS / _SECONDS_PER_HOUR
 
-    def _begin(self, row: int, seconds: float) -> Life:
+    def _begin(self, row: int, seconds: float, bound: simpy.Event | None) -> Life:
         running, pods = self._running, self._running.pods
         service = running.services[int(pods.service[row])]
         try:
-            if running.nodes.groups:
-                yield self._scheduler.submit(row)
+            if bound is not None:
+                yield bound
+                self._share_again(int(pods.node[row]))
             if running.nodes.groups and service.image is not None:
                 yield from self._pull(row)
                 left = seconds * self._slowness(service.name)
@@ -206,7 +213,8 @@ class Kubelet:
         running, pods = self._running, self._running.pods
         service = running.services[int(pods.service[row])]
         waits = int(pods.restarts[row]) - 1
-        wait = min(_BACK_OFF_SECONDS * 2.0 ** (waits - 1), _BACK_OFF_CAP_SECONDS) if waits else 0.0
+        doubled = _BACK_OFF_SECONDS * 2.0 ** min(waits - 1, _MOST_DOUBLINGS)
+        wait = min(doubled, _BACK_OFF_CAP_SECONDS) if waits else 0.0
         seconds = float(service.start_up.sample(self._lives, 1)[0]) * self._slowness(service.name)
         if service.image is None:
             seconds *= 1 - service.start_up.pending_share
@@ -224,11 +232,16 @@ class Kubelet:
         running.record("pod started", pod=row)
         yield running.env.timeout(seconds)
         running.catch_up()
-        self._make_ready(row)
         warm_up = running.services[int(pods.service[row])].warm_up
+        if warm_up is not None:
+            self._cold.add(row)
+        self._make_ready(row)
+        if self._processes.get(row) is not running.env.active_process:
+            return  # a roll-out that it has moved on took it away
         if warm_up is not None:
             yield running.env.timeout(warm_up.seconds)
             running.catch_up()
+            self._cold.discard(row)
             self._set_traits(row)
         self._processes.pop(row, None)
 
@@ -284,8 +297,7 @@ class Kubelet:
         release = self._releases[int(pods.revision[row])]
         starved = (fault.share for fault in self._effects.of(CpuStarvation, service.name))
         vcpu = self._cores(row) * math.prod(starved)
-        warm = service.warm_up is None or running.now - pods.ready[row] >= service.warm_up.seconds
-        speed = 1.0 if warm or service.warm_up is None else service.warm_up.speed
+        speed = service.warm_up.speed if service.warm_up is not None and row in self._cold else 1.0
         delay = math.fsum(fault.delay_seconds for fault in self._effects.of(Latency, service.name))
         if pods.node[row] != NO_NODE:
             delay += running.nodes.groups[running.nodes.group[pods.node[row]]].latency_seconds
@@ -320,6 +332,9 @@ class Kubelet:
                 running.catch_up()
                 if pods.number[row] != number or pods.phase[row] != DRAINING:
                     return
+                if running.plane.pod_emptied_seconds[row] <= running.now:
+                    self._let_go(row)
+                    return
             yield running.env.timeout(end - running.now)
         except simpy.Interrupt:
             return
@@ -353,12 +368,17 @@ class Kubelet:
         node = int(pods.node[row])
         running.record("pod gone", pod=row, detail=why)
         self._crashed.pop(row, None)
+        self._cold.discard(row)
         pods.move(row, GONE)
         if node != NO_NODE:
             running.nodes.requested[node] -= running.request(row)
-            if self._bursts:
-                self.retrait(node=node)
+            self._share_again(node)
             self.told_room(node)
+
+    def _share_again(self, node: int) -> None:
+        """Pods on a node share its CPU by what all of them request."""
+        if self._bursts and node != NO_NODE:
+            self.retrait(node=node)
 
     def demands_on(self, node: int) -> list[Demand]:
         """The pods on a node by what they request."""

@@ -78,10 +78,10 @@ class Scraper:
         """What a sample is averaged over."""
         return self._pipeline.window_seconds
 
-    def fail(self, now_seconds: float, *, out: bool, stale: bool) -> None:
-        """From now on nothing is seen, or nothing newer than what is seen now."""
+    def fail(self, *, out: bool, frozen_seconds: float) -> None:
+        """From now on nothing is seen, or nothing newer than what was seen at a time; inf is no such time."""
         self._is_out = out
-        self._frozen_seconds = min(self._frozen_seconds, now_seconds) if stale else np.inf
+        self._frozen_seconds = frozen_seconds
 
     def record(self, reading: Reading) -> None:
         """Take one scrape's reading; it may be lost, and the next one's window is longer then."""
@@ -103,10 +103,12 @@ class Scraper:
             self._samples.popleft()
         if not self._samples or self._samples[0].time_seconds > seen:
             return None
+        if self._is_out:
+            return None
         sample = self._samples[0]
         self.last_seconds = sample.time_seconds
         oldest = now_seconds - self._pipeline.lag_seconds - self._pipeline.stale_seconds
-        return None if self._is_out or sample.time_seconds < oldest else sample
+        return None if sample.time_seconds < oldest else sample
 
     def _noisy(self, sample: Sample) -> Sample:
         """With each value times a gamma variable of mean 1."""

@@ -6,6 +6,7 @@ Source: kubernetes/autoscaler cluster-autoscaler, FAQ.md, expander/, core/scaled
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -123,7 +124,7 @@ def expand(
             raise ValueError(msg)
         return [options[int(rng.integers(len(options)))]]
     scores = [_score(option, expander) for option in options]
-    best = min(score for score in scores if score == score)  # noqa: PLR0124 - NaN is no option
+    best = min((score for score in scores if not math.isnan(score)), default=None)
     return [option for option, score in zip(options, scores, strict=True) if score == best]
 
 

@@ -51,8 +51,9 @@ class Observation:
         running = self._running
         counts = running.pods.counts
         now = running.now
-        outage, staleness = (self._effects.of(kind) for kind in (MetricOutage, MetricStaleness))
-        self._scraper.fail(now, out=bool(outage), stale=bool(staleness))
+        self._scraper.fail(
+            out=bool(self._effects.of(MetricOutage)), frozen_seconds=self._effects.since(MetricStaleness)
+        )
         sample = self._scraper.visible(now)
         usage = self._usage(sample)
         metrics = self._metrics(sample, usage)

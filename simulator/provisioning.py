@@ -133,10 +133,11 @@ class Provisioner:
         """A node dies; the control plane notices later."""
         if self._nodes.phase[node] == GONE:
             return
+        self._stop(node)
+        self._nodes.phase[node] = DRAINING  # so that no pod goes to the room that others leave
         for row in self._kubelet.rows_on(node).tolist():
             if self._running.pods.node[row] == node:
                 self._kubelet.lose(row)
-        self._stop(node)
         self._go(node)
         self._running.env.process(self._notice(node))
 
@@ -239,6 +240,12 @@ class Provisioner:
             process.interrupt()
 
     def _rest(self, group: int) -> None:
+        """Leave a group alone after a failed launch; launches that fail together count once.
+
+        Source: cluster-autoscaler utils/backoff/exponential_backoff.go.
+        """
+        if self._rests_until[group] > self._running.now:
+            return
         scaler = self._settings.autoscaler or NodeAutoscaler()
         doubled = max(2 * self._back_off[group], scaler.back_off_seconds)
         self._back_off[group] = min(doubled, scaler.back_off_cap_seconds)

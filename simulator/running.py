@@ -53,7 +53,7 @@ class Running:
         """float64 ``(2, S)``; thousandths of a vCPU and MiB requested beyond the nominal, times seconds."""
         self.extra_serving_milli = np.zeros(len(services))
         self.release: Callable[[int], None]
-        """Takes a drained pod away."""
+        """Takes a drained pod away where pods need no nodes; on a node it goes when that is looked at."""
         self._arrivals = arrivals
         self._classes = classes
         self._arrived = 0
@@ -100,7 +100,8 @@ class Running:
         serving = span * (counts[READY] + counts[DRAINING])
         alive = span * (counts[:LOST].sum(axis=0) + counts[DRAINING])
         self._count_extra(span)
-        emptied = self._emptied(now) if counts[DRAINING].any() else ()
+        waits_for_none = not self.nodes.groups and counts[DRAINING].any()
+        emptied = self._emptied(now) if waits_for_none else ()
         for row, idle in emptied:
             service = self.pods.service[row]
             serving[service] -= idle

@@ -11,7 +11,9 @@ import pytest
 from pydantic import ValidationError
 
 from simulator.application import load_application
+from simulator.errors import InputError
 from simulator.scenario import MetricPipeline, Prices, Scenario, Workload
+from simulator.settings import parse_settings
 from simulator.trace import Trace
 
 FIELDS: dict[str, Any] = {
@@ -134,3 +136,99 @@ def test_a_workload_draws_from_its_model() -> None:
     assert one.duration_seconds == 7200.0
     tripled = Workload(model="nasa", mean_rps=150.0).draw(7200.0, np.random.default_rng(4))
     np.testing.assert_allclose(tripled.requests, 3 * one.requests)
+
+
+WITH_NODES = """
+workload: {model: nasa, mean_rps: 1}
+service: {name: web, slots_per_pod: 4, vcpu_per_pod: 1.0, service_time: {law: exponential, mean_seconds: 0.1},
+  start_up: {p50_seconds: 2, p95_seconds: 3}, min_replicas: 1, max_replicas: 5}
+cluster:
+  groups: [{name: east, vcpu: 4, memory_gib: 8, usd_per_hour: 0.2, region: here, zone: a}]
+"""
+ON_SPOT = WITH_NODES.replace("vcpu: 4, memory_gib: 8, usd_per_hour: 0.2", "vcpu: 4, memory_gib: 8, spot: {}")
+CYCLE = """
+workload: {model: nasa, mean_rps: 1}
+prices: {usd_per_vcpu_hour: 0.04}
+application:
+  services:
+    - {name: a, slots_per_pod: 1, vcpu_per_pod: 1, start_up: {p50_seconds: 2, p95_seconds: 3}, min_replicas: 1,
+       max_replicas: 5, operations: [{service_time: {law: exponential, mean_seconds: 0.1}, steps: [[{to: b}]]}]}
+    - {name: b, slots_per_pod: 1, vcpu_per_pod: 1, start_up: {p50_seconds: 2, p95_seconds: 3}, min_replicas: 1,
+       max_replicas: 5, operations: [{service_time: {law: exponential, mean_seconds: 0.1}, steps: [[{to: a}]]}]}
+  classes: [{name: all, entry: {to: a}}]
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("zone: a", "zoned: a", r"cluster\.groups\.0\.zoned: .*not permitted.*did you mean zone\?"),
+        (
+            "usd_per_hour: 0.2",
+            "usd_per_hour: -0.2",
+            r"cluster\.groups\.0\.usd_per_hour: .*greater than or equal to 0 \(it is -0\.2\)",
+        ),
+        ("usd_per_hour: 0.2", "priority: 1", r"cluster\.groups\.0: .*'east': usd_per_hour must be given"),
+        ("vcpu: 4", "vcpu: 1", r"'web': a pod \(vcpu_per_pod 1, .*\) fits on no node: east has 0\.9 vCPU"),
+        ("name: web,", "name: web, region: there,", r"'web': region is 'there'; cluster\.groups are in here"),
+        ("name: web,", "name: web, gpus_per_pod: 1,", r"fits on no node: east has .* 0 GPUs"),
+        ("vcpu: 4", "instance_type: m5.lage, vcpu: 4", r"'m5\.lage' is not in .*did you mean .*m5\.large"),
+        ("zone: a", "min_nodes: 5, max_nodes: 2", r"max_nodes \(2\) must be at least min_nodes \(5\)"),
+        ("zone: a", "initial_nodes: 500", r"initial_nodes \(500\) must be within min_nodes and max_nodes"),
+        ("zone: a", "boot: {p50_seconds: 9, p95_seconds: 3}", r"groups\.0\.boot: p95_seconds \(3\) must be"),
+    ],
+)
+def test_a_wrong_node_group_is_named_by_its_place(old: str, new: str, said: str) -> None:
+    assert WITH_NODES.count(old) == 1
+    with pytest.raises(InputError, match=said):
+        parse_settings(Scenario, WITH_NODES.replace(old, new), "world.yaml")
+
+
+def test_spot_nodes_need_a_price_and_calls_in_a_circle_are_named() -> None:
+    with pytest.raises(InputError, match=r"cluster\.groups\.0: .*'east': usd_per_hour must be given"):
+        parse_settings(Scenario, ON_SPOT, "world.yaml")
+    with pytest.raises(InputError, match=r"application: the calls go in a circle: a\.serve -> b\.serve -> a"):
+        parse_settings(Scenario, CYCLE, "world.yaml")
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ("{kind: quake, at_seconds: 1}", r"faults\.0: .*'quake'.*'pod_kill', 'node_loss'"),
+        ("{kind: pod_kill}", r"faults\.0\.pod_kill: one of at_seconds and per_hour"),
+        (
+            "{kind: pod_kill, at_seconds: -1}",
+            r"faults\.0\.pod_kill\.at_seconds: .*greater than or equal to 0",
+        ),
+        (
+            "{kind: latency, at_seconds: 1, service: wob}",
+            r"faults\.0 \(latency\): service is 'wob'; there are: web",
+        ),
+        ("{kind: stock_out, at_seconds: 1, group: west}", r"faults\.0 .*group is 'west'; there are: east"),
+        (
+            "{kind: zone_loss, at_seconds: 1, region: here, zone: q}",
+            r"no node group in here/q; there are: here/a",
+        ),
+        ("{kind: region_loss, at_seconds: 1, region: q}", r"no node group in q/\*; there are: here/a"),
+        ("{kind: cpu_starvation, at_seconds: 1, share: 1.0}", r"cpu_starvation\.share: .*less than 1"),
+    ],
+)
+def test_a_wrong_fault_is_named_by_its_place(fault: str, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        parse_settings(Scenario, f"{WITH_NODES}faults: [{fault}]", "world.yaml")
+
+
+@pytest.mark.parametrize(
+    ("field", "said"),
+    [
+        ("image: {p50_seconds: 1, p95_seconds: 2}", "image needs nodes"),
+        ("region: here", "region needs nodes"),
+        ("gpus_per_pod: 1", "gpus_per_pod needs nodes"),
+    ],
+)
+def test_what_needs_nodes_says_so(field: str, said: str) -> None:
+    alone = WITH_NODES[: WITH_NODES.index("cluster:")] + "prices: {usd_per_vcpu_hour: 0.04}\n"
+    with pytest.raises(InputError, match=rf"service 'web': {said} \(give cluster\)"):
+        parse_settings(Scenario, alone.replace("name: web,", f"name: web, {field},"), "world.yaml")
+    with pytest.raises(InputError, match=r"faults\.0 \(node_loss\) needs nodes"):
+        parse_settings(Scenario, f"{alone}faults: [{{kind: node_loss, at_seconds: 1}}]", "world.yaml")
