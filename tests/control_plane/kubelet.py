@@ -16,7 +16,7 @@ from kubernetes.client import ApiClient, ApiException, CoordinationV1Api, CoreV1
 
 CAPACITY = {"cpu": "64", "memory": "256Gi", "pods": "500"}
 LOOK_SECONDS = 0.1
-RENEW_SECONDS = 5.0
+RENEW_SECONDS = 10.0
 TIMEOUT_SECONDS = 5.0
 
 
@@ -141,7 +141,7 @@ class FakeKubelet:
         return [pod for pod in json.loads(answer.data)["items"] if pod["spec"]["nodeName"] in self._nodes]
 
     def _set_status(self, pod: dict[str, Any], *, is_ready: bool) -> None:
-        number = next(self._addresses)
+        address = pod["status"].get("podIP") or self._new_address()
         states = {"Initialized": True, "ContainersReady": is_ready, "Ready": is_ready}
         conditions = [
             {"type": name, "status": str(state), "lastTransitionTime": _now()}
@@ -160,7 +160,7 @@ class FakeKubelet:
         ]
         status = {
             "phase": "Running",
-            "podIP": f"10.1.{number // 250}.{number % 250 + 1}",
+            "podIP": address,
             "startTime": _now(),
             "conditions": conditions,
             "containerStatuses": containers,
@@ -171,6 +171,10 @@ class FakeKubelet:
             {"status": status},
             _request_timeout=TIMEOUT_SECONDS,
         )
+
+    def _new_address(self) -> str:
+        number = next(self._addresses)
+        return f"10.1.{number // 250}.{number % 250 + 1}"
 
     def _remove(self, metadata: dict[str, Any]) -> None:
         self._core.delete_namespaced_pod(

@@ -1,0 +1,286 @@
+"""The simulated control plane beside a real one: the same counts over time, the same nodes, the same victims.
+
+The scheduler scores by requests alone, as the simulator does. Nodes are of such sizes that no two have the same
+score when a pod comes: Kubernetes draws among equal ones. Times of pods are whole seconds in Kubernetes, and from 1.22
+on only powers of two of how long a pod has been ready are told apart, with ties by chance; the simulator compares times.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from beside_kubernetes import Act, Course, Kind, Life, RealWorld, World, simulate
+from control_plane.cluster import ControlPlane
+from control_plane.kubelet import FakeKubelet
+from control_plane.pod_watch import PodWatch
+from control_plane.process import wait_until
+from kubernetes.client import CoreV1Api
+
+from simulator.arrays import Floats
+from simulator.nodes import READY as NODE_READY
+from simulator.nodes import NodeGroup, Nodes
+from simulator.pods import NO_NODE, PENDING, READY, STARTING, Pods
+from simulator.scheduler import NOWHERE, Packing, choose_node, score
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+Play = tuple[Course, Course]
+STATES = ("created", "bound", "running", "ready", "told")
+PHASES = {"created": PENDING, "bound": PENDING, "running": STARTING, "ready": READY}
+TOGETHER = 4
+SURGE_SHARE = UNAVAILABLE_SHARE = 0.25
+
+
+@dataclass(frozen=True)
+class Script:
+    """A world, what is done in it, and for how long it is watched.
+
+    Attributes:
+        is_alone: whether nothing else may happen meanwhile: each pod that goes anywhere makes the scheduler try
+            again all that wait, and those that still fit nowhere wait for a second at least.
+    """
+
+    world: World
+    acts: tuple[Act, ...]
+    seconds: float
+    is_alone: bool = False
+
+
+WEB = Kind("web", 380, 1100)
+FIVE = ((1400, 4090, 60), (5200, 8760, 60), (5700, 24400, 60), (7700, 30750, 60), (2200, 8040, 60))
+DENSE = Kind("web", 650, 470)
+FIVE_DENSE = ((4600, 2820, 60), (5800, 4210, 60), (9000, 6350, 60), (4300, 3650, 60), (15600, 10380, 60))
+SMALL = Kind("web", 610, 1070)
+BIG = Kind("big", 3000, 6000)
+THREE = ((1800, 5020, 60), (4200, 7220, 60), (4000, 10190, 60))
+
+
+def to(replicas: int, at_seconds: float, kind: str = "web") -> Act:
+    return Act(at_seconds, kind, replicas)
+
+
+SCRIPTS = {
+    "spread": Script(
+        World((WEB,), FIVE), (to(1, 0), to(10, 3), to(40, 7), to(25, 12), to(12, 15), to(3, 18)), 21
+    ),
+    "filled": Script(
+        World((DENSE,), FIVE_DENSE, "most_allocated"),
+        (to(1, 0), to(10, 3), to(40, 7), to(27, 12), to(19, 14), to(12, 16), to(10, 18)),
+        21,
+    ),
+    "each of its own age": Script(
+        World((WEB,), FIVE, start_seconds=1.0),
+        (*(to(n + 1, n) for n in range(8)), *(to(7 - n, 10 + n) for n in range(7))),
+        18,
+    ),
+    "all phases": Script(
+        World((SMALL,), THREE, start_seconds=5.0),
+        (to(6, 0), to(10, 6), to(17, 9), to(15, 9.5), to(13, 10), to(8, 10.5), to(7, 14)),
+        15.5,
+    ),
+    "more than fits": Script(
+        World((SMALL, BIG), THREE), (to(1, 0, "big"), to(16, 2), to(0, 7, "big"), to(13, 11)), 13, is_alone=True
+    ),
+    "a node is drained": Script(
+        World((WEB,), FIVE), (to(12, 0), Act(4, drained=3), to(16, 8), to(5, 12)), 15
+    ),
+    "roll-out": Script(
+        World((WEB,), FIVE, start_seconds=1.0), (to(10, 0), Act(3, "web", milli=300), to(5, 12)), 14
+    ),
+    "roll-out of what starts": Script(
+        World((WEB,), FIVE), (to(6, 0), to(12, 4), Act(4.5, "web", milli=300)), 18
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def plays(control_plane: ControlPlane) -> dict[str, Future[Play]]:
+    """By a script's name the real course and the simulated one; several at once, for most of a script is waiting."""
+    with ThreadPoolExecutor(TOGETHER) as pool:
+        futures = {
+            name: pool.submit(perform, control_plane, script)
+            for name, script in SCRIPTS.items()
+            if not script.is_alone
+        }
+        wait(futures.values())
+    return futures
+
+
+def perform(control_plane: ControlPlane, script: Script) -> Play:
+    world = RealWorld(control_plane, control_plane.create_namespace(), script.world)
+    real = world.play(script.acts, script.seconds)
+    world.end()
+    return real, simulate(script.world, real.acts, script.seconds)
+
+
+
+def play_of(name: str, plays: dict[str, Future[Play]], control_plane: ControlPlane) -> Play:
+    return plays[name].result() if name in plays else perform(control_plane, SCRIPTS[name])
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_both_go_the_same_way(
+    name: str, plays: dict[str, Future[Play]], control_plane: ControlPlane
+) -> None:
+    script = SCRIPTS[name]
+    real, simulated = play_of(name, plays, control_plane)
+    for kind in script.world.kinds:
+      print(name, real.latency_seconds)
+      for n,(a,b) in enumerate(itertools.zip_longest(real.of(kind.name), simulated.of(kind.name))):
+        print(n, a and a.node, b and b.node, *(f"{getattr(a,x,-1):.2f}/{getattr(b,x,-1):.2f}" for x in ("created","bound","running","ready","told","gone")))
+    for kind in script.world.kinds:
+        assert_counts_agree(kind.name, real, simulated, script.seconds)
+        if any(act.milli for act in script.acts):
+            assert_within_bounds(kind.name, real)
+            assert_within_bounds(kind.name, simulated)
+            continue
+        assert [life.node for life in simulated.of(kind.name)] == [life.node for life in real.of(kind.name)]
+        for now, then in victims_of(kind.name, real):
+            assert then == by_rule(kind.name, real, now, len(then))
+        if is_even(real):
+            assert cohorts_of_victims(kind.name, simulated) == cohorts_of_victims(kind.name, real)
+    if not any(act.milli for act in script.acts):
+        assert_best_nodes(script.world, real)
+
+
+def assert_counts_agree(kind: str, real: Course, simulated: Course, seconds: float) -> None:
+    """As many pods have come into each state within a second, and what is counted was counted there within a second.
+
+    A busy machine needs more: what the API takes for a change, for all pods one after the other.
+    """
+    replicas = [act.replicas for act in real.acts if act.replicas is not None]
+    tolerance = max(1.0, real.latency_seconds * max(replicas))
+    for state in (*STATES, "gone"):
+        ours, theirs = entered(simulated, kind, state), entered(real, kind, state)
+        assert len(ours) == len(theirs), (kind, state)
+        assert np.abs(ours - theirs).max(initial=0.0) <= tolerance, (kind, state, ours, theirs)
+    for state, moment in itertools.product(STATES, changes(simulated, kind)):
+        counted = simulated.count(kind, state, moment)
+        edges = [moment - tolerance, *changes(real, kind)]
+        around = [at for at in edges if moment - tolerance <= at <= min(moment + tolerance, seconds)]
+        counts = [real.count(kind, state, at) for at in around]
+        assert min(counts) <= counted <= max(counts), (kind, state, moment, counted, counts)
+
+
+def entered(course: Course, kind: str, state: str) -> Floats:
+    """When pods of a kind came into a state, in order."""
+    times = np.sort([getattr(life, state) for life in course.of(kind)])
+    return np.asarray(times[np.isfinite(times)])
+
+
+def changes(course: Course, kind: str) -> list[float]:
+    """When anything became of pods of a kind."""
+    times = np.concatenate([entered(course, kind, state) for state in (*STATES, "gone")])
+    return np.unique(times).tolist()
+
+
+def victims_of(kind: str, course: Course) -> list[tuple[float, list[tuple[float, ...]]]]:
+    """When pods were told to go because fewer were wanted, and what they were by what a ReplicaSet looks at."""
+    found = []
+    for act, end in spans(kind, course):
+        rows = [row for row, life in enumerate(course.of(kind)) if act.at_seconds <= life.told < end]
+        if rows and act.drained is None:
+            found.append((act.at_seconds, sorted(keys(kind, course, act.at_seconds, rows))))
+    return found
+
+
+def spans(kind: str, course: Course) -> list[tuple[Act, float]]:
+    """What was done that a kind's pods may go for, and when the next thing was done."""
+    acts = [act for act in course.acts if act.kind in {kind, ""}]
+    ends = [act.at_seconds for act in acts[1:]] + [np.inf]
+    return list(zip(acts, ends, strict=True))
+
+
+def pods_at(kind: str, course: Course, now: float) -> Pods:
+    """The pods as they were, for the simulator's rule; rows are places in the order of creation."""
+    lives = course.of(kind)
+    pods = Pods(np.array([100]), np.array([100]))
+    for life in lives:
+        row = pods.add(0, life.created_stamp, 100, 100)
+        state = life.state(now)
+        if state not in PHASES:
+            continue
+        pods.phase[row] = PHASES[state]
+        pods.node[row] = NO_NODE if state == "created" else life.node
+        pods.ready[row] = life.ready_stamp if state == "ready" else np.inf
+    absent = [row for row, life in enumerate(lives) if life.state(now) not in PHASES]
+    pods.service[absent] = -1
+    return pods
+
+
+def keys(kind: str, course: Course, now: float, rows: Sequence[int]) -> list[tuple[float, ...]]:
+    """Node or none, phase, neighbours of the same kind, whole seconds since it was ready and since it was created."""
+    pods = pods_at(kind, course, now)
+    together = Counter(pods.node[pods.service == 0].tolist())
+    return [
+        (
+            float(pods.node[row] != NO_NODE),
+            float(pods.phase[row]),
+            float(together[pods.node[row]]),
+            float(pods.ready[row]),
+            float(pods.created[row]),
+        )
+        for row in rows
+    ]
+
+
+def by_rule(kind: str, course: Course, now: float, count: int) -> list[tuple[float, ...]]:
+    """What the simulator would remove from the pods that there were."""
+    return sorted(keys(kind, course, now, pods_at(kind, course, now).to_remove(0, count)))
+
+
+def is_even(course: Course) -> bool:
+    """Whether pods that were created together bear the same times: a slow machine spreads them over two seconds."""
+    stamps = {}
+    for life in course.lives:
+        stamps.setdefault((life.kind, course.cohort(life), "created"), set()).add(life.created_stamp)
+        if life.ready_stamp < np.inf:
+            stamps.setdefault((life.kind, course.cohort(life), "ready"), set()).add(life.ready_stamp)
+    return all(len(each) == 1 for each in stamps.values())
+
+
+def cohorts_of_victims(kind: str, course: Course) -> list[Counter[tuple[int, int]]]:
+    """Each time that pods went: after which act they had been created, and their nodes."""
+    lives = course.of(kind)
+    return [
+        Counter((course.cohort(life), life.node) for life in lives if act.at_seconds <= life.told < end)
+        for act, end in spans(kind, course)
+    ]
+
+
+def assert_best_nodes(world: World, course: Course) -> None:
+    """Each pod went where the simulator's score was best, and nowhere else was it as good."""
+    capacity = np.array(world.nodes)
+    requests = {kind.name: np.array([kind.milli, kind.mib, 1]) for kind in world.kinds}
+    drained = [(act.drained, act.at_seconds) for act in course.acts if act.drained is not None]
+    placed: list[Life] = []
+    order = [(life.bound if life.bound > life.created + 0.5 else life.created, life) for life in course.lives]
+    for when, life in sorted((pair for pair in order if pair[1].node >= 0), key=lambda pair: pair[0]):
+        used = np.zeros_like(capacity)
+        for other in placed:
+            if other.gone > when:
+                used[other.node] += requests[other.kind]
+        used += requests[life.kind]
+        scores = np.where((used <= capacity).all(axis=1), score(capacity, used, world.packing), -1)
+        scores[[node for node, since in drained if since <= when]] = -1
+        assert np.flatnonzero(scores == scores.max()).tolist() == [life.node]
+        placed.append(life)
+
+
+def assert_within_bounds(kind: str, course: Course) -> None:
+    """During a roll-out never too many pods and, once there were enough, never too few that are ready."""
+    rolled = next(act.at_seconds for act in course.acts if act.milli is not None)
+    enough = False
+    for moment in sorted({t for life in course.of(kind) for t in (life.created, life.ready, life.told)}):
+        wanted = [act.replicas for act in course.acts if act.at_seconds <= moment and act.replicas is not None][-1]
+        counts = {state: course.count(kind, state, moment) for state in PHASES}
+        if moment >= rolled and moment < np.inf:
+            assert sum(counts.values()) <= wanted + np.ceil(SURGE_SHARE * wanted)
+            few = wanted - np.floor(UNAVAILABLE_SHARE * wanted)
+            enough |= counts["ready"] >= few
+            assert counts["ready"] >= few or not enough
