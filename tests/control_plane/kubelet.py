@@ -6,6 +6,7 @@ import contextlib
 import datetime as dt
 import itertools
 import json
+import math
 import threading
 import time
 from collections.abc import Mapping
@@ -25,23 +26,23 @@ class FakeKubelet:
 
     Args:
         nodes: capacities, all of it for pods, by name.
-        labels: of all of these nodes.
+        labels: of these nodes, by name.
 
     Attributes:
         start_seconds: from a pod's binding until it is ready; infinity for never.
-        run_seconds: from a pod's binding until it runs; None for no sooner than it is ready.
+        run_seconds: from a pod's binding until it runs, if that is before it is ready.
         drain_seconds: from a pod's deletion until it is gone, within the pod's own grace period.
     """
 
     start_seconds: float
-    run_seconds: float | None
+    run_seconds: float
     drain_seconds: float
 
     def __init__(
         self,
         client: ApiClient,
         nodes: Mapping[str, Mapping[str, str]] | None = None,
-        labels: Mapping[str, str] | None = None,
+        labels: Mapping[str, Mapping[str, str]] | None = None,
     ) -> None:
         self.reset()
         self._core = CoreV1Api(client)
@@ -57,7 +58,7 @@ class FakeKubelet:
     def reset(self) -> None:
         """Pods start in half a second and drain in less."""
         self.start_seconds = 0.5
-        self.run_seconds = None
+        self.run_seconds = math.inf
         self.drain_seconds = 0.2
 
     def start(self) -> None:
@@ -85,7 +86,7 @@ class FakeKubelet:
             "lastHeartbeatTime": _now(),
             "lastTransitionTime": _now(),
         }
-        labels = {"kubernetes.io/hostname": node, **self._labels}
+        labels = {"kubernetes.io/hostname": node, **self._labels.get(node, {})}
         body: Any = {"metadata": {"name": node, "labels": labels}}
         self._core.create_node(body)
         capacity = dict(self._nodes[node])
@@ -129,9 +130,8 @@ class FakeKubelet:
             elif passed >= self.start_seconds:
                 if not _is_ready(pod):
                     self._set_status(pod, is_ready=True)
-            elif self.run_seconds is not None and passed >= self.run_seconds:
-                if pod["status"]["phase"] == "Pending":
-                    self._set_status(pod, is_ready=False)
+            elif pod["status"]["phase"] == "Pending" and passed >= self.run_seconds:
+                self._set_status(pod, is_ready=False)
 
     def _pods(self) -> list[dict[str, Any]]:
         # Read as plain JSON: as objects, ten times a second, they would take much of a core.

@@ -13,7 +13,6 @@ from typing import Any
 import urllib3
 from kubernetes.client import ApiClient, CoreV1Api
 
-
 LONGEST_SECONDS = 120
 
 
@@ -55,7 +54,11 @@ class PodWatch:
         self.lives: list[PodLife] = []
         self._by_name: dict[str, PodLife] = {}
         self._answer: Any = CoreV1Api(client).list_namespaced_pod(
-            namespace, watch=True, resource_version="0", timeout_seconds=LONGEST_SECONDS, _preload_content=False
+            namespace,
+            watch=True,
+            resource_version="0",
+            timeout_seconds=LONGEST_SECONDS,
+            _preload_content=False,
         )
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
         self._thread.start()

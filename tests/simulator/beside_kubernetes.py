@@ -1,4 +1,4 @@
-"""One world twice: on a real control plane with fake kubelets, and simulated; what is done to both, and what came of it."""
+"""One world twice, on a real control plane and simulated: what is done to it, and what becomes of its pods."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from control_plane.cluster import ControlPlane
@@ -18,9 +18,11 @@ from kubernetes.client import AppsV1Api, CoreV1Api
 from simulator.events import Event
 from simulator.plant import Desired
 from simulator.scenario import Scenario
+from simulator.scheduler import Packing
 from simulator.trace import Trace
 
 NEVER = float("inf")
+ZONE = "topology.kubernetes.io/zone"
 DRAIN_SECONDS = 0.5
 BEGIN_FRACTION = 0.1
 
@@ -45,15 +47,22 @@ class World:
 
     Attributes:
         nodes: CPU in thousandths, MiB and most pods of each.
+        zones: where each node is; all in one if not given. Pods spread over zones as evenly as can be.
         start_seconds: from a pod's binding until it is ready.
         run_share: share of that which it is Pending.
     """
 
     kinds: tuple[Kind, ...]
     nodes: tuple[tuple[int, int, int], ...]
-    packing: str = "least_allocated"
+    zones: tuple[str, ...] = ()
+    packing: Packing = "least_allocated"
     start_seconds: float = 2.0
     run_share: float = 0.5
+
+    @property
+    def zone_of_nodes(self) -> tuple[str, ...]:
+        """The zone of each node."""
+        return self.zones or ("a",) * len(self.nodes)
 
 
 @dataclass(frozen=True)
@@ -110,9 +119,9 @@ class Course:
         """Pods of a kind in a state."""
         return sum(life.state(now) == state for life in self.of(kind))
 
-    def cohort(self, life: Life) -> int:
-        """The number of the act after which a pod was created."""
-        return sum(act.at_seconds <= life.created for act in self.acts)
+    def acts_before(self, moment: float) -> int:
+        """How many things had been done."""
+        return sum(act.at_seconds <= moment for act in self.acts)
 
 
 class RealWorld:
@@ -126,7 +135,10 @@ class RealWorld:
             {"cpu": f"{milli}m", "memory": f"{mib}Mi", "pods": str(pods)} for milli, mib, pods in world.nodes
         )
         capacities = dict(zip(self._nodes, sizes, strict=True))
-        self.kubelet = FakeKubelet(control_plane.admin, capacities, {"world": namespace})
+        labels = [{"world": namespace, ZONE: zone} for zone in world.zone_of_nodes]
+        self.kubelet = FakeKubelet(
+            control_plane.admin, capacities, dict(zip(self._nodes, labels, strict=True))
+        )
         self.kubelet.start_seconds = world.start_seconds
         self.kubelet.run_seconds = world.start_seconds * world.run_share
         self.kubelet.drain_seconds = DRAIN_SECONDS
@@ -154,7 +166,10 @@ class RealWorld:
         lives = [self._life(life, begin) for life in list(self._watch.lives)]
         return Course(lives, done, statistics.median(latencies))
 
-    def end(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         """Nothing is left of it."""
         self.kubelet.drain_seconds = 0.0
         for kind in self._world.kinds:
@@ -173,7 +188,7 @@ class RealWorld:
             spec["replicas"] = act.replicas
         if act.milli is not None:
             kind = next(each for each in self._world.kinds if each.name == act.kind)
-            spec["template"] = {"spec": {"containers": [_container(replace(kind, milli=act.milli))]}}
+            spec["template"] = {"spec": {"containers": [container_of(replace(kind, milli=act.milli))]}}
         self._apps.patch_namespaced_deployment(act.kind, self._namespace, {"spec": spec})
 
     def _drain(self, node: str) -> None:
@@ -188,11 +203,14 @@ class RealWorld:
 
     def _deployment(self, kind: Kind) -> Any:
         labels = {"app": kind.name}
-        spec = {
+        spec: dict[str, Any] = {
             "schedulerName": self._world.packing.replace("_", "-"),
             "nodeSelector": {"world": self._namespace},
-            "containers": [_container(kind)],
+            "containers": [container_of(kind)],
         }
+        if self._world.zones:
+            spread = {"maxSkew": 1, "topologyKey": ZONE, "whenUnsatisfiable": "DoNotSchedule"}
+            spec["topologySpreadConstraints"] = [{**spread, "labelSelector": {"matchLabels": labels}}]
         return {
             "metadata": {"name": kind.name},
             "spec": {
@@ -206,12 +224,11 @@ class RealWorld:
         names = ("created", "bound", "running", "ready", "told", "gone")
         times = {name: getattr(seen, name) - begin for name in names}
         node = self._nodes.index(seen.node) if seen.node else -1
-        return Life(
-            seen.app, node, **times, created_stamp=seen.created_stamp, ready_stamp=seen.ready_stamp
-        )
+        return Life(seen.app, node, **times, created_stamp=seen.created_stamp, ready_stamp=seen.ready_stamp)
 
 
-def _container(kind: Kind) -> dict[str, Any]:
+def container_of(kind: Kind) -> dict[str, Any]:
+    """A pod's container that requests so much."""
     requests = {"cpu": f"{kind.milli}m", "memory": f"{kind.mib}Mi"}
     return {"name": "main", "image": "none", "resources": {"requests": requests}}
 
@@ -293,10 +310,13 @@ def scenario(world: World) -> Scenario:
             "reserved_vcpu": 0,
             "reserved_memory_gib": 0,
             "max_pods": pods,
+            "zone": zone,
             "initial_nodes": 1,
             "max_nodes": 1,
         }
-        for number, (milli, mib, pods) in enumerate(world.nodes)
+        for number, ((milli, mib, pods), zone) in enumerate(
+            zip(world.nodes, world.zone_of_nodes, strict=True)
+        )
     ]
     classes = [{"name": kind.name, "entry": {"to": kind.name}} for kind in world.kinds]
     return Scenario.model_validate(
