@@ -81,22 +81,24 @@ class Deployments:
     def reconcile(self, service: int) -> None:
         """Create and remove pods of a service until it is as it should be, or may not be changed further."""
         pods = self._running.pods
-        while True:
-            active = pods.rows(service, ACTIVE - 1)
-            old = active[pods.revision[active] != self._revision[service]]
-            if not old.size:
-                break
+        while self._old(service).size:
             self._rolling.add(service)
-            if not self._replace(service, active, old):
+            if not self._replace(service):
                 return
         self._rolling.discard(service)
-        surplus = len(active) - int(self.wanted[service])
+        surplus = len(pods.rows(service, ACTIVE - 1)) - int(self.wanted[service])
         if surplus > 0:
             self._remove(pods.to_remove(service, surplus))
         self._create(service, -surplus)
 
-    def _replace(self, service: int, active: Ints, old: Ints) -> bool:
-        """One step of a roll-out; whether it changed anything.
+    def _old(self, service: int) -> Ints:
+        """Rows of the replicas of another release than the one that is wanted."""
+        pods = self._running.pods
+        active = pods.rows(service, ACTIVE - 1)
+        return np.asarray(active[pods.revision[active] != self._revision[service]])
+
+    def _replace(self, service: int) -> bool:
+        """One step of a roll-out; whether there was one to take.
 
         Source: kubernetes/kubernetes pkg/controller/deployment/rolling.go; it scales old and new pods
         in proportion where what is wanted changes meanwhile, here old ones go first.
@@ -107,19 +109,18 @@ class Deployments:
         unavailable = math.floor(rule.max_unavailable * wanted)
         if surge == unavailable == 0:
             unavailable = 1
-        new = len(active) - len(old)
-        surplus = max(len(active) - wanted - surge, 0)
-        created = max(min(wanted - new, wanted + surge - len(active)), 0)
+        active, old = pods.rows(service, ACTIVE - 1), self._old(service)
+        new = np.setdiff1d(active, old)
+        created = max(min(wanted - len(new), wanted + surge - len(active)), 0)
         self._create(service, created)
-        is_ready = pods.phase[old] == READY
-        ready = int(np.count_nonzero(pods.phase[active] == READY))
-        spare = max(ready - (wanted - unavailable), 0)
-        unready = old[~is_ready]
-        doomed = pods.to_remove(service, len(unready), unready)
-        doomed += pods.to_remove(service, max(spare, surplus - len(doomed)), old[is_ready])
-        if new >= wanted:
-            spare_of_new = new - wanted
-            doomed += pods.to_remove(service, spare_of_new, np.setdiff1d(active, old)) if spare_of_new else []
+        fewest = wanted - unavailable
+        old_ready, new_ready = (int(np.count_nonzero(pods.phase[rows] == READY)) for rows in (old, new))
+        # Old pods that are not ready go as far as there would still be enough if all but the new ones got ready.
+        unready = min(len(old) - old_ready, max(len(old) + new_ready - fewest, 0))
+        spare = max(old_ready + new_ready - fewest, 0)
+        surplus = max(len(active) - wanted - surge, 0)
+        doomed = pods.to_remove(service, max(unready + spare, surplus), old)
+        doomed += pods.to_remove(service, max(len(new) - wanted, 0), new)
         self._remove(doomed)
         return bool(created or doomed)
 

@@ -38,8 +38,10 @@ def made(name: str) -> Policy:
         ("fixed", "policy fixed: setting 'replicas' is needed"),
         (
             "fixed:replica=3,replicas=3",
-            "policy fixed:replica=3,replicas=3: setting 'replica' is unknown; there are: "
-            "replicas, vcpu, memory_gib, nodes, period",
+            (
+                "policy fixed:replica=3,replicas=3: setting 'replica' is unknown; there are: replicas, vcpu, "
+                "memory_gib, nodes, period"
+            ),
         ),
         (
             "fixed:replicas=many",

@@ -19,6 +19,7 @@ from typing import Any, Self
 from control_plane import binaries
 from control_plane.certificates import CertificateAuthority, Credentials
 from control_plane.process import Process, free_ports, wait_until
+from control_plane.scheduling import configuration
 from kubernetes.client import ApiClient, Configuration, CoreV1Api, CustomObjectsApi
 
 # Their names before 1.28, which newer versions know as well. Each one more delays the start.
@@ -53,7 +54,7 @@ class ControlPlane:
         self._folder = tempfile.TemporaryDirectory(prefix="control-plane-", ignore_cleanup_errors=True)
         folder = Path(self._folder.name)
 
-        etcd_port, peer_port, port, *ports = free_ports(5)
+        etcd_port, peer_port, port, *ports = free_ports(6)
         etcd_url, peer_url, self.url = (
             f"http://127.0.0.1:{etcd_port}",
             f"http://127.0.0.1:{peer_port}",
@@ -74,7 +75,7 @@ class ControlPlane:
         if controller_manager and scheduler:
             flags = self._controller_manager_flags(ports[0], hpa_sync_seconds)
             self._controllers[f"https://127.0.0.1:{ports[0]}"] = Process([controller_manager, *flags], folder)
-            flags = self._controller_flags(ports[1])
+            flags = self._scheduler_flags(ports[1], ports[2])
             self._controllers[f"https://127.0.0.1:{ports[1]}"] = Process([scheduler, *flags], folder)
         self._etcd_url = etcd_url
 
@@ -246,14 +247,15 @@ class ControlPlane:
             flags += _flags(disable_admission_plugins="ServiceAccount")
         return [*self._server_flags(port), *flags]
 
-    def _controller_flags(self, port: int) -> list[str]:
-        flags = _flags(kubeconfig=self.kubeconfig, leader_elect="false")
-        if self.version < (1, 23):
-            flags += _flags(port=0)  # the one without TLS
-        return [*self._server_flags(port), *flags]
+    def _scheduler_flags(self, port: int, insecure_port: int) -> list[str]:
+        told = Path(self._folder.name) / "scheduler.json"
+        told.write_text(json.dumps(configuration(self.version, self.kubeconfig, insecure_port)))
+        return [*self._server_flags(port), *_flags(config=told)]
 
     def _controller_manager_flags(self, port: int, hpa_sync_seconds: float) -> list[str]:
         flags = _flags(
+            kubeconfig=self.kubeconfig,
+            leader_elect="false",
             controllers=",".join(CONTROLLERS),
             service_account_private_key_file=self._service_accounts.key,
             root_ca_file=self.authority.certificate,
@@ -262,7 +264,9 @@ class ControlPlane:
             horizontal_pod_autoscaler_sync_period=f"{hpa_sync_seconds}s",
             horizontal_pod_autoscaler_cpu_initialization_period="0s",
         )
-        return [*self._controller_flags(port), *flags]
+        if self.version < (1, 23):
+            flags += _flags(port=0)  # the one without TLS
+        return [*self._server_flags(port), *flags]
 
 
 def _flags(**values: object) -> list[str]:

@@ -63,13 +63,20 @@ def namespace(control_plane: ControlPlane) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def one_kubelet(control_plane: ControlPlane) -> Iterator[FakeKubelet]:
+def controllers(control_plane: ControlPlane) -> ControlPlane:
+    """A control plane that makes pods of Deployments and binds them to nodes, once there are any."""
     from control_plane import binaries
-    from control_plane.kubelet import FakeKubelet
 
     with _skip_where_missing():
         binaries.require("kube-controller-manager", "kube-scheduler")
-    kubelet = FakeKubelet(control_plane.admin)
+    return control_plane
+
+
+@pytest.fixture(scope="session")
+def one_kubelet(controllers: ControlPlane) -> Iterator[FakeKubelet]:
+    from control_plane.kubelet import FakeKubelet
+
+    kubelet = FakeKubelet(controllers.admin)
     kubelet.start()
     yield kubelet
     kubelet.stop()

@@ -6,8 +6,10 @@ import contextlib
 import datetime as dt
 import itertools
 import json
+import math
 import threading
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import urllib3
@@ -15,27 +17,38 @@ from kubernetes.client import ApiClient, ApiException, CoordinationV1Api, CoreV1
 
 CAPACITY = {"cpu": "64", "memory": "256Gi", "pods": "500"}
 LOOK_SECONDS = 0.1
-RENEW_SECONDS = 5.0
+RENEW_SECONDS = 10.0
 TIMEOUT_SECONDS = 5.0
 
 
 class FakeKubelet:
     """The kubelets of all nodes in one thread. It outlives an API server that is away.
 
+    Args:
+        nodes: capacities, all of it for pods, by name.
+        labels: of these nodes, by name.
+
     Attributes:
         start_seconds: from a pod's binding until it is ready; infinity for never.
+        run_seconds: from a pod's binding until it runs, if that is before it is ready.
         drain_seconds: from a pod's deletion until it is gone, within the pod's own grace period.
     """
 
     start_seconds: float
+    run_seconds: float
     drain_seconds: float
 
-    def __init__(self, client: ApiClient, nodes: int = 1, capacity: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        client: ApiClient,
+        nodes: Mapping[str, Mapping[str, str]] | None = None,
+        labels: Mapping[str, Mapping[str, str]] | None = None,
+    ) -> None:
         self.reset()
         self._core = CoreV1Api(client)
         self._leases = CoordinationV1Api(client)
-        self._nodes = [f"node-{number}" for number in range(nodes)]
-        self._capacity = capacity or CAPACITY
+        self._nodes = nodes or {"node-0": CAPACITY}
+        self._labels = labels or {}
         self._renewed = 0.0
         self._since: dict[tuple[str, bool], float] = {}
         self._addresses = itertools.count(1)
@@ -45,6 +58,7 @@ class FakeKubelet:
     def reset(self) -> None:
         """Pods start in half a second and drain in less."""
         self.start_seconds = 0.5
+        self.run_seconds = math.inf
         self.drain_seconds = 0.2
 
     def start(self) -> None:
@@ -58,6 +72,12 @@ class FakeKubelet:
         self._stopped.set()
         self._thread.join()
 
+    def remove_nodes(self) -> None:
+        """Their pods, if there are any, are left to the control plane."""
+        for node in self._nodes:
+            self._core.delete_node(node)
+            self._leases.delete_namespaced_lease(node, "kube-node-lease")
+
     def _register(self, node: str) -> None:
         ready = {
             "type": "Ready",
@@ -66,9 +86,11 @@ class FakeKubelet:
             "lastHeartbeatTime": _now(),
             "lastTransitionTime": _now(),
         }
-        body: Any = {"metadata": {"name": node, "labels": {"kubernetes.io/hostname": node}}}
+        labels = {"kubernetes.io/hostname": node, **self._labels.get(node, {})}
+        body: Any = {"metadata": {"name": node, "labels": labels}}
         self._core.create_node(body)
-        status = {"capacity": self._capacity, "allocatable": self._capacity, "conditions": [ready]}
+        capacity = dict(self._nodes[node])
+        status = {"capacity": capacity, "allocatable": capacity, "conditions": [ready]}
         self._core.patch_node_status(node, {"status": status})
         lease: Any = {
             "metadata": {"name": node},
@@ -105,28 +127,32 @@ class FakeKubelet:
                 grace = pod["metadata"].get("deletionGracePeriodSeconds", 0)
                 if passed >= min(self.drain_seconds, grace):
                     self._remove(pod["metadata"])
-            elif pod["status"]["phase"] == "Pending" and passed >= self.start_seconds:
-                self._make_ready(pod)
+            elif passed >= self.start_seconds:
+                if not _is_ready(pod):
+                    self._set_status(pod, is_ready=True)
+            elif pod["status"]["phase"] == "Pending" and passed >= self.run_seconds:
+                self._set_status(pod, is_ready=False)
 
     def _pods(self) -> list[dict[str, Any]]:
         # Read as plain JSON: as objects, ten times a second, they would take much of a core.
         answer: Any = self._core.list_pod_for_all_namespaces(
             field_selector="spec.nodeName!=", _preload_content=False, _request_timeout=TIMEOUT_SECONDS
         )
-        return json.loads(answer.data)["items"]
+        return [pod for pod in json.loads(answer.data)["items"] if pod["spec"]["nodeName"] in self._nodes]
 
-    def _make_ready(self, pod: dict[str, Any]) -> None:
-        number = next(self._addresses)
-        ready = [
-            {"type": name, "status": "True", "lastTransitionTime": _now()}
-            for name in ("Initialized", "ContainersReady", "Ready")
+    def _set_status(self, pod: dict[str, Any], *, is_ready: bool) -> None:
+        address = pod["status"].get("podIP") or self._new_address()
+        states = {"Initialized": True, "ContainersReady": is_ready, "Ready": is_ready}
+        conditions = [
+            {"type": name, "status": str(state), "lastTransitionTime": _now()}
+            for name, state in states.items()
         ]
         containers = [
             {
                 "name": container["name"],
                 "image": container["image"],
                 "imageID": "",
-                "ready": True,
+                "ready": is_ready,
                 "restartCount": 0,
                 "state": {"running": {"startedAt": _now()}},
             }
@@ -134,9 +160,9 @@ class FakeKubelet:
         ]
         status = {
             "phase": "Running",
-            "podIP": f"10.1.{number // 250}.{number % 250 + 1}",
+            "podIP": address,
             "startTime": _now(),
-            "conditions": ready,
+            "conditions": conditions,
             "containerStatuses": containers,
         }
         self._core.patch_namespaced_pod_status(
@@ -146,10 +172,19 @@ class FakeKubelet:
             _request_timeout=TIMEOUT_SECONDS,
         )
 
+    def _new_address(self) -> str:
+        number = next(self._addresses)
+        return f"10.1.{number // 250}.{number % 250 + 1}"
+
     def _remove(self, metadata: dict[str, Any]) -> None:
         self._core.delete_namespaced_pod(
             metadata["name"], metadata["namespace"], grace_period_seconds=0, _request_timeout=TIMEOUT_SECONDS
         )
+
+
+def _is_ready(pod: dict[str, Any]) -> bool:
+    conditions = pod["status"].get("conditions", ())
+    return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
 
 
 def _now() -> str:

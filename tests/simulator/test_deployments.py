@@ -65,7 +65,7 @@ def test_old_pods_that_are_not_ready_go_first(surge: float) -> None:
         Counted(service(min_replicas=4, start_up=always(20.0), roll_out=rule)).until(5.0).ask(8).until(6.0)
     )
     story.watch().ask(8, vcpu=[2.0]).until(6.5)
-    assert story.times("pod gone") == [6.0] * 4
+    assert story.times("pod gone") == [6.0] * 2  # two of eight may be unavailable, as Kubernetes counts
     assert story.fewest == 4
     story.until(100.0)
     assert is_rolled_out(story)
