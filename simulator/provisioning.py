@@ -279,8 +279,10 @@ class Provisioner:
         )
         if demands:
             best = expand(self._options(demands), scaler.expander, self._lives)
-            for _ in range(best[0].node_count if best else 0):
-                self.launch(best[0].group)
+            if best:
+                chosen = best[int(self._lives.integers(len(best)))] if len(best) > 1 else best[0]
+                for _ in range(chosen.node_count):
+                    self.launch(chosen.group)
         return True
 
     def _options(self, demands: list[Demand]) -> list[Option]:
