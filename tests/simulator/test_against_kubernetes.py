@@ -91,6 +91,9 @@ SCRIPTS = {
         (to(6, 0), to(10, 6), to(17, 9), to(15, 9.5), to(14, 10), to(7, 10.5), to(4, 14)),
         15.5,
     ),
+    "one that is pending, by itself": Script(
+        World((WEB,), FIVE, start_seconds=5.0), (to(6, 0), to(7, 4), to(6, 4.5)), 7
+    ),
     "zones": Script(
         World((WEB,), FIVE, ("a", "a", "b", "c", "c")),
         (to(4, 0), to(23, 3), to(9, 7), to(14, 9)),
