@@ -239,11 +239,10 @@ class Provisioner:
 
         Source: cluster-autoscaler utils/backoff/exponential_backoff.go.
         """
-        if self._rests_until[group] > self._running.now:
-            return
         scaler = self._settings.autoscaler or NodeAutoscaler()
-        doubled = max(2 * self._back_off[group], scaler.back_off_seconds)
-        self._back_off[group] = min(doubled, scaler.back_off_cap_seconds)
+        if self._rests_until[group] < self._running.now:
+            doubled = max(2 * self._back_off[group], scaler.back_off_seconds)
+            self._back_off[group] = min(doubled, scaler.back_off_cap_seconds)
         self._rests_until[group] = self._running.now + self._back_off[group]
 
     def _scan(self, scaler: NodeAutoscaler) -> Life:
@@ -262,19 +261,20 @@ class Provisioner:
                     self.launch(group)
 
     def _scale_up(self, scaler: NodeAutoscaler) -> bool:
-        """Launch nodes of one group for the pods that wait and have no node on its way; whether any pod waits."""
+        """Launch nodes of one group for the pods that wait and have no node on its way; whether it did.
+
+        Source: cluster-autoscaler core/static_autoscaler.go: pods that wait in vain keep no other node.
+        """
         waiting = self._scheduler.demands()
-        if not waiting:
-            return False
         coming = self._nodes.rows(BOOTING)
         demands, _ = left_over(
             waiting, self._nodes.capacity[coming], self._regions[self._nodes.group[coming]]
         )
-        if demands:
-            best = expand(self._options(demands), scaler.expander, self._lives)
-            for _ in range(best[0].node_count if best else 0):
-                self.launch(best[0].group)
-        return True
+        best = expand(self._options(demands), scaler.expander, self._lives) if demands else []
+        for option in best[:1]:
+            for _ in range(option.node_count):
+                self.launch(option.group)
+        return bool(best)
 
     def _options(self, demands: list[Demand]) -> list[Option]:
         counts = self._nodes.count_by_group(BOOTING, READY, DRAINING)
