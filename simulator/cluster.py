@@ -240,6 +240,7 @@ class Cluster:
             milli = now.vcpu_milli if vcpu is None else round(1000 * float(vcpu[place]))
             mib = now.memory_mib if memory_gib is None else round(MIB_PER_GIB * float(memory_gib[place]))
             if (milli, mib) != (now.vcpu_milli, now.memory_mib):
+                self._running.record("requests wanted", service=place, detail=f"{milli} m CPU, {mib} MiB")
                 self._deployments.roll_out(
                     Release(place, now.image, max(milli, 1), max(mib, 1), now.error_probability, now.slowness)
                 )

@@ -86,13 +86,17 @@ class Provisioner:
         return node
 
     def resize(self, wanted: Ints) -> None:
-        """Launch or remove nodes until each group has so many, int64 ``(G,)``; emptiest ones go first.
+        """Launch or remove nodes until each group has so many, int64 ``(G,)``, within its bounds; emptiest ones go first.
 
         From then on the node autoscaler stands aside: one hand alone may hold the sizes.
         """
         self._is_by_hand = True
         self._running.record("nodes wanted", detail=" ".join(map(str, wanted)))
-        for group, count in enumerate(wanted.tolist()):
+        groups = self._settings.groups
+        low, high = (
+            np.array([getattr(each, name) for each in groups]) for name in ("min_nodes", "max_nodes")
+        )
+        for group, count in enumerate(np.clip(wanted, low, high).tolist()):
             rows = self._nodes.of_group(group, BOOTING, READY)
             for _ in range(count - len(rows)):
                 self.launch(group)
@@ -244,11 +248,10 @@ class Provisioner:
 
         Source: cluster-autoscaler utils/backoff/exponential_backoff.go.
         """
-        if self._rests_until[group] > self._running.now:
-            return
         scaler = self._settings.autoscaler or NodeAutoscaler()
-        doubled = max(2 * self._back_off[group], scaler.back_off_seconds)
-        self._back_off[group] = min(doubled, scaler.back_off_cap_seconds)
+        if self._rests_until[group] < self._running.now:
+            doubled = max(2 * self._back_off[group], scaler.back_off_seconds)
+            self._back_off[group] = min(doubled, scaler.back_off_cap_seconds)
         self._rests_until[group] = self._running.now + self._back_off[group]
 
     def _scan(self, scaler: NodeAutoscaler) -> Life:
@@ -269,21 +272,21 @@ class Provisioner:
                     self.launch(group)
 
     def _scale_up(self, scaler: NodeAutoscaler) -> bool:
-        """Launch nodes of one group for the pods that wait and have no node on its way; whether any pod waits."""
+        """Launch nodes of one group for the pods that wait and have no node on its way; whether it did.
+
+        Source: cluster-autoscaler core/static_autoscaler.go: pods that wait in vain keep no other node.
+        """
         waiting = self._scheduler.demands()
-        if not waiting:
-            return False
         coming = self._nodes.rows(BOOTING)
         demands, _ = left_over(
             waiting, self._nodes.capacity[coming], self._regions[self._nodes.group[coming]]
         )
-        if demands:
-            best = expand(self._options(demands), scaler.expander, self._lives)
-            if best:
-                chosen = best[int(self._lives.integers(len(best)))] if len(best) > 1 else best[0]
-                for _ in range(chosen.node_count):
-                    self.launch(chosen.group)
-        return True
+        best = expand(self._options(demands), scaler.expander, self._lives) if demands else []
+        if best:
+            chosen = best[int(self._lives.integers(len(best)))] if len(best) > 1 else best[0]
+            for _ in range(chosen.node_count):
+                self.launch(chosen.group)
+        return bool(best)
 
     def _options(self, demands: list[Demand]) -> list[Option]:
         counts = self._nodes.count_by_group(BOOTING, READY, DRAINING)

@@ -91,7 +91,7 @@ def test_a_crash_loop_of_weeks_waits_no_longer_than_5_minutes() -> None:
 
 
 def test_ten_minutes_without_a_crash_make_the_next_restart_quick() -> None:
-    """0.76 GiB above its base is more than it may use: 1 GiB/h leaks it in 2740 s; so long between two crashes."""
+    """The 271st tick of 1/360 GiB is the first above 0.75 GiB; so long from one crash to the next."""
     pods = service(min_replicas=1, memory={"request_gib": 1.0, "base_gib": 0.25})
     story = Story(pods, faults=(LEAK | {"gib_per_hour": 1.0},), seconds=9000.0).until(9000.0)
     killed, started = story.times("container killed"), story.times("pod started")
@@ -223,6 +223,34 @@ def test_pods_are_paid_for_until_they_go_whatever_they_were_doing() -> None:
     story = Story(service()).until(1.0).ask(1).until(2.0).until(2.5).ask(0).until(10.0)
     assert story.total("pod_seconds") == pytest.approx(1.5)
     assert story.total("cost_usd") == pytest.approx(1.5e-5)
+
+
+def test_pods_pay_for_what_they_request() -> None:
+    """0.036 USD a vCPU-hour is 1e-5 USD a second: one pod of 1 vCPU for 10 s, then one of 3."""
+    story = Story(service(min_replicas=1)).until(10.0).ask(0).until(12.0).ask(1, vcpu=[3.0]).until(32.0)
+    assert story.total("pod_seconds") == pytest.approx(30.0)
+    assert story.total("cost_usd") == pytest.approx(1e-5 * (10 + 3 * 20))
+    assert story.total("cpu_capacity_seconds") == pytest.approx(10 + 3 * 18)
+
+
+def test_a_pod_that_waits_for_a_node_and_goes_gets_none() -> None:
+    story = Story(service(min_replicas=2), groups=(group(),)).until(1.0).ask(3).until(2.0).ask(2).until(3.0)
+    assert story.times("pod gone", pod=2) == [2.0]
+    story.ask(0).until(10.0)
+    assert story.times("pod bound") == []
+    assert story.cluster._running.nodes.requested[0].tolist() == [0, 0, 0, 0]
+
+
+def test_a_pod_that_goes_with_its_node_is_paid_for_until_then() -> None:
+    """Created at 1, lost at 4.5 while it starts; noticed at 6.5 and replaced by one that has no node."""
+    loss = {"kind": "node_loss", "at_seconds": 4.5}
+    pods = service(start_up=always(20.0) | {"pending_share": 0.0})
+    story = (
+        Story(pods, groups=(group(),), faults=(loss,), detection_seconds=2.0).until(1.0).ask(1).until(10.0)
+    )
+    assert story.times("pod lost") == [4.5]
+    assert story.times("pod gone") == [6.5]
+    assert story.total("pod_seconds") == pytest.approx(3.5 + 3.5)
 
 
 def test_a_service_at_zero_wakes_for_a_request_that_waits() -> None:

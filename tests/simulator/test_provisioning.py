@@ -89,6 +89,28 @@ def test_consolidation_empties_a_node_above_the_threshold_where_that_pays() -> N
     )
 
 
+def test_a_pod_that_waits_in_vain_keeps_no_node_of_others() -> None:
+    groups = (group("full", region="here", max_nodes=1), group("idle", region="there", initial_nodes=2))
+    pods = [
+        service(name="one", region="here", min_replicas=3),
+        service(name="two", region="there", min_replicas=1),
+    ]
+    story = Story(*pods, groups=groups, autoscaler=scaler(), seconds=200.0).until(100.0)
+    assert story.cluster.snapshot().starting.tolist() == [1, 0]
+    assert story.times("node draining") == [30.0]
+
+
+def test_launches_that_fail_later_make_the_rest_longer_but_not_twice_as_long() -> None:
+    """Launched at 10 and 30, given up at 40 and 60: rests until 80, not 60 or 100."""
+    rules = scaler(max_provision_seconds=30.0, back_off_seconds=20.0)
+    story = (
+        Story(TWO, groups=(group(boot=always(100.0)),), autoscaler=rules).until(5.0).ask(3).until(25.0).ask(5)
+    )
+    story.until(85.0)
+    assert story.times("launch given up") == [40.0, 60.0]
+    assert story.times("node launched")[1:] == [10.0, 30.0, 80.0, 80.0]
+
+
 def test_pods_that_fit_nowhere_keep_their_node() -> None:
     story = Story(
         service(min_replicas=3, vcpu_per_pod=1.5),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from random import Random
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -13,6 +13,7 @@ from test_cluster import content
 from witness import Witness
 from worlds import World, draw_world
 
+from simulator.events import What
 from simulator.plant import Desired, Interval, Snapshot
 
 WORLDS = 10_000
@@ -131,6 +132,15 @@ def test_what_is_asked_for_comes_where_nothing_hinders(first: int) -> None:
         assert any((each.ready == each.wanted).all() and not each.starting.any() for each in told[-12:]), (
             number
         )
+
+
+def test_everything_that_can_happen_happens_in_them() -> None:
+    happened = set()
+    for number in range(100):
+        witness = Witness(draw_world(Random(number)), looks_inside=False)
+        run(witness)
+        happened |= {event.what for event in witness.events}
+    assert happened == set(get_args(What)) - {"requests wanted", "traffic diverted", "traffic back"}
 
 
 def test_a_world_with_nodes_and_one_without_are_among_them() -> None:

@@ -263,6 +263,8 @@ class Witness:
         pods = running.pods
         assert np.flatnonzero(pods.phase == READY).tolist() == self.accepting.tolist()
         assert pods.counts[:GONE].sum() == sum(pod.last != "pod gone" for pod in self.pods.values())
+        scheduler = self.cluster._kubelet._scheduler
+        assert not any(scheduler._bind(row) for row in list(scheduler)), "a pod waits although there is room"
         if self.cluster._deployments._rolling:
             return
         active = pods.counts[:ACTIVE].sum(axis=0)
