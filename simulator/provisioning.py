@@ -86,7 +86,7 @@ class Provisioner:
         return node
 
     def resize(self, wanted: Ints) -> None:
-        """Launch or remove nodes until each group has so many, int64 ``(G,)``, within its bounds; emptiest ones go first.
+        """Launch or remove nodes until each group has so many, int64 ``(G,)``, within bounds; emptiest ones go first.
 
         From then on the node autoscaler stands aside: one hand alone may hold the sizes.
         """
