@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from heapq import heapify, heappop, heappush
 from itertools import count, islice
 from typing import Literal
@@ -105,6 +106,10 @@ class Scheduler:
             if self._bind(row):
                 for following in islice(self._waiting.get(kind, ()), 1):
                     heappush(heads, (self._arrived[following], following, kind))
+
+    def __iter__(self) -> Iterator[int]:
+        """Rows of the pods that wait, first come first."""
+        return iter(self._arrived)
 
     def demands(self) -> list[Demand]:
         """What waits, by what it requests."""

@@ -169,8 +169,12 @@ application:
             r"cluster\.groups\.0\.usd_per_hour: .*greater than or equal to 0 \(it is -0\.2\)",
         ),
         ("usd_per_hour: 0.2", "priority: 1", r"cluster\.groups\.0: .*'east': usd_per_hour must be given"),
-        ("vcpu: 4", "vcpu: 1", r"'web': a pod \(vcpu_per_pod 1, .*\) fits on no node: east has 0\.9 vCPU"),
-        ("name: web,", "name: web, region: there,", r"'web': region is 'there'; cluster\.groups are in here"),
+        ("vcpu: 4", "vcpu: 1", r"service: a pod \(vcpu_per_pod 1, .*\) fits on no node: east has 0\.9 vCPU"),
+        (
+            "name: web,",
+            "name: web, region: there,",
+            r"service: region is 'there'; cluster\.groups are in here",
+        ),
         ("name: web,", "name: web, gpus_per_pod: 1,", r"fits on no node: east has .* 0 GPUs"),
         ("vcpu: 4", "instance_type: m5.lage, vcpu: 4", r"'m5\.lage' is not in .*did you mean .*m5\.large"),
         ("zone: a", "min_nodes: 5, max_nodes: 2", r"max_nodes \(2\) must be at least min_nodes \(5\)"),
@@ -228,7 +232,7 @@ def test_a_wrong_fault_is_named_by_its_place(fault: str, said: str) -> None:
 )
 def test_what_needs_nodes_says_so(field: str, said: str) -> None:
     alone = WITH_NODES[: WITH_NODES.index("cluster:")] + "prices: {usd_per_vcpu_hour: 0.04}\n"
-    with pytest.raises(InputError, match=rf"service 'web': {said} \(give cluster\)"):
+    with pytest.raises(InputError, match=rf"service: {said} \(give cluster\)"):
         parse_settings(Scenario, alone.replace("name: web,", f"name: web, {field},"), "world.yaml")
     with pytest.raises(InputError, match=r"faults\.0 \(node_loss\) needs nodes"):
         parse_settings(Scenario, f"{alone}faults: [{{kind: node_loss, at_seconds: 1}}]", "world.yaml")
