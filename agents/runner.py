@@ -7,12 +7,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+import numpy as np
+
 from agents.policy import Policy
 from envs.guard import Guard
+from simulator.arrays import Floats, Ints
 from simulator.plant import ChangeRefused, Desired, Plant, Snapshot
 
 Result = TypeVar("Result")
 _DECIMALS = 6
+_MILLI, _MIB = 1000, 1024
+"""CPU is requested in thousandths, memory in MiB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +47,13 @@ class Decision:
             (asked.nodes, nodes),
         )
         return any(wish is not None and (have is None or bool((wish != have).any())) for wish, have in pairs)
+
+
+def _differs(wish: Floats | Ints | None, have: Floats | Ints | None, units: int) -> bool:
+    """Whether something else is wished for, in whole units."""
+    if wish is None:
+        return False
+    return have is None or bool((np.rint(wish * units) != np.rint(have * units)).any())
 
 
 def decide(snapshot: Snapshot, policy: Policy, guard: Guard) -> Decision:

@@ -97,6 +97,8 @@ class Guard:
                 snapshot.time_seconds[..., np.newaxis], replicas.shape
             ).copy()
             self._seen_wanted = snapshot.wanted.copy()
+        if self._held(snapshot).any():
+            return Desired(replicas, wish.reason)
         return replace(wish, replicas=replicas)
 
     def _held(self, snapshot: Snapshot) -> NDArray[np.bool_]:

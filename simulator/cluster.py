@@ -34,6 +34,7 @@ from simulator.kubelet import Kubelet
 from simulator.metrics import Scraper
 from simulator.nodes import MIB_PER_GIB, Nodes
 from simulator.observation import Observation
+from simulator.oom import OomKiller
 from simulator.plant import ChangeRefused, Desired, Interval, NodeInterval, Requests, Snapshot
 from simulator.prices import SECONDS_PER_HOUR
 from simulator.provisioning import Provisioner
@@ -44,10 +45,9 @@ from simulator.scenario import Scenario
 from simulator.scheduler import Scheduler
 from simulator.staffing import Staffing
 from simulator.trace import Trace
+from simulator.waking import Waker
 
 _FIRST_LOOK_SECONDS = 60.0
-_WAKING_SECONDS = 2.0
-"""How often a service that is scaled to zero is looked at: Knative's tick-interval."""
 
 
 class Cluster:
@@ -90,6 +90,7 @@ class Cluster:
             _logged_classes(trace, [group.name for group in application.classes]),
             Nodes(groups, billed),
             journal,
+            scenario.prices.minimum_billed_seconds if scenario.prices else 0.0,
         )
         self._effects = effects = Effects(running.env)
         scheduler = Scheduler(running, scenario.cluster.packing if scenario.cluster else "least_allocated")
@@ -115,27 +116,35 @@ class Cluster:
         self._set_prices(scenario)
         rate = float(trace.rate_rps[: max(1, round(_FIRST_LOOK_SECONDS / trace.bin_seconds))].mean())
         Staffing(scenario, running, deployments, self._provisioner).staff(rate)
-        rng = np.random.default_rng(metrics)
-        pipeline = scenario.metrics
-        drawn = rng.random() * pipeline.scrape_seconds
-        first = drawn if pipeline.first_scrape_seconds is None else pipeline.first_scrape_seconds
-        scraper = Scraper(pipeline, rng)
-        self._observation = Observation(running, kubelet, deployments, scraper, effects)
-        running.env.process(self._scrape(first, pipeline.scrape_seconds))
-        leaks = any(isinstance(fault, MemoryLeak) for fault in scenario.faults)
-        memory = [service.memory for service in self._services]
-        if leaks or any(each.gib_per_request or each.base_gib for each in memory):
-            running.env.process(kubelet.watch_memory())
-        if isinstance(plane, DataPlane):
-            for place in application.left_by_fallbacks:
-                running.env.process(check_health(running, plane, place))
-        if any(service.wakes for service in self._services):
-            running.env.process(self._wake())
+        self._waker = Waker(running, deployments)
+        self._watch(scenario, np.random.default_rng(metrics))
         injected, refused = faults.spawn(2)
         self._refusals = np.random.default_rng(refused)
         self._injector = Injector(
             running, scenario.faults, effects, kubelet, deployments, self._provisioner, injected
         )
+
+    def _watch(self, scenario: Scenario, rng: np.random.Generator) -> None:
+        """Start what looks at the cluster again and again: scrapes, memory, health, waking."""
+        running, pipeline = self._running, scenario.metrics
+        drawn = rng.random() * pipeline.scrape_seconds
+        first = drawn if pipeline.first_scrape_seconds is None else pipeline.first_scrape_seconds
+        oom = OomKiller(running, self._kubelet, self._effects)
+        has_memory = any(isinstance(fault, MemoryLeak) for fault in scenario.faults) or any(
+            each.memory.gib_per_request or each.memory.base_gib for each in self._services
+        )
+        scraper = Scraper(pipeline, rng)
+        self._observation = Observation(
+            running, oom, self._deployments, scraper, self._effects, sees_memory=has_memory
+        )
+        running.env.process(self._scrape(first, pipeline.scrape_seconds))
+        if has_memory:
+            running.env.process(oom.watch())
+        if isinstance(running.plane, DataPlane):
+            for place in scenario.system.left_by_fallbacks:
+                running.env.process(check_health(running, running.plane, self._deployments, place))
+        if any(service.wakes for service in self._services):
+            running.env.process(self._waker.watch())
 
     @property
     def now_seconds(self) -> float:
@@ -172,7 +181,7 @@ class Cluster:
             msg = "the API server refuses the change (a fault of the scenario)"
             raise ChangeRefused(msg)
         self._request(desired.vcpu, desired.memory_gib)
-        self._deployments.scale(desired.replicas)
+        self._waker.ask(desired.replicas)
         if desired.nodes is not None and self._provisioner is not None:
             self._provisioner.resize(desired.nodes)
 
@@ -194,12 +203,13 @@ class Cluster:
         before = self._told_requests
         pods, serving = running.pod_seconds, running.serving_seconds
         extra_pods, extra_serving = running.extra_pod, running.extra_serving_milli
+        topped_up = running.topped_up_seconds
         running.env.run(until=end)
         running.catch_up()
         self._told_requests = running.plane.totals()
         change = self._told_requests.since(before)
         pod_seconds, serving_seconds = running.pod_seconds - pods, running.serving_seconds - serving
-        extra = running.extra_pod - extra_pods
+        extra = running.extra_pod - extra_pods + (running.topped_up_seconds - topped_up)
         extra_cores = (running.extra_serving_milli - extra_serving) / 1000
         return Interval(
             start_seconds=np.array(begin),
@@ -283,24 +293,6 @@ class Cluster:
             self._running.catch_up()
             self._observation.scrape()
             yield env.timeout(every_seconds)
-
-    def _wake(self) -> Generator[simpy.Event]:
-        """Want one pod of a service that is scaled to zero and has requests that wait."""
-        running = self._running
-        while True:
-            yield running.env.timeout(_WAKING_SECONDS)
-            wanted = self._deployments.wanted
-            asleep = [
-                place for place, service in enumerate(self._services) if service.wakes and not wanted[place]
-            ]
-            if not asleep:
-                continue
-            running.catch_up()
-            waiting = running.plane.waiting
-            woken = wanted.copy()
-            woken[[place for place in asleep if waiting[place]]] = 1
-            if (woken != wanted).any():
-                self._deployments.scale(woken)
 
 
 def _is_plain(scenario: Scenario) -> bool:

@@ -10,12 +10,14 @@ from simulator.node_autoscaler import NodeAutoscaler
 from simulator.nodes import NodeGroup
 from simulator.settings import Settings
 
+Packing = Literal["least_allocated", "most_allocated"]
+
 
 class ClusterSettings(Settings):
     """Node groups and what rules them."""
 
     groups: tuple[NodeGroup, ...] = Field(min_length=1, max_length=100, description="The node groups.")
-    packing: Literal["least_allocated", "most_allocated"] = Field(
+    packing: Packing = Field(
         default="least_allocated",
         description="How the scheduler packs: Kubernetes' default spreads pods, most_allocated fills nodes.",
     )

@@ -13,7 +13,7 @@ import simpy
 from simulator.arrays import Ints
 from simulator.draws import BlockStream
 from simulator.effects import Effects
-from simulator.faults import CpuStarvation, Latency, MemoryLeak, SlowStart, StuckPull
+from simulator.faults import CpuStarvation, Latency, SlowStart, StuckPull
 from simulator.node_autoscaler import Demand
 from simulator.nodes import CPU
 from simulator.pods import BACK_OFF, DRAINING, GONE, LOST, NO_NODE, PENDING, READY, STARTING
@@ -23,9 +23,6 @@ from simulator.scheduler import Scheduler
 from simulator.traits import Traits
 
 Life = Generator[simpy.Event, object, None]
-_SECONDS_PER_HOUR = 3600.0
-_HOUSEKEEPING_SECONDS = 10.0
-"""How often memory is looked at: the kubelet's housekeeping interval."""
 _BACK_OFF_SECONDS, _BACK_OFF_CAP_SECONDS, _CALM_SECONDS = 10.0, 300.0, 600.0
 """CrashLoopBackOff: the second restart waits 10 s, each further one twice as long up to 5 min; after
 10 min without a crash it begins anew. Source: kubernetes/kubernetes pkg/kubelet/kubelet.go."""
@@ -69,7 +66,7 @@ class Kubelet:
         """Called with the service of a pod that has become ready."""
         self.told_room: Callable[[int], None] = lambda _: None
         """Called with the node that a pod has left."""
-        running.release = self._let_go
+        running.let_go = self._let_go
 
     def start(self, row: int) -> None:
         """Begin a new pod's life."""
@@ -157,38 +154,6 @@ class Kubelet:
         for row in rows:
             if pods.phase[row] in {READY, DRAINING}:
                 self._set_traits(row)
-
-    def watch_memory(self) -> Life:
-        """Look after memory as long as the cluster runs."""
-        while True:
-            yield self._running.env.timeout(_HOUSEKEEPING_SECONDS)
-            self._running.catch_up()
-            self._leak()
-            pods = self._running.pods
-            limits = np.array([service.memory.most_gib for service in self._running.services])
-            nominal = self._running.nominal_mib[pods.service]
-            limit = limits[pods.service] * np.where(
-                nominal > 0, pods.memory_mib / np.maximum(nominal, 1), 1.0
-            )
-            for row in np.flatnonzero((pods.phase == READY) & (self.memory_gib() > limit)).tolist():
-                self.crash(row, "out of memory")
-
-    def memory_gib(self) -> np.ndarray:
-        """float64 by pod row; what pods use, meaningless where there is none."""
-        pods, services = self._running.pods, self._running.services
-        known = self._running.plane.pod_requests[: len(pods.phase)]
-        requests = np.zeros(len(pods.phase))
-        requests[: len(known)] = known
-        base = np.array([service.memory.base_gib for service in services])[pods.service]
-        each = np.array([service.memory.gib_per_request for service in services])[pods.service]
-        return base + each * requests + pods.leaked_gib
-
-    def _leak(self) -> None:
-        pods = self._running.pods
-        for place, service in enumerate(self._running.services):
-            rate = sum(fault.gib_per_hour for fault in self._effects.of(MemoryLeak, service.name))
-            leaking = (pods.service == place) & (pods.phase == READY)
-            pods.leaked_gib[leaking] += rate * _HOUSEKEEPING_SECONDS / _SECONDS_PER_HOUR
 
     def _begin(self, row: int, seconds: float, bound: simpy.Event | None) -> Life:
         running, pods = self._running, self._running.pods
@@ -316,6 +281,10 @@ class Kubelet:
         else:
             request = milli / 1000
             limit = request * service.most_vcpu / service.vcpu_per_pod
+        if service.discipline == "slots":
+            limit = min(
+                limit, max(service.vcpu_per_pod, float(service.slots_per_pod))
+            )  # a thread has one core
         if limit == request or pods.node[row] == NO_NODE:
             return limit
         node = pods.node[row]
@@ -367,6 +336,7 @@ class Kubelet:
             self._scheduler.withdraw(row)
         node = int(pods.node[row])
         running.record("pod gone", pod=row, detail=why)
+        running.bill_end(row)
         self._crashed.pop(row, None)
         self._cold.discard(row)
         pods.move(row, GONE)

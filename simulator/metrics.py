@@ -84,8 +84,14 @@ class Scraper:
         self._frozen_seconds = frozen_seconds
 
     def record(self, reading: Reading) -> None:
-        """Take one scrape's reading; it may be lost, and the next one's window is longer then."""
+        """Take one scrape's reading; it may be lost, and the next one's window is longer then.
+
+        After an outage windows begin anew.
+        """
         pipeline = self._pipeline
+        if self._is_out:
+            self._readings.clear()
+            return
         if pipeline.gap_probability and self._rng.random() < pipeline.gap_probability:
             return
         self._readings.append(reading)

@@ -8,10 +8,10 @@ from simulator.arrays import Floats
 from simulator.deployments import Deployments
 from simulator.effects import Effects
 from simulator.faults import MetricOutage, MetricStaleness
-from simulator.kubelet import Kubelet
 from simulator.metrics import Reading, Sample, Scraper
 from simulator.nodes import BOOTING, DRAINING, MIB_PER_GIB
 from simulator.nodes import READY as NODE_READY
+from simulator.oom import OomKiller
 from simulator.plant import Metric, NodeCounts, Snapshot
 from simulator.pod_groups import PodGroup, PodGroups, PodRules, PodTable, group_pods, join_groups
 from simulator.pods import BACK_OFF, LOST, PENDING, READY, STARTING
@@ -27,23 +27,25 @@ class Observation:
     def __init__(
         self,
         running: Running,
-        kubelet: Kubelet,
+        memory: OomKiller,
         deployments: Deployments,
         scraper: Scraper,
         effects: Effects,
+        *,
+        sees_memory: bool,
     ) -> None:
         self._running = running
-        self._kubelet = kubelet
+        self._memory_of = memory
         self._deployments = deployments
         self._scraper = scraper
         self._effects = effects
         self._vcpu = np.array([service.vcpu_per_pod for service in running.services])
         self._burn = np.array([service.start_cpu_share * service.most_vcpu for service in running.services])
-        memory = [service.memory for service in running.services]
-        self._has_memory = any(each.base_gib > 0 or each.gib_per_request > 0 for each in memory)
+        self._has_memory = sees_memory
 
     def scrape(self) -> None:
         """Read all counters now."""
+        self._fail()
         self._scraper.record(self._reading())
 
     def snapshot(self) -> Snapshot:
@@ -51,9 +53,7 @@ class Observation:
         running = self._running
         counts = running.pods.counts
         now = running.now
-        self._scraper.fail(
-            out=bool(self._effects.of(MetricOutage)), frozen_seconds=self._effects.since(MetricStaleness)
-        )
+        self._fail()
         sample = self._scraper.visible(now)
         usage = self._usage(sample)
         metrics = self._metrics(sample, usage)
@@ -73,6 +73,12 @@ class Observation:
             vcpu=np.array([release.vcpu_milli for release in releases]) / 1000,
             memory_gib=np.array([release.memory_mib for release in releases]) / MIB_PER_GIB,
             nodes=self._nodes(),
+        )
+
+    def _fail(self) -> None:
+        """Let the scraper feel the faults that go on."""
+        self._scraper.fail(
+            out=bool(self._effects.of(MetricOutage)), frozen_seconds=self._effects.since(MetricStaleness)
         )
 
     def _nodes(self) -> NodeCounts | None:
@@ -101,7 +107,7 @@ class Observation:
             waiting=plane.waiting,
             pod_cpu_seconds=cpu,
             pod_started_seconds=np.where(is_running, pods.started, np.inf),
-            pod_memory_gib=self._kubelet.memory_gib() if self._has_memory else np.empty(0),
+            pod_memory_gib=self._memory_of.used_gib() if self._has_memory else np.empty(0),
         )
 
     def _usage(self, sample: Sample | None) -> Floats:

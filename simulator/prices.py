@@ -22,6 +22,9 @@ class Prices(Settings):
     usd_per_gib_hour: float = Field(
         default=0.0, ge=0, le=1000, description="The same for the memory that it requests."
     )
+    minimum_billed_seconds: float = Field(
+        default=0.0, ge=0, le=86_400, description="A pod costs at least so long; AWS Fargate's is 60 s."
+    )
 
 
 @dataclass(frozen=True, slots=True)

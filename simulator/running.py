@@ -12,7 +12,7 @@ from simulator.arrivals import ArrivalProcess
 from simulator.dataplane import DataPlane
 from simulator.events import Event, Journal, What
 from simulator.fcfs import OneQueue
-from simulator.nodes import Nodes
+from simulator.nodes import MIB_PER_GIB, Nodes
 from simulator.pods import DRAINING, LOST, READY, Pods
 from simulator.service import Service
 
@@ -27,6 +27,7 @@ class Running:
         services: axis S.
         classes: int64, the class of each arrival; None where it is drawn or there is one only.
         nodes: without any group where pods need no nodes.
+        minimum_billed_seconds: a pod without a node costs at least so long.
     """
 
     def __init__(
@@ -37,13 +38,14 @@ class Running:
         classes: Ints | None,
         nodes: Nodes,
         journal: Journal | None,
+        minimum_billed_seconds: float = 0.0,
     ) -> None:
         self.env = simpy.Environment(0.0)
         self.services = services
         self.plane = plane
         self.nodes = nodes
         self.nominal_milli = np.array([round(1000 * service.vcpu_per_pod) for service in services])
-        self.nominal_mib = np.array([round(1024 * service.memory.request_gib) for service in services])
+        self.nominal_mib = np.array([round(MIB_PER_GIB * service.memory.request_gib) for service in services])
         self.pods = Pods(self.nominal_milli, self.nominal_mib)
         self.pod_seconds = np.zeros(len(services))
         """float64 ``(S,)``; since the beginning, from creation until gone."""
@@ -52,13 +54,17 @@ class Running:
         self.extra_pod = np.zeros((2, len(services)))
         """float64 ``(2, S)``; thousandths of a vCPU and MiB requested beyond the nominal, times seconds."""
         self.extra_serving_milli = np.zeros(len(services))
-        self.release: Callable[[int], None]
+        self.topped_up_seconds = np.zeros((2, len(services)))
+        """float64 ``(2, S)``; what pods that ended early are billed beyond their lives: thousandths of a vCPU and MiB,
+        times seconds."""
+        self.let_go: Callable[[int], None]
         """Takes a drained pod away where pods need no nodes; on a node it goes when that is looked at."""
         self._arrivals = arrivals
         self._classes = classes
         self._arrived = 0
         self._caught_up = 0.0
         self._journal = journal
+        self._minimum = minimum_billed_seconds
 
     @property
     def now(self) -> float:
@@ -111,7 +117,7 @@ class Running:
         self.serving_seconds = self.serving_seconds + serving
         self._caught_up = now
         for row, _ in emptied:
-            self.release(row)
+            self.let_go(row)
 
     def _count_extra(self, span: float) -> None:
         milli, mib = self.pods.extra_milli, self.pods.extra_mib
@@ -128,6 +134,16 @@ class Running:
             self.extra_pod, self.extra_serving_milli = self.extra_pod.copy(), self.extra_serving_milli.copy()
             self.extra_pod[:, service] -= (idle * milli, idle * mib)
             self.extra_serving_milli[service] -= idle * milli
+
+    def bill_end(self, row: int) -> None:
+        """A pod ends now: it is billed up to the minimum."""
+        emptied = self.plane.pod_emptied_seconds
+        end = min(self.now, float(emptied[row])) if row < len(emptied) else self.now
+        missing = self._minimum - (max(end, float(self.pods.created[row])) - float(self.pods.created[row]))
+        if missing > 0:
+            amounts = self.pods.vcpu_milli[row] * missing, self.pods.memory_mib[row] * missing
+            self.topped_up_seconds = self.topped_up_seconds.copy()
+            self.topped_up_seconds[:, self.pods.service[row]] += amounts
 
     def _emptied(self, now: float) -> list[tuple[int, float]]:
         """Draining pods that have finished their last request, and for how long they have been idle since."""

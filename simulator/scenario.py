@@ -98,7 +98,7 @@ def _shipped(value: object) -> object:
 
 
 class Scenario(Settings):
-    """Workload, application, metric pipeline and prices: a whole world."""
+    """Workload, application, cluster, metric pipeline, prices and faults: a whole world."""
 
     workload: Workload
     service: Service | None = Field(default=None, description="One service that clients call directly.")

@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from heapq import heapify, heappop, heappush
 from itertools import count, islice
-from typing import Literal
 
 import numpy as np
 import simpy
 
 from simulator.arrays import Ints
+from simulator.cluster_settings import Packing
 from simulator.node_autoscaler import Demand
 from simulator.nodes import CPU, MEMORY, READY, Nodes
 from simulator.pods import ACTIVE
 from simulator.running import Running
 
-Packing = Literal["least_allocated", "most_allocated"]
 Kind = tuple[int, int, int]
 HIGHEST_SCORE = 100
 NOWHERE = -1

@@ -179,7 +179,14 @@ class Service(Settings):
     )
     wakes: bool = Field(
         default=False,
-        description="Scaled to zero, a request that waits makes the platform want one pod, as Knative does.",
+        description="While requests come, the platform keeps one pod whatever is asked for, as Knative does; so zero "
+        "is reached some time after the last one, and the first one wakes it.",
+    )
+    stays_seconds: float = Field(
+        default=90.0,
+        ge=0,
+        le=86_400,
+        description="Where it wakes: how long after the last request. Knative: a window of 60 s, a grace of 30 s.",
     )
     drain_grace_seconds: float = Field(
         default=30.0,

@@ -135,14 +135,16 @@ def looks(fault: dict[str, object], *seconds: float) -> list[Snapshot]:
 
 def test_in_an_outage_there_are_no_metrics_and_their_age_grows() -> None:
     fault = {"kind": "metric_outage", "at_seconds": 30.0, "duration_seconds": 20.0}
-    before, early, late, after = looks(fault, 26.0, 31.0, 49.0, 51.0)
+    before, early, late, after, later = looks(fault, 26.0, 31.0, 49.0, 51.0, 76.0)
     assert float(before.rate.value[0]) == pytest.approx(1.0)
     assert [float(each.rate.age_seconds[0]) for each in (before, early, late)] == [6.0, 11.0, 29.0]
     for each in (early, late):
         for metric in (each.rate, each.cpu, each.queue, each.latency_p95):
             assert np.isnan(metric.value).all()
-    assert float(after.rate.value[0]) == pytest.approx(3.0, abs=0.3)
-    assert float(after.rate.age_seconds[0]) == 6.0
+    assert float(after.rate.value[0]) == pytest.approx(2.0)
+    assert float(after.rate.age_seconds[0]) == 26.0  # nothing was measured meanwhile
+    assert float(later.rate.value[0]) == pytest.approx(4.0)
+    assert float(later.rate.age_seconds[0]) == 6.0
 
 
 @pytest.mark.parametrize("also", [(), (33.0, 38.0)])

@@ -150,6 +150,7 @@ def test_pods_of_the_beginning_are_warm() -> None:
 def test_a_pod_that_a_roll_out_takes_at_once_does_not_warm_up() -> None:
     """Told to go as it becomes ready, because another one is released meanwhile."""
     pods = service(
+        discipline="processor_sharing",
         warm_up={"seconds": 20.0, "speed": 0.5},
         roll_out={"max_surge": 1.0, "max_unavailable": 0.0},
         min_replicas=2,
