@@ -10,7 +10,7 @@ from hand_made import Story, always, group, scaler, service
 from scipy import stats
 
 from simulator.node_autoscaler import left_over
-from simulator.nodes import GONE, READY
+from simulator.nodes import BOOTING, GONE, READY
 
 TWO = service(min_replicas=2)
 """Two pods that fill the first node."""
@@ -230,6 +230,46 @@ def test_a_lost_region_takes_all_of_its_zones() -> None:
     assert story.cluster._running.nodes.count_by_group(GONE).tolist() == [1, 1, 0, 0]
     story.ask(0, nodes=[1, 1, 1, 1]).until(40.0)
     assert story.times("launch refused") == [30.0, 30.0]
+
+
+@pytest.mark.parametrize("rules", [None, scaler()])
+def test_a_size_that_was_asked_for_is_held(rules: Any) -> None:
+    """A node is lost at 21; the loop launches another at 30, though no pod needs it."""
+    loss = {"kind": "node_loss", "at_seconds": 21.0}
+    story = Story(service(), groups=(group(),), faults=(loss,), autoscaler=rules).until(5.0)
+    story.ask(0, nodes=[3]).until(300.0)
+    assert story.times("node launched") == [0.0, 5.0, 5.0, 30.0]
+    assert story.cluster._running.nodes.count_by_group(READY).tolist() == [3]
+    assert story.times("node draining") == []
+
+
+def test_a_spot_node_that_is_taken_back_is_replaced_where_its_group_has_a_size() -> None:
+    spot = {"interruptions_per_hour": 20.0, "notice_seconds": 20.0}
+    story = Story(service(), groups=(group(spot=spot),)).until(5.0).ask(0, nodes=[2])
+    counts = [
+        story.until(at).cluster._running.nodes.count_by_group(BOOTING, READY)[0] for at in range(9, 2000, 10)
+    ]
+    assert len(story.times("node warned")) > 5
+    assert len(story.times("node launched")) == 2 + len(story.times("node warned"))
+    assert min(counts) >= 0
+    assert np.mean(counts) > 1.8
+
+
+def test_without_an_autoscaler_nothing_is_held_that_was_not_asked_for() -> None:
+    loss = {"kind": "node_loss", "at_seconds": 21.0}
+    story = Story(service(), groups=(group(min_nodes=1),), faults=(loss,)).until(300.0)
+    assert story.times("node launched") == [0.0]
+
+
+def test_launches_that_were_asked_for_and_refused_rest_as_any_other() -> None:
+    """Asked for each second; refused at 5 and 20, rests of 10 s from 10 on and of 20 s from 25 on, then it has one."""
+    out = {"kind": "stock_out", "at_seconds": 1.0, "group": "g", "duration_seconds": 30.0}
+    rules = scaler(back_off_seconds=10.0)
+    story = Story(service(), groups=(group(),), faults=(out,), autoscaler=rules).until(5.0)
+    for second in range(6, 100):
+        story.ask(0, nodes=[3]).until(float(second))
+    assert story.times("launch refused") == [5.0, 5.0, 20.0, 20.0]
+    assert story.times("node launched") == [0.0, 45.0, 45.0]
 
 
 def test_no_pod_goes_to_the_room_on_a_node_that_is_dying() -> None:
