@@ -72,7 +72,13 @@ class NodeAutoscaler(Settings):
         default=10,
         ge=1,
         le=1000,
-        description="--max-scale-down-parallelism: empty nodes removed in one scan.",
+        description="--max-scale-down-parallelism: nodes that are being removed at a time.",
+    )
+    max_drains_at_once: int = Field(
+        default=1,
+        ge=1,
+        le=1000,
+        description="--max-drain-parallelism: those of them that have had pods.",
     )
     candidates: int = Field(
         default=30,

@@ -69,6 +69,7 @@ class Provisioner:
             self._held += [group.min_nodes for group in settings.groups]
         self._last_add = -np.inf
         self._unneeded_since: dict[int, float] = {}
+        self._removals: dict[int, bool] = {}
         self.launched = np.zeros(len(settings.groups), dtype=np.int64)
         """int64 ``(G,)``; nodes launched since the beginning."""
         kubelet.told_room = self._room
@@ -242,6 +243,7 @@ class Provisioner:
         self._nodes.phase[node] = GONE
         self._nodes.gone[node] = self._running.now
         self._unneeded_since.pop(node, None)
+        self._removals.pop(node, None)
         self._running.record("node gone", node=node)
 
     def _stop(self, node: int) -> None:
@@ -267,7 +269,9 @@ class Provisioner:
             self._hold()
             if self._is_by_hand or self._settings.autoscaler is None:
                 continue
-            if not self._scale_up(scaler):
+            is_coming = self._scale_up(scaler)
+            self._watch(scaler)
+            if not is_coming:
                 self._scale_down(scaler)
 
     def _hold(self) -> None:
@@ -278,9 +282,13 @@ class Provisioner:
                 self.launch(group)
 
     def _scale_up(self, scaler: NodeAutoscaler) -> bool:
-        """Launch nodes of one group for the pods that wait and have no node on its way; whether it did.
+        """Launch nodes of one group for the pods that wait and have no node on its way.
 
-        Source: cluster-autoscaler core/static_autoscaler.go: pods that wait in vain keep no other node.
+        Returns:
+            Whether some pod that waits has a node on its way, a new one or one from before: none is removed
+            then. Pods that no group can help keep no other node.
+
+        Source: cluster-autoscaler core/static_autoscaler.go, core/podlistprocessor/filter_out_schedulable.go.
         """
         waiting = self._scheduler.demands()
         coming = self._nodes.rows(BOOTING)
@@ -292,7 +300,7 @@ class Provisioner:
             chosen = best[int(self._lives.integers(len(best)))] if len(best) > 1 else best[0]
             for _ in range(chosen.node_count):
                 self.launch(chosen.group)
-        return bool(best)
+        return bool(best) or _pods(demands) < _pods(waiting)
 
     def _options(self, demands: list[Demand]) -> list[Option]:
         counts = self._nodes.count_by_group(BOOTING, READY, DRAINING)
@@ -310,26 +318,31 @@ class Provisioner:
                 )
         return options
 
-    def _scale_down(self, scaler: NodeAutoscaler) -> None:
-        """Remove nodes that have not been needed for long: empty ones together, others one by one."""
+    def _watch(self, scaler: NodeAutoscaler) -> None:
+        """Note since when nodes have not been needed."""
         now = self._running.now
-        unneeded = self._unneeded(scaler)
-        self._unneeded_since = {node: self._unneeded_since.get(node, now) for node in unneeded}
+        self._unneeded_since = {node: self._unneeded_since.get(node, now) for node in self._unneeded(scaler)}
+
+    def _scale_down(self, scaler: NodeAutoscaler) -> None:
+        """Remove nodes that have not been needed for long: empty ones together, others one by one.
+
+        Source: cluster-autoscaler core/scaledown/budgets/budgets.go: removals that go on count.
+        """
+        now = self._running.now
         if now - self._last_add < scaler.after_add_seconds:
             return
         counts = self._nodes.count_by_group(BOOTING, READY)
-        removed, moved = 0, False
         for node, since in list(self._unneeded_since.items()):
             group = int(self._nodes.group[node])
             too_few = counts[group] <= self._settings.groups[group].min_nodes
             occupied = bool(self._kubelet.rows_on(node).size)
-            if now - since < scaler.unneeded_seconds or too_few or removed >= scaler.max_removed_at_once:
+            too_many = len(self._removals) >= scaler.max_removed_at_once or (
+                occupied and sum(self._removals.values()) >= scaler.max_drains_at_once
+            )
+            if now - since < scaler.unneeded_seconds or too_few or too_many:
                 continue
-            if occupied and moved:
-                continue
-            moved |= occupied
             counts[group] -= 1
-            removed += 1
+            self._removals[node] = occupied
             self.drain(node)
 
     def _unneeded(self, scaler: NodeAutoscaler) -> list[int]:
@@ -360,3 +373,7 @@ class Provisioner:
         """Whether what a node costs is above what moving its pods is worth."""
         saved = float(self._nodes.prices[self._nodes.group[node]]) * rule.payback_seconds
         return saved > rule.usd_per_moved_pod * self._kubelet.rows_on(node).size
+
+
+def _pods(demands: list[Demand]) -> int:
+    return sum(demand.count for demand in demands)

@@ -100,6 +100,63 @@ def test_a_pod_that_waits_in_vain_keeps_no_node_of_others() -> None:
     assert story.times("node draining") == [30.0]
 
 
+def test_no_node_goes_while_one_is_on_its_way_for_a_pod_that_waits() -> None:
+    """An empty node there has not been needed since 10; a node here is launched at 10 and ready at 70."""
+    groups = (
+        group("short", region="here", boot=always(60.0)),
+        group("idle", region="there", initial_nodes=2),
+    )
+    pods = [
+        service(name="one", region="here", min_replicas=2),
+        service(name="two", region="there", min_replicas=1),
+    ]
+    story = Story(*pods, groups=groups, autoscaler=scaler(), seconds=200.0).until(5.0).ask(3, 1).until(100.0)
+    assert story.times("node launched", detail="short") == [0.0, 10.0]
+    assert story.times("node draining") == [70.0]
+
+
+def test_whether_a_node_is_needed_is_seen_while_others_are_launched_too() -> None:
+    """Not needed at 10, full from 15 on while nodes are launched elsewhere at 20 and 30, not needed again at 40."""
+    groups = (group("short", region="here"), group("idle", region="there", min_nodes=1, initial_nodes=2))
+    pods = [
+        service(name="one", region="here", min_replicas=2),
+        service(name="two", region="there", min_replicas=2),
+    ]
+    story = Story(*pods, groups=groups, autoscaler=scaler(), seconds=200.0).until(5.0).ask(2, 1).until(15.0)
+    story.ask(4, 4).until(25.0).ask(6, 4).until(35.0).ask(6, 1).until(55.0)
+    assert story.times("node launched", detail="short") == [0.0, 20.0, 30.0]
+    assert story.times("node draining") == []
+    assert story.until(100.0).times("node draining") == [60.0]
+
+
+@pytest.mark.parametrize(
+    ("rules", "times"),
+    [
+        ({}, [30.0, 60.0]),
+        ({"max_drains_at_once": 2}, [30.0, 30.0]),
+        ({"max_removed_at_once": 1}, [30.0, 60.0]),
+    ],
+)
+def test_a_node_that_is_being_drained_keeps_others_from_it(rules: dict[str, Any], times: list[float]) -> None:
+    """Each pod works on a request that it is given 20 s more for; its node is gone 5 s later."""
+    pods = service(
+        vcpu_per_pod=0.2,
+        memory={"request_gib": 0.1},
+        min_replicas=3,
+        max_replicas=3,
+        service_time={"law": "deterministic", "mean_seconds": 500.0},
+        drain_grace_seconds=20.0,
+    )
+    story = Story(pods, groups=(group(initial_nodes=3),), counts=(3.0,), autoscaler=scaler(**rules))
+    assert story.until(100.0).times("node draining") == times
+
+
+def test_nodes_that_are_being_removed_count_among_those_that_may_be() -> None:
+    groups = (group(initial_nodes=5, shutdown_seconds=25.0),)
+    story = Story(service(), groups=groups, autoscaler=scaler(max_removed_at_once=3)).until(100.0)
+    assert story.times("node draining") == [30.0] * 3 + [60.0] * 2
+
+
 def test_launches_that_fail_later_make_the_rest_longer_but_not_twice_as_long() -> None:
     """Launched at 10 and 30, given up at 40 and 60: rests until 80, not 60 or 100."""
     rules = scaler(max_provision_seconds=30.0, back_off_seconds=20.0)
