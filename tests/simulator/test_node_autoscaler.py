@@ -173,3 +173,10 @@ def test_use_is_that_of_the_scarcer_resource_and_room_is_on_ready_nodes() -> Non
     nodes.requested[0] = (500, 3072, 0, 3)
     assert utilization(nodes, np.array([0, 1])).tolist() == [0.75, 0.0]
     assert free_room(nodes).tolist() == [[1500, 1024, 0, 107], [-1, -1, -1, -1]]
+
+
+def test_use_of_a_node_with_gpus_is_that_of_its_gpus_alone() -> None:
+    nodes = Nodes((NodeGroup.model_validate(group(gpus=4)),), 60.0)
+    for requested in ((200, 256, 3, 3), (2000, 4096, 1, 2)):
+        nodes.requested[nodes.add(0, 0.0)] = requested
+    assert utilization(nodes, np.array([0, 1])).tolist() == [0.75, 0.25]
