@@ -25,11 +25,11 @@ class ClusterSettings(Settings):
         default=NodeAutoscaler(), description="None: nodes come and go only where a policy asks for it."
     )
     detection_seconds: float = Field(
-        default=40.0,
+        default=50.0,
         ge=0,
         le=3600,
-        description="From a node's death until its pods are replaced: --node-monitor-grace-period, as where a cloud "
-        "tells that the machine is gone; Kubernetes alone waits 5 min more.",
+        description="From a node's death until its pods are replaced: --node-monitor-grace-period, 50 s since "
+        "Kubernetes 1.32, as where a cloud tells that the machine is gone; Kubernetes alone waits 5 min more.",
     )
     minimum_billed_seconds: float = Field(
         default=60.0,

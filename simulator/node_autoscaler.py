@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from simulator.arrays import Ints
-from simulator.nodes import CPU, MEMORY, READY, Nodes
+from simulator.nodes import CPU, GPUS, MEMORY, READY, Nodes
 from simulator.settings import Settings
 
 Expander = Literal["least_waste", "most_pods", "least_nodes", "price", "priority", "random"]
@@ -51,7 +51,11 @@ class NodeAutoscaler(Settings):
         description="--scale-down-delay-after-add: none goes so long after one came.",
     )
     utilization_threshold: float = Field(
-        default=0.5, ge=0, le=1, description="--scale-down-utilization-threshold: requested over allocatable."
+        default=0.5,
+        ge=0,
+        le=1,
+        description="--scale-down-utilization-threshold: requested over "
+        "allocatable; of GPUs alone where a node has some.",
     )
     max_provision_seconds: float = Field(
         default=900.0,
@@ -72,7 +76,13 @@ class NodeAutoscaler(Settings):
         default=10,
         ge=1,
         le=1000,
-        description="--max-scale-down-parallelism: empty nodes removed in one scan.",
+        description="--max-scale-down-parallelism: nodes that are being removed at a time.",
+    )
+    max_drains_at_once: int = Field(
+        default=1,
+        ge=1,
+        le=1000,
+        description="--max-drain-parallelism: those of them that have had pods.",
     )
     candidates: int = Field(
         default=30,
@@ -213,9 +223,13 @@ def left_over(demands: Sequence[Demand], free: Ints, regions: NDArray[np.str_]) 
 
 
 def utilization(nodes: Nodes, rows: Ints) -> np.ndarray:
-    """The larger of CPU and memory requested over allocatable, by node."""
-    share = nodes.requested[rows][:, [CPU, MEMORY]] / nodes.capacity[rows][:, [CPU, MEMORY]]
-    return np.asarray(share.max(axis=1, initial=0.0))
+    """The larger of CPU and memory requested over allocatable, by node; of GPUs alone on nodes that have some.
+
+    Source: cluster-autoscaler simulator/utilization/info.go.
+    """
+    share = nodes.requested[rows] / np.maximum(nodes.capacity[rows], 1)
+    of_gpus = nodes.capacity[rows, GPUS] > 0
+    return np.asarray(np.where(of_gpus, share[:, GPUS], share[:, [CPU, MEMORY]].max(axis=1, initial=0.0)))
 
 
 def free_room(nodes: Nodes) -> Ints:

@@ -58,15 +58,16 @@ class NodeGroup(Settings):
     usd_per_hour: float | None = Field(
         default=None, ge=0, le=10_000, description="On-demand price of an instance in this region and zone."
     )
-    reserved_vcpu: float = Field(
-        default=0.1,
+    reserved_vcpu: float | None = Field(
+        default=None,
         ge=0,
-        description="Kept for the system; EKS: 6 % of the first core, 1 % of the second, 0.5 % of two more.",
+        description="Kept for the system; None is EKS' rule: 6 % of the first core, 1 % of the second, 0.5 % of two "
+        "more, 0.25 % of all others.",
     )
-    reserved_memory_gib: float = Field(
-        default=0.6,
+    reserved_memory_gib: float | None = Field(
+        default=None,
         ge=0,
-        description="Kept for the system; EKS: 255 MiB and 11 MiB for each of up to 110 pods less.",
+        description="Kept for the system; None is EKS' rule: 255 MiB and 11 MiB for each of max_pods, 1.4 GiB for 110.",
     )
     max_pods: int = Field(
         default=110, ge=1, le=1000, description="Most pods a node; Kubernetes' default is 110."
@@ -118,7 +119,10 @@ class NodeGroup(Settings):
             )
             raise ValueError(msg)
         if (self.allocatable[: MEMORY + 1] <= 0).any():
-            msg = f"node group {self.name!r}: reserved_vcpu and reserved_memory_gib leave nothing for pods"
+            msg = (
+                f"node group {self.name!r}: reserved_vcpu and reserved_memory_gib leave nothing for pods "
+                f"(if not given, max_pods, {self.max_pods}, rules how much memory is kept)"
+            )
             raise ValueError(msg)
         return self
 
@@ -133,9 +137,12 @@ class NodeGroup(Settings):
         vcpu = self.vcpu if self.vcpu is not None or known is None else known.vcpu
         memory = self.memory_gib if self.memory_gib is not None or known is None else known.memory_gib
         gpus = self.gpus if self.gpus is not None or known is None else known.gpus
+        kept_vcpu, kept_gib = self.reserved_vcpu, self.reserved_memory_gib
+        kept_milli = _kept_milli(vcpu or 0.0) if kept_vcpu is None else 1000 * kept_vcpu
+        kept_mib = _kept_mib(self.max_pods) if kept_gib is None else MIB_PER_GIB * kept_gib
         return (
-            round(1000 * ((vcpu or 0.0) - self.reserved_vcpu)),
-            round(MIB_PER_GIB * ((memory or 0.0) - self.reserved_memory_gib)),
+            round(1000 * (vcpu or 0.0) - kept_milli),
+            round(MIB_PER_GIB * (memory or 0.0) - kept_mib),
             gpus or 0,
             self.max_pods,
         )
@@ -146,6 +153,23 @@ class NodeGroup(Settings):
         known = find_instance_type(self.instance_type) if self.instance_type else None
         usd = self.usd_per_hour if self.usd_per_hour is not None or known is None else known.usd_per_hour
         return (usd or 0.0) * (self.spot.price_share if self.spot else 1.0) / SECONDS_PER_HOUR
+
+
+def _kept_milli(vcpu: float) -> float:
+    """Thousandths of a vCPU that EKS keeps for the system.
+
+    Source: awslabs/amazon-eks-ami, get_cpu_millicores_to_reserve.
+    """
+    steps = ((0.0, 1.0, 60.0), (1.0, 2.0, 10.0), (2.0, 4.0, 5.0), (4.0, float("inf"), 2.5))
+    return sum(milli * max(min(vcpu, end) - begin, 0.0) for begin, end, milli in steps)
+
+
+def _kept_mib(max_pods: int) -> float:
+    """MiB that EKS keeps for the system.
+
+    Source: awslabs/amazon-eks-ami, get_memory_mebibytes_to_reserve.
+    """
+    return 255.0 + 11.0 * max_pods
 
 
 class Nodes:

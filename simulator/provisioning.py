@@ -62,14 +62,18 @@ class Provisioner:
         self._processes: dict[int, simpy.Process] = {}
         self._rests_until = np.zeros(len(settings.groups))
         self._back_off = np.zeros(len(settings.groups))
+        self._unanswered = np.zeros(len(settings.groups), dtype=np.int64)
         self._is_by_hand = False
+        self._held = np.zeros(len(settings.groups), dtype=np.int64)
+        if settings.autoscaler is not None:
+            self._held += [group.min_nodes for group in settings.groups]
         self._last_add = -np.inf
         self._unneeded_since: dict[int, float] = {}
+        self._removals: dict[int, bool] = {}
         self.launched = np.zeros(len(settings.groups), dtype=np.int64)
         """int64 ``(G,)``; nodes launched since the beginning."""
         kubelet.told_room = self._room
-        if settings.autoscaler is not None:
-            running.env.process(self._scan(settings.autoscaler))
+        running.env.process(self._scan(settings.autoscaler or NodeAutoscaler()))
 
     @property
     def _nodes(self) -> Nodes:
@@ -88,7 +92,8 @@ class Provisioner:
     def resize(self, wanted: Ints) -> None:
         """Launch or remove nodes until each group has so many, int64 ``(G,)``, within bounds; emptiest ones go first.
 
-        From then on the node autoscaler stands aside: one hand alone may hold the sizes.
+        From then on each group holds its size, as a cloud's scaling group does: nodes that are lost or
+        refused are launched anew. The node autoscaler stands aside: one hand alone may set the sizes.
         """
         self._is_by_hand = True
         self._running.record("nodes wanted", detail=" ".join(map(str, wanted)))
@@ -96,10 +101,10 @@ class Provisioner:
         low, high = (
             np.array([getattr(each, name) for each in groups]) for name in ("min_nodes", "max_nodes")
         )
-        for group, count in enumerate(np.clip(wanted, low, high).tolist()):
+        self._held = np.clip(wanted, low, high)
+        self._hold()
+        for group, count in enumerate(self._held.tolist()):
             rows = self._nodes.of_group(group, BOOTING, READY)
-            for _ in range(count - len(rows)):
-                self.launch(group)
             pods = self._nodes.requested[rows, -1]
             order = np.lexsort((-rows, pods, self._nodes.phase[rows] != BOOTING))
             for node in rows[order][: max(len(rows) - count, 0)].tolist():
@@ -112,6 +117,7 @@ class Provisioner:
         self._last_add = self._running.now
         if out or self._effects.launches_fail(settings):
             self._running.record("launch refused", detail=settings.name)
+            self._unanswered[group] += 1
             self._running.env.process(self._refused(group))
             return
         node = self._nodes.add(group, self._running.now)
@@ -220,6 +226,7 @@ class Provisioner:
 
     def _refused(self, group: int) -> Life:
         yield self._running.env.timeout(_REFUSED_SECONDS)
+        self._unanswered[group] -= 1
         self._rest(group)
 
     def _notice(self, node: int) -> Life:
@@ -236,6 +243,7 @@ class Provisioner:
         self._nodes.phase[node] = GONE
         self._nodes.gone[node] = self._running.now
         self._unneeded_since.pop(node, None)
+        self._removals.pop(node, None)
         self._running.record("node gone", node=node)
 
     def _stop(self, node: int) -> None:
@@ -255,26 +263,32 @@ class Provisioner:
         self._rests_until[group] = self._running.now + self._back_off[group]
 
     def _scan(self, scaler: NodeAutoscaler) -> Life:
-        """The node autoscaler's loop."""
+        """The node autoscaler's loop; where there is none, or a policy sets the sizes, they are held alone."""
         while True:
             yield self._running.env.timeout(scaler.scan_seconds)
-            if self._is_by_hand:
-                return
-            self._hold_minimum()
-            if not self._scale_up(scaler):
+            self._hold()
+            if self._is_by_hand or self._settings.autoscaler is None:
+                continue
+            is_coming = self._scale_up(scaler)
+            self._watch(scaler)
+            if not is_coming:
                 self._scale_down(scaler)
 
-    def _hold_minimum(self) -> None:
-        counts = self._nodes.count_by_group(BOOTING, READY)
-        for group, settings in enumerate(self._settings.groups):
-            if self._rests_until[group] <= self._running.now:
-                for _ in range(settings.min_nodes - int(counts[group])):
-                    self.launch(group)
+    def _hold(self) -> None:
+        """Launch what is missing of the nodes that groups hold, but for groups that rest."""
+        missing = self._held - self._nodes.count_by_group(BOOTING, READY) - self._unanswered
+        for group in np.flatnonzero(self._rests_until <= self._running.now).tolist():
+            for _ in range(int(missing[group])):
+                self.launch(group)
 
     def _scale_up(self, scaler: NodeAutoscaler) -> bool:
-        """Launch nodes of one group for the pods that wait and have no node on its way; whether it did.
+        """Launch nodes of one group for the pods that wait and have no node on its way.
 
-        Source: cluster-autoscaler core/static_autoscaler.go: pods that wait in vain keep no other node.
+        Returns:
+            Whether some pod that waits has a node on its way, a new one or one from before: none is removed
+            then. Pods that no group can help keep no other node.
+
+        Source: cluster-autoscaler core/static_autoscaler.go, core/podlistprocessor/filter_out_schedulable.go.
         """
         waiting = self._scheduler.demands()
         coming = self._nodes.rows(BOOTING)
@@ -286,7 +300,7 @@ class Provisioner:
             chosen = best[int(self._lives.integers(len(best)))] if len(best) > 1 else best[0]
             for _ in range(chosen.node_count):
                 self.launch(chosen.group)
-        return bool(best)
+        return bool(best) or _pods(demands) < _pods(waiting)
 
     def _options(self, demands: list[Demand]) -> list[Option]:
         counts = self._nodes.count_by_group(BOOTING, READY, DRAINING)
@@ -304,26 +318,31 @@ class Provisioner:
                 )
         return options
 
-    def _scale_down(self, scaler: NodeAutoscaler) -> None:
-        """Remove nodes that have not been needed for long: empty ones together, others one by one."""
+    def _watch(self, scaler: NodeAutoscaler) -> None:
+        """Note since when nodes have not been needed."""
         now = self._running.now
-        unneeded = self._unneeded(scaler)
-        self._unneeded_since = {node: self._unneeded_since.get(node, now) for node in unneeded}
+        self._unneeded_since = {node: self._unneeded_since.get(node, now) for node in self._unneeded(scaler)}
+
+    def _scale_down(self, scaler: NodeAutoscaler) -> None:
+        """Remove nodes that have not been needed for long: empty ones together, others one by one.
+
+        Source: cluster-autoscaler core/scaledown/budgets/budgets.go: removals that go on count.
+        """
+        now = self._running.now
         if now - self._last_add < scaler.after_add_seconds:
             return
         counts = self._nodes.count_by_group(BOOTING, READY)
-        removed, moved = 0, False
         for node, since in list(self._unneeded_since.items()):
             group = int(self._nodes.group[node])
             too_few = counts[group] <= self._settings.groups[group].min_nodes
             occupied = bool(self._kubelet.rows_on(node).size)
-            if now - since < scaler.unneeded_seconds or too_few or removed >= scaler.max_removed_at_once:
+            too_many = len(self._removals) >= scaler.max_removed_at_once or (
+                occupied and sum(self._removals.values()) >= scaler.max_drains_at_once
+            )
+            if now - since < scaler.unneeded_seconds or too_few or too_many:
                 continue
-            if occupied and moved:
-                continue
-            moved |= occupied
             counts[group] -= 1
-            removed += 1
+            self._removals[node] = occupied
             self.drain(node)
 
     def _unneeded(self, scaler: NodeAutoscaler) -> list[int]:
@@ -354,3 +373,7 @@ class Provisioner:
         """Whether what a node costs is above what moving its pods is worth."""
         saved = float(self._nodes.prices[self._nodes.group[node]]) * rule.payback_seconds
         return saved > rule.usd_per_moved_pod * self._kubelet.rows_on(node).size
+
+
+def _pods(demands: list[Demand]) -> int:
+    return sum(demand.count for demand in demands)

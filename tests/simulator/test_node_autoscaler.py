@@ -15,6 +15,7 @@ from hand_made import group
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from simulator.cluster_settings import ClusterSettings
 from simulator.node_autoscaler import Demand, Option, expand, free_room, left_over, nodes_needed, utilization
 from simulator.nodes import BOOTING, READY, NodeGroup, Nodes
 
@@ -173,3 +174,39 @@ def test_use_is_that_of_the_scarcer_resource_and_room_is_on_ready_nodes() -> Non
     nodes.requested[0] = (500, 3072, 0, 3)
     assert utilization(nodes, np.array([0, 1])).tolist() == [0.75, 0.0]
     assert free_room(nodes).tolist() == [[1500, 1024, 0, 107], [-1, -1, -1, -1]]
+
+
+def test_use_of_a_node_with_gpus_is_that_of_its_gpus_alone() -> None:
+    nodes = Nodes((NodeGroup.model_validate(group(gpus=4)),), 60.0)
+    for requested in ((200, 256, 3, 3), (2000, 4096, 1, 2)):
+        nodes.requested[nodes.add(0, 0.0)] = requested
+    assert utilization(nodes, np.array([0, 1])).tolist() == [0.75, 0.25]
+
+
+@pytest.mark.parametrize(
+    ("given", "allocatable"),
+    [
+        ({"instance_type": "m5.large"}, [2000 - 70, 8 * 1024 - 1465, 0, 110]),
+        ({"instance_type": "m5.4xlarge"}, [16_000 - 110, 64 * 1024 - 1465, 0, 110]),
+        ({"instance_type": "m5.large", "max_pods": 29}, [1930, 8 * 1024 - 574, 0, 29]),
+        ({"vcpu": 0.5, "memory_gib": 2, "usd_per_hour": 0.01}, [470, 2048 - 1465, 0, 110]),
+        (
+            {"instance_type": "m5.4xlarge", "reserved_vcpu": 1, "reserved_memory_gib": 0},
+            [15_000, 65_536, 0, 110],
+        ),
+    ],
+)
+def test_a_node_keeps_what_eks_keeps_unless_it_is_given(
+    given: dict[str, Any], allocatable: list[int]
+) -> None:
+    """6 % of the first core, 1 % of the second, 0.5 % of two more, 0.25 % of others; 255 MiB + 11 MiB a pod."""
+    assert NodeGroup(name="n", **given).allocatable.tolist() == allocatable
+
+
+def test_a_node_that_has_not_even_what_is_kept_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"leave nothing for pods \(if not given, max_pods, 1000, rules"):
+        NodeGroup(name="n", vcpu=2, memory_gib=8, usd_per_hour=0.1, max_pods=1000)
+
+
+def test_a_dead_node_is_noticed_as_late_as_since_kubernetes_1_32() -> None:
+    assert ClusterSettings(groups=(NodeGroup(name="n", instance_type="m5.large"),)).detection_seconds == 50.0

@@ -10,7 +10,7 @@ from hand_made import Story, always, group, scaler, service
 from scipy import stats
 
 from simulator.node_autoscaler import left_over
-from simulator.nodes import GONE, READY
+from simulator.nodes import BOOTING, GONE, READY
 
 TWO = service(min_replicas=2)
 """Two pods that fill the first node."""
@@ -98,6 +98,63 @@ def test_a_pod_that_waits_in_vain_keeps_no_node_of_others() -> None:
     story = Story(*pods, groups=groups, autoscaler=scaler(), seconds=200.0).until(100.0)
     assert story.cluster.snapshot().starting.tolist() == [1, 0]
     assert story.times("node draining") == [30.0]
+
+
+def test_no_node_goes_while_one_is_on_its_way_for_a_pod_that_waits() -> None:
+    """An empty node there has not been needed since 10; a node here is launched at 10 and ready at 70."""
+    groups = (
+        group("short", region="here", boot=always(60.0)),
+        group("idle", region="there", initial_nodes=2),
+    )
+    pods = [
+        service(name="one", region="here", min_replicas=2),
+        service(name="two", region="there", min_replicas=1),
+    ]
+    story = Story(*pods, groups=groups, autoscaler=scaler(), seconds=200.0).until(5.0).ask(3, 1).until(100.0)
+    assert story.times("node launched", detail="short") == [0.0, 10.0]
+    assert story.times("node draining") == [70.0]
+
+
+def test_whether_a_node_is_needed_is_seen_while_others_are_launched_too() -> None:
+    """Not needed at 10, full from 15 on while nodes are launched elsewhere at 20 and 30, not needed again at 40."""
+    groups = (group("short", region="here"), group("idle", region="there", min_nodes=1, initial_nodes=2))
+    pods = [
+        service(name="one", region="here", min_replicas=2),
+        service(name="two", region="there", min_replicas=2),
+    ]
+    story = Story(*pods, groups=groups, autoscaler=scaler(), seconds=200.0).until(5.0).ask(2, 1).until(15.0)
+    story.ask(4, 4).until(25.0).ask(6, 4).until(35.0).ask(6, 1).until(55.0)
+    assert story.times("node launched", detail="short") == [0.0, 20.0, 30.0]
+    assert story.times("node draining") == []
+    assert story.until(100.0).times("node draining") == [60.0]
+
+
+@pytest.mark.parametrize(
+    ("rules", "times"),
+    [
+        ({}, [30.0, 60.0]),
+        ({"max_drains_at_once": 2}, [30.0, 30.0]),
+        ({"max_removed_at_once": 1}, [30.0, 60.0]),
+    ],
+)
+def test_a_node_that_is_being_drained_keeps_others_from_it(rules: dict[str, Any], times: list[float]) -> None:
+    """Each pod works on a request that it is given 20 s more for; its node is gone 5 s later."""
+    pods = service(
+        vcpu_per_pod=0.2,
+        memory={"request_gib": 0.1},
+        min_replicas=3,
+        max_replicas=3,
+        service_time={"law": "deterministic", "mean_seconds": 500.0},
+        drain_grace_seconds=20.0,
+    )
+    story = Story(pods, groups=(group(initial_nodes=3),), counts=(3.0,), autoscaler=scaler(**rules))
+    assert story.until(100.0).times("node draining") == times
+
+
+def test_nodes_that_are_being_removed_count_among_those_that_may_be() -> None:
+    groups = (group(initial_nodes=5, shutdown_seconds=25.0),)
+    story = Story(service(), groups=groups, autoscaler=scaler(max_removed_at_once=3)).until(100.0)
+    assert story.times("node draining") == [30.0] * 3 + [60.0] * 2
 
 
 def test_launches_that_fail_later_make_the_rest_longer_but_not_twice_as_long() -> None:
@@ -230,6 +287,46 @@ def test_a_lost_region_takes_all_of_its_zones() -> None:
     assert story.cluster._running.nodes.count_by_group(GONE).tolist() == [1, 1, 0, 0]
     story.ask(0, nodes=[1, 1, 1, 1]).until(40.0)
     assert story.times("launch refused") == [30.0, 30.0]
+
+
+@pytest.mark.parametrize("rules", [None, scaler()])
+def test_a_size_that_was_asked_for_is_held(rules: Any) -> None:
+    """A node is lost at 21; the loop launches another at 30, though no pod needs it."""
+    loss = {"kind": "node_loss", "at_seconds": 21.0}
+    story = Story(service(), groups=(group(),), faults=(loss,), autoscaler=rules).until(5.0)
+    story.ask(0, nodes=[3]).until(300.0)
+    assert story.times("node launched") == [0.0, 5.0, 5.0, 30.0]
+    assert story.cluster._running.nodes.count_by_group(READY).tolist() == [3]
+    assert story.times("node draining") == []
+
+
+def test_a_spot_node_that_is_taken_back_is_replaced_where_its_group_has_a_size() -> None:
+    spot = {"interruptions_per_hour": 20.0, "notice_seconds": 20.0}
+    story = Story(service(), groups=(group(spot=spot),)).until(5.0).ask(0, nodes=[2])
+    counts = [
+        story.until(at).cluster._running.nodes.count_by_group(BOOTING, READY)[0] for at in range(9, 2000, 10)
+    ]
+    assert len(story.times("node warned")) > 5
+    assert len(story.times("node launched")) == 2 + len(story.times("node warned"))
+    assert min(counts) >= 0
+    assert np.mean(counts) > 1.8
+
+
+def test_without_an_autoscaler_nothing_is_held_that_was_not_asked_for() -> None:
+    loss = {"kind": "node_loss", "at_seconds": 21.0}
+    story = Story(service(), groups=(group(min_nodes=1),), faults=(loss,)).until(300.0)
+    assert story.times("node launched") == [0.0]
+
+
+def test_launches_that_were_asked_for_and_refused_rest_as_any_other() -> None:
+    """Asked for each second; refused at 5 and 20, rests of 10 s from 10 on and of 20 s from 25 on, then it has one."""
+    out = {"kind": "stock_out", "at_seconds": 1.0, "group": "g", "duration_seconds": 30.0}
+    rules = scaler(back_off_seconds=10.0)
+    story = Story(service(), groups=(group(),), faults=(out,), autoscaler=rules).until(5.0)
+    for second in range(6, 100):
+        story.ask(0, nodes=[3]).until(float(second))
+    assert story.times("launch refused") == [5.0, 5.0, 20.0, 20.0]
+    assert story.times("node launched") == [0.0, 45.0, 45.0]
 
 
 def test_no_pod_goes_to_the_room_on_a_node_that_is_dying() -> None:

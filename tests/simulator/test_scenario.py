@@ -169,7 +169,7 @@ application:
             r"cluster\.groups\.0\.usd_per_hour: .*greater than or equal to 0 \(it is -0\.2\)",
         ),
         ("usd_per_hour: 0.2", "priority: 1", r"cluster\.groups\.0: .*'east': usd_per_hour must be given"),
-        ("vcpu: 4", "vcpu: 1", r"service: a pod \(vcpu_per_pod 1, .*\) fits on no node: east has 0\.9 vCPU"),
+        ("vcpu: 4", "vcpu: 1", r"service: a pod \(vcpu_per_pod 1, .*\) fits on no node: east has 0\.94 vCPU"),
         (
             "name: web,",
             "name: web, region: there,",
