@@ -13,7 +13,7 @@ from rich.table import Table
 from agents.runner import Decision
 from envs.task import Task
 from experiments.breakdown import Breakdown, Row, fault_rows
-from experiments.commands import CONSOLE, Part, bar, check_png, settle
+from experiments.commands import CONSOLE, STATUS, Part, bar, check_png, settle
 from experiments.export import Export
 from experiments.figures import terminal_chart
 from experiments.interruption import Interrupted
@@ -53,6 +53,8 @@ def simulate(part: Part, policy: str, seed: int, faults: tuple[str, ...], output
     """Run it, print a summary, draw the timeline."""
     task, split = part.load(seed)
     task = with_faults(task, faults)
+    for warning in late_faults(task, split.judged.duration_seconds):
+        STATUS.print(f"warning: {warning}")
     check_png(outputs.png)
     if outputs.request_log:
         _check_log(outputs.request_log, part.trace)
@@ -102,6 +104,16 @@ def with_faults(task: Task, specs: tuple[str, ...]) -> Task:
     return task.model_copy(update={"scenario": scenario})
 
 
+def late_faults(task: Task, duration_seconds: float) -> list[str]:
+    """A line for each fault that never begins, as the run is over before."""
+    return [
+        f"fault {fault.kind} never begins: at_seconds is {plain_number(fault.at_seconds)}, "
+        f"and the run ends at {plain_number(duration_seconds)} s"
+        for fault in task.scenario.faults
+        if fault.at_seconds is not None and fault.at_seconds >= duration_seconds
+    ]
+
+
 def _tell(outcome: Outcome, breakdown: Breakdown, calibration: str) -> None:
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     for name, value in outcome.row.items():
@@ -114,7 +126,7 @@ def _tell(outcome: Outcome, breakdown: Breakdown, calibration: str) -> None:
     for rows in (breakdown.services(), breakdown.classes()):
         if len(rows) > 1 or outcome.row["error_ratio"] > 0:
             _print_rows(rows)
-    for rows in (breakdown.nodes(), fault_rows(outcome.faults)):
+    for rows in (breakdown.nodes(), fault_rows(outcome.faults, float(outcome.row["duration_s"]))):
         if rows:
             _print_rows(rows)
     timeline = outcome.timeline
