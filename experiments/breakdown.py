@@ -76,8 +76,12 @@ class Breakdown:
         return rows
 
 
-def fault_rows(faults: tuple[FaultLabel, ...]) -> list[Row]:
-    """A row a kind of fault and service: how often it began, and for how long it went on in all."""
+def fault_rows(faults: tuple[FaultLabel, ...], end_seconds: float) -> list[Row]:
+    """A row a kind of fault and service: how often it began, and for how long it went on in all.
+
+    Args:
+        end_seconds: the end of the run, at which those that still go on are cut.
+    """
     rows: dict[tuple[str, str], Row] = {}
     for fault in faults:
         row = rows.setdefault(
@@ -91,5 +95,5 @@ def fault_rows(faults: tuple[FaultLabel, ...]) -> list[Row]:
         )
         row["times"] = int(row["times"]) + 1
         row["first, s"] = min(float(row["first, s"]), fault.start_seconds)
-        row["seconds"] = float(row["seconds"]) + fault.end_seconds - fault.start_seconds
+        row["seconds"] = float(row["seconds"]) + min(fault.end_seconds, end_seconds) - fault.start_seconds
     return list(rows.values())

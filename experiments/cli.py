@@ -307,7 +307,7 @@ def simulate(
     ] = None,
     export: Annotated[
         Path | None,
-        typer.Option(help="Write telemetry.parquet, events.parquet and faults.parquet to this folder."),
+        typer.Option(help="Write telemetry, nodes, events and faults as *.parquet to this folder."),
     ] = None,
 ) -> None:
     """Run one policy, print a summary and draw the timeline."""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _BLOCKS = " ▁▂▃▄▅▆▇█"
 _HOUR_SECONDS = 3600.0
+_ROW_INCHES, _LANE_INCHES = 2.3, 0.14
 INK, LOAD, READY, WANTED, LATENCY, LIMIT = "#1f2933", "#7b8794", "#0b69a3", "#62b0e8", "#8f5aa8", "#d64545"
 SERVED, DROPPED, TIMED_OUT, STARTING = "#3f9c35", "#d9822b", "#b58900", "#d9822b"
 SERVICES = (
@@ -96,12 +97,19 @@ def plain(text: str) -> str:
     return text.replace("$", r"\$")
 
 
-def plain_axes(rows: int) -> tuple[Any, list[Axes]]:
-    """A figure and its rows of axes, which share the horizontal one."""
+def plain_axes(rows: int, lanes: int = 0) -> tuple[Any, list[Axes]]:
+    """A figure and its rows of axes, which share the horizontal one.
+
+    Args:
+        lanes: where there are any, a strip that is high enough for so many comes before the rows.
+    """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(11, 1.2 + 2.3 * rows), layout="constrained")
-    axes = list(np.atleast_1d(figure.subplots(rows, 1, sharex=True)))
+    strip = [_LANE_INCHES * lanes] if lanes else []
+    heights = [*strip, *[_ROW_INCHES] * rows]
+    figure = Figure(figsize=(11, 1.2 + sum(heights)), layout="constrained")
+    shared = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights)
+    axes = list(np.atleast_1d(shared))
     for one in axes:
         one.spines[["top", "right"]].set_visible(False)
         one.grid(axis="y", color="#e4e7eb", linewidth=0.6)

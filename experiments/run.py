@@ -41,9 +41,10 @@ TIMELINE = (
     "violations",
     "spent_usd",
 )
-READY_OF, NODES_OF, FAULT_OF = "ready of ", "nodes of ", "fault "
-"""How further columns of a timeline begin: one service's ready pods, where there are several; one node
-group's ready nodes; and whether a fault went on in the step, 0 or 1."""
+WANTED_OF, READY_OF, FAULT_OF = "wanted of ", "ready of ", "fault "
+NODES_OF, STARTING_NODES_OF = "nodes of ", "starting nodes of "
+"""How further columns of a timeline begin: one service's wanted and ready pods, where there are several;
+whether a fault went on in the step, 0 or 1; and one node group's ready and starting nodes."""
 _ROOT = Path(__file__).parent.parent
 
 
@@ -152,8 +153,10 @@ class Course:
         groups = scenario.cluster.groups if scenario.cluster else ()
         self._columns = (
             *TIMELINE,
+            *(f"{WANTED_OF}{name}" for name in names if self._several),
             *(f"{READY_OF}{name}" for name in names if self._several),
             *(f"{NODES_OF}{group.name}" for group in groups),
+            *(f"{STARTING_NODES_OF}{group.name}" for group in groups),
         )
         self._rows: list[tuple[float, ...]] = []
         self._spent_usd = 0.0
@@ -176,8 +179,10 @@ class Course:
                 percentile_seconds(requests.latency_counts.sum(axis=0), 0.95),
                 int(requests.late[:, 0].sum()),
                 self._spent_usd,
+                *(decision.allowed.replicas if self._several else ()),
                 *(seen.ready if self._several else ()),
                 *(seen.nodes.ready if seen.nodes else ()),
+                *(seen.nodes.starting if seen.nodes else ()),
             )
         )
 

@@ -13,10 +13,11 @@ from rich.table import Table
 from agents.runner import Decision
 from envs.task import Task
 from experiments.breakdown import Breakdown, Row, fault_rows
-from experiments.commands import CONSOLE, Part, bar, check_png, settle
-from experiments.export import Export
+from experiments.commands import CONSOLE, STATUS, Part, bar, check_png, settle
+from experiments.export import TELEMETRY, Export
 from experiments.figures import terminal_chart
 from experiments.interruption import Interrupted
+from experiments.recipes import check_policy
 from experiments.run import Outcome, Run, execute
 from experiments.specs import make_settings
 from experiments.timeline import draw_timeline
@@ -53,13 +54,13 @@ def simulate(part: Part, policy: str, seed: int, faults: tuple[str, ...], output
     """Run it, print a summary, draw the timeline."""
     task, split = part.load(seed)
     task = with_faults(task, faults)
+    check_policy(policy, Run(task, split.judged, split.history, policy, policy, seed))
+    for warning in late_faults(task, split.judged.duration_seconds):
+        STATUS.print(f"warning: {warning}")
     check_png(outputs.png)
     if outputs.request_log:
         _check_log(outputs.request_log, part.trace)
-    names = [service.name for service in task.scenario.system.services]
-    export = Export(names, outputs.export, split.judged.start_seconds) if outputs.export else None
-    if export:
-        export.check()
+    export = _export(outputs.export, task, split)
     found = settle(policy, task, split, seed, outputs.png.parent)
     run = Run(task, split.judged, split.history, found.policy, policy, seed)
     breakdown = Breakdown(task.scenario)
@@ -69,11 +70,14 @@ def simulate(part: Part, policy: str, seed: int, faults: tuple[str, ...], output
         if export:
             export.add(decision, interval)
 
-    with (
-        bar(f"simulating {split.judged.requests.sum():,.0f} requests") as update,
-        _log_writer(outputs.request_log, task, split) as log,
-    ):
-        outcome = execute(run, update, log, see, export.happened if export else None)
+    with _told_of_interruption(outputs):
+        with (
+            bar(f"simulating {split.judged.requests.sum():,.0f} requests") as update,
+            _log_writer(outputs.request_log, task, split) as log,
+        ):
+            outcome = execute(run, update, log, see, export.happened if export else None)
+        if export:
+            export.write(outcome.faults)
     _tell(outcome, breakdown, str(found) if found.calibration else "")
     title = f"{task.name}: {short_names([policy])[policy]} on {split.judged.name}, seed {seed}"
     draw_timeline(outcome.timeline, task.objective.slo_seconds, title, outputs.png)
@@ -81,8 +85,7 @@ def simulate(part: Part, policy: str, seed: int, faults: tuple[str, ...], output
     if outputs.request_log:
         CONSOLE.print(f"requests written to {outputs.request_log}")
     if export:
-        export.write(outcome.faults)
-        CONSOLE.print(f"telemetry, events and fault labels written to {outputs.export}")
+        CONSOLE.print(f"telemetry, nodes, events and fault labels written to {outputs.export}")
 
 
 def with_faults(task: Task, specs: tuple[str, ...]) -> Task:
@@ -102,6 +105,16 @@ def with_faults(task: Task, specs: tuple[str, ...]) -> Task:
     return task.model_copy(update={"scenario": scenario})
 
 
+def late_faults(task: Task, duration_seconds: float) -> list[str]:
+    """A line for each fault that never begins, as the run is over before."""
+    return [
+        f"fault {fault.kind} never begins: at_seconds is {plain_number(fault.at_seconds)}, "
+        f"and the run ends at {plain_number(duration_seconds)} s"
+        for fault in task.scenario.faults
+        if fault.at_seconds is not None and fault.at_seconds >= duration_seconds
+    ]
+
+
 def _tell(outcome: Outcome, breakdown: Breakdown, calibration: str) -> None:
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     for name, value in outcome.row.items():
@@ -114,7 +127,7 @@ def _tell(outcome: Outcome, breakdown: Breakdown, calibration: str) -> None:
     for rows in (breakdown.services(), breakdown.classes()):
         if len(rows) > 1 or outcome.row["error_ratio"] > 0:
             _print_rows(rows)
-    for rows in (breakdown.nodes(), fault_rows(outcome.faults)):
+    for rows in (breakdown.nodes(), fault_rows(outcome.faults, float(outcome.row["duration_s"]))):
         if rows:
             _print_rows(rows)
     timeline = outcome.timeline
@@ -161,9 +174,45 @@ def _log_writer(path: Path | None, task: Task, split: Split) -> Iterator[Log | N
 
     classes = [group.name for group in task.scenario.system.classes]
     span = split.judged.start_seconds, split.judged.end_seconds
+    with write_requests(path, classes, span) as write:
+        yield write
+
+
+def _export(folder: Path | None, task: Task, split: Split) -> Export | None:
+    """What collects the run, checked; None where nothing is asked for."""
+    if folder is None:
+        return None
+    services = [service.name for service in task.scenario.system.services]
+    groups = [group.name for group in task.scenario.cluster.groups] if task.scenario.cluster else []
+    export = Export(services, groups, folder, split.judged.start_seconds)
+    export.check()
+    return export
+
+
+@contextmanager
+def _told_of_interruption(outputs: Outputs) -> Iterator[None]:
+    """Ctrl-C says of the request log and the export what there is of them."""
+    files = {path: path for path in (outputs.request_log,) if path}
+    files |= {folder: folder / TELEMETRY for folder in (outputs.export,) if folder}
+    before = {path: _version(file) for path, file in files.items()}
     try:
-        with write_requests(path, classes, span) as write:
-            yield write
+        yield
     except KeyboardInterrupt:
-        msg = f"interrupted: {path} is {'as it was' if path.exists() else 'not written'}"
-        raise Interrupted(msg) from None
+        if not files:
+            raise
+        said = [f"{path} is {_fate(before[path], _version(file))}" for path, file in files.items()]
+        raise Interrupted(f"interrupted: {', '.join(said)}") from None
+
+
+def _version(path: Path) -> tuple[int, int] | None:
+    """What tells a file from one that takes its place; None where there is none."""
+    if not path.exists():
+        return None
+    found = path.stat()
+    return found.st_ino, found.st_mtime_ns
+
+
+def _fate(before: tuple[int, int] | None, after: tuple[int, int] | None) -> str:
+    if before != after:
+        return "written"
+    return "not written" if before is None else "as it was"

@@ -27,7 +27,7 @@ from experiments.figures import (
     save_figure,
     styled,
 )
-from experiments.run import FAULT_OF, NODES_OF, READY_OF
+from experiments.run import FAULT_OF, NODES_OF, READY_OF, STARTING_NODES_OF, WANTED_OF
 from experiments.wording import plain_number
 from simulator.arrays import Floats
 
@@ -39,8 +39,6 @@ if TYPE_CHECKING:
 _HOUR_SECONDS = 3600.0
 _MOST_POINTS = 1440
 _HEADROOM, _FOOTROOM = 1.3, 1.15
-_MOST_NAMED = 12
-"""More bands than this are told apart by the table of faults alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,49 +50,77 @@ class Band:
     end_hours: float
 
 
+@dataclass(frozen=True, slots=True)
+class Line:
+    """Counts of pods or nodes over time.
+
+    Attributes:
+        values: float64 ``(T,)``.
+        planned: float64 ``(T,)``, drawn dotted: the pods wanted of a service, the nodes of a group that start;
+            None where nothing is said of it.
+    """
+
+    label: str
+    values: Floats
+    color: str
+    planned: Floats | None = None
+
+
 def draw_timeline(timeline: dict[str, Floats], slo_seconds: float, title: str, path: Path) -> None:
     """One run as a PNG file."""
-    nodes = node_lines(timeline)
-    figure, axes = plain_axes(5 if nodes else 4)
+    nodes, bands = node_lines(timeline), fault_bands(timeline)
+    lanes = lanes_of(bands)
+    figure, every = plain_axes(5 if nodes else 4, len(lanes))
+    axes = every[1:] if lanes else every
+    every[0].set_title(plain(title), loc="left")
+    if lanes:
+        _draw_lanes(every[0], lanes, bands)
     hours = timeline["time_seconds"] / _HOUR_SECONDS
     lost = outcome_lines(timeline)
     for label, values, color in (("offered", timeline["rate_rps"], LOAD), *lost):
         axes[0].plot(hours, values, color=color, linewidth=0.8, label=label)
-    axes[0].set_title(plain(title), loc="left", pad=18 if fault_bands(timeline) else 6)
     axes[0].set_ylabel("requests/s")
     axes[0].set_ylim(bottom=0)
     if lost:
         legend(axes[0], 1 + len(lost))
-    panels = [("replicas", replica_lines(timeline)), *([("nodes", nodes)] if nodes else [])]
-    for place, (name, lines) in enumerate(panels, start=1):
-        _draw_counts(figure, axes[place], hours, lines)
-        axes[place].set_ylabel(name)
-        legend(axes[place], 6)
+    _draw_counts(figure, axes[1], hours, replica_lines(timeline), "wanted")
+    axes[1].set_ylabel("replicas")
+    if (starting := starting_of_all(timeline)) is not None:
+        axes[1].set_ylim(0, max(axes[1].get_ylim()[1], _HEADROOM * float(starting.max())))
+        axes[1].fill_between(
+            hours, starting, step="post", color=LOAD, alpha=0.45, linewidth=0, label="starting, all"
+        )
+    legend(axes[1], 6)
+    if nodes:
+        _draw_counts(figure, axes[2], hours, nodes, "starting")
+        axes[2].set_ylabel("nodes")
+        legend(axes[2], 6)
     _draw_latency(axes[-2], hours, 1000 * timeline["latency_p95_seconds"], 1000 * slo_seconds)
     axes[-1].fill_between(hours, timeline["spent_usd"], step="post", color=LOAD, alpha=0.35, linewidth=0)
     axes[-1].plot(hours, timeline["spent_usd"], color=INK, linewidth=1, drawstyle="steps-post")
     axes[-1].set(ylabel="spent, USD", xlabel="hours since the start")
     axes[-1].set_ylim(bottom=0)
-    _draw_bands(axes, fault_bands(timeline))
+    for band in bands:
+        for one in axes:
+            one.axvspan(band.start_hours, band.end_hours, color=LIMIT, alpha=0.13, linewidth=0, zorder=0)
     save_figure(figure, path)
 
 
-def _draw_bands(axes: list[Axes], bands: list[Band]) -> None:
-    """Faults as stripes through all panels, named above the first."""
-    for place, band in enumerate(bands):
-        for one in axes:
-            one.axvspan(band.start_hours, band.end_hours, color=LIMIT, alpha=0.13, linewidth=0, zorder=0)
-        if len(bands) <= _MOST_NAMED:
-            axes[0].annotate(
-                plain(band.name),
-                (band.start_hours, 1),
-                (0, 2 + 9 * (place % 2)),
-                xycoords=("data", "axes fraction"),
-                textcoords="offset points",
-                fontsize=7,
-                color=LIMIT,
-                annotation_clip=False,
-            )
+def _draw_lanes(axes: Axes, lanes: list[str], bands: list[Band]) -> None:
+    """A lane for each fault, named at its left, with a bar where it was on; short ones are seen, too."""
+    for band in bands:
+        span = (band.start_hours, band.end_hours - band.start_hours)
+        axes.broken_barh([span], (lanes.index(band.name) - 0.3, 0.6), color=LIMIT, linewidth=1)
+    axes.set_ylim(len(lanes) - 0.5, -0.5)
+    axes.set_yticks(range(len(lanes)), [plain(name) for name in lanes], fontsize=7, color=LIMIT)
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0, labelbottom=False)
+    axes.grid(visible=False)
+
+
+def lanes_of(bands: list[Band]) -> list[str]:
+    """The names of what went on, each once, in the order of their first beginnings."""
+    return list(dict.fromkeys(band.name for band in bands))
 
 
 def fault_bands(timeline: dict[str, Floats]) -> list[Band]:
@@ -114,28 +140,38 @@ def fault_bands(timeline: dict[str, Floats]) -> list[Band]:
     return sorted(bands, key=lambda band: band.start_hours)
 
 
-def node_lines(timeline: dict[str, Floats]) -> list[tuple[str, Floats, str]]:
-    """Label, values and colour of each node group's ready nodes; none where pods need no nodes."""
-    groups = [name for name in timeline if name.startswith(NODES_OF)]
-    return [
-        (name.removeprefix(NODES_OF), timeline[name], SERVICES[place % len(SERVICES)])
-        for place, name in enumerate(groups)
-    ]
+def node_lines(timeline: dict[str, Floats]) -> list[Line]:
+    """Each node group's ready nodes, and those that start if there are any; none where pods need no nodes."""
+    groups = [name.removeprefix(NODES_OF) for name in timeline if name.startswith(NODES_OF)]
+    lines = []
+    for place, group in enumerate(groups):
+        starting = timeline.get(f"{STARTING_NODES_OF}{group}")
+        planned = starting if starting is not None and starting.any() else None
+        lines.append(Line(group, timeline[f"{NODES_OF}{group}"], SERVICES[place % len(SERVICES)], planned))
+    return lines
 
 
-def _draw_counts(figure: Figure, axes: Axes, hours: Floats, lines: list[tuple[str, Floats, str]]) -> None:
-    """A line each; those of services are set apart by a point or so, so that equal ones are all seen."""
+def _draw_counts(figure: Figure, axes: Axes, hours: Floats, lines: list[Line], planned: str) -> None:
+    """A line each; those of services are set apart by a point or so, so that equal ones are all seen.
+
+    Args:
+        planned: what dotted lines show, for the legend.
+    """
     from matplotlib.ticker import MaxNLocator
     from matplotlib.transforms import ScaledTranslation
 
-    highest = max(float(values.max(initial=1.0)) for _, values, _ in lines)
-    axes.set_ylim(0, _HEADROOM * highest)
-    for place, (label, values, color) in enumerate(lines):
+    curves = [values for line in lines for values in (line.values, line.planned) if values is not None]
+    axes.set_ylim(0, _HEADROOM * max(float(values.max(initial=1.0)) for values in curves))
+    dotted: dict[str, Any] = {"where": "post", "linewidth": 0.8, "linestyle": (0, (1, 1.5)), "zorder": 1.9}
+    for place, line in enumerate(lines):
         points = min(1.5, 6 / len(lines)) * ((len(lines) - 1) / 2 - place) if len(lines) > 2 else 0.0
-        shifted = axes.transData + ScaledTranslation(0, points / 72, figure.dpi_scale_trans)
-        axes.step(
-            hours, values, where="post", color=color, linewidth=1, label=plain(label), transform=shifted
-        )
+        transform = axes.transData + ScaledTranslation(0, points / 72, figure.dpi_scale_trans)
+        style: dict[str, Any] = {"color": line.color, "transform": transform}
+        if line.planned is not None:
+            axes.step(hours, line.planned, alpha=0.7, **dotted, **style)
+        axes.step(hours, line.values, where="post", linewidth=1, label=plain(line.label), **style)
+    if any(line.planned is not None for line in lines):
+        axes.step([], [], color=INK, label=planned, **dotted)
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
 
 
@@ -151,18 +187,29 @@ def outcome_lines(timeline: dict[str, Floats]) -> list[tuple[str, Floats, str]]:
     return [lines[0], *lost] if lost else []
 
 
-def replica_lines(timeline: dict[str, Floats]) -> list[tuple[str, Floats, str]]:
-    """Label, values and colour of what is said of replicas: wanted, ready and starting, or ready by service."""
-    services = [name for name in timeline if name.startswith(READY_OF)]
+def replica_lines(timeline: dict[str, Floats]) -> list[Line]:
+    """What is said of replicas: wanted, ready and starting, or ready by service above what is wanted of it."""
+    services = [name.removeprefix(READY_OF) for name in timeline if name.startswith(READY_OF)]
     if not services:
-        lines = [("wanted", timeline["wanted"], WANTED), ("ready", timeline["ready"], READY)]
+        lines = [Line("wanted", timeline["wanted"], WANTED), Line("ready", timeline["ready"], READY)]
         if timeline["starting"].any():
-            lines.append(("starting", timeline["starting"], STARTING))
+            lines.append(Line("starting", timeline["starting"], STARTING))
         return lines
     return [
-        (name.removeprefix(READY_OF), timeline[name], SERVICES[place % len(SERVICES)])
+        Line(
+            name,
+            timeline[f"{READY_OF}{name}"],
+            SERVICES[place % len(SERVICES)],
+            timeline.get(f"{WANTED_OF}{name}"),
+        )
         for place, name in enumerate(services)
     ]
+
+
+def starting_of_all(timeline: dict[str, Floats]) -> Floats | None:
+    """The starting pods of several services together; None where there are none, or one service's line."""
+    several = any(name.startswith(READY_OF) for name in timeline)
+    return timeline["starting"] if several and timeline["starting"].any() else None
 
 
 def _draw_latency(axes: Axes, hours: Floats, latency_ms: Floats, slo_ms: float) -> None:
@@ -225,27 +272,26 @@ def timeline_plot(timeline: dict[str, Floats], slo_seconds: float) -> go.Figure:
     timeline = thin(timeline)
     hours = np.round(timeline["time_seconds"] / _HOUR_SECONDS, 4)
     latency = np.round(1000 * timeline["latency_p95_seconds"], 2)
-    nodes = node_lines(timeline)
-    rows = 4 if nodes else 3
-    heights = [1, 1.3, 1, 1.2] if nodes else [1, 1.3, 1.2]
-    figure = make_subplots(rows=rows, cols=1, shared_xaxes=True, vertical_spacing=0.05, row_heights=heights)
-    lines = (
-        (1, "offered", np.round(timeline["rate_rps"], 2), LOAD, "linear"),
-        *(
-            (1, label, np.round(values, 2), colour, "linear")
-            for label, values, colour in outcome_lines(timeline)
-        ),
-        *((2, label, values.astype(int), colour, "hv") for label, values, colour in replica_lines(timeline)),
-        *((3, f"nodes {label}", values.astype(int), colour, "hv") for label, values, colour in nodes),
-        (rows, "p95 latency", latency, LATENCY, "linear"),
+    bands = fault_bands(timeline)
+    lanes = lanes_of(bands)
+    titles = ["requests/s", "replicas", *(["nodes"] if node_lines(timeline) else [])]
+    top = 1 + bool(lanes)
+    rows = top + len(titles)
+    heights = [*([0.06 + 0.09 * len(lanes)] if lanes else []), 1, 1.3, *[1] * (len(titles) - 2), 1.2]
+    figure = make_subplots(rows=rows, cols=1, shared_xaxes=True, vertical_spacing=0.04, row_heights=heights)
+    for row, style, name, values in _page_lines(timeline):
+        figure.add_trace(
+            go.Scatter(x=hours, y=values, name=name, mode="lines", line=style), row=top + row, col=1
+        )
+    figure.add_trace(
+        go.Scatter(x=hours, y=latency, name="p95 latency", line={"color": LATENCY, "width": 1.2}),
+        row=rows,
+        col=1,
     )
-    for row, name, values, colour, shape in lines:
-        line = {"color": colour, "width": 1.2, "shape": shape}
-        figure.add_trace(go.Scatter(x=hours, y=values, name=name, mode="lines", line=line), row=row, col=1)
     limit = {"color": LIMIT, "width": 1, "dash": "dash"}
     ends, level = [hours[0], hours[-1]], [1000 * slo_seconds] * 2
     figure.add_trace(go.Scatter(x=ends, y=level, name="SLO", mode="lines", line=limit), row=rows, col=1)
-    for title, row in (("requests/s", 1), ("replicas", 2), *((("nodes", 3),) if nodes else ())):
+    for row, title in enumerate(titles, start=top):
         figure.update_yaxes(title=title, rangemode="tozero", row=row, col=1)
     limits, ticks = latency_axis(latency, 1000 * slo_seconds)
     figure.update_yaxes(
@@ -257,11 +303,54 @@ def timeline_plot(timeline: dict[str, Floats], slo_seconds: float) -> go.Figure:
         row=rows,
         col=1,
     )
-    bands = fault_bands(timeline)
-    for band in bands:
-        named: dict[str, Any] = {"annotation_text": band.name} if len(bands) <= _MOST_NAMED else {}
-        figure.add_vrect(
-            x0=band.start_hours, x1=band.end_hours, fillcolor=LIMIT, opacity=0.13, line_width=0, **named
-        )
+    if lanes:
+        _add_lanes(figure, lanes, bands)
     figure.update_xaxes(title="hours since the start of the judged part", row=rows, col=1)
-    return styled(figure, 520 if rows == 3 else 680)
+    return styled(figure, 200 + 160 * len(titles) + 16 * len(lanes))
+
+
+def _page_lines(timeline: dict[str, Floats]) -> list[tuple[int, dict[str, Any], str, Floats]]:
+    """Panel from 0, style, name and values of the lines above the latency's."""
+    lines: list[tuple[int, dict[str, Any], str, Floats]] = [
+        (0, {"color": color}, label, np.round(values, 2))
+        for label, values, color in (("offered", timeline["rate_rps"], LOAD), *outcome_lines(timeline))
+    ]
+    panels = [("", "wanted", replica_lines(timeline)), ("nodes ", "starting", node_lines(timeline))]
+    for panel, (prefix, planned, counts) in enumerate(panels, start=1):
+        for line in counts:
+            style = {"color": line.color, "shape": "hv"}
+            if line.planned is not None:
+                name = f"{prefix}{line.label}, {planned}"
+                lines.append((panel, style | {"dash": "dot", "width": 1}, name, line.planned.astype(int)))
+            lines.append((panel, style, f"{prefix}{line.label}", line.values.astype(int)))
+    if (starting := starting_of_all(timeline)) is not None:
+        lines.append((1, {"color": LOAD, "shape": "hv"}, "starting, all", starting.astype(int)))
+    return [(panel, {"width": 1.2} | style, name, values) for panel, style, name, values in lines]
+
+
+def _add_lanes(figure: go.Figure, lanes: list[str], bands: list[Band]) -> None:
+    """A row above the others with a lane for each fault, and bands through all of them."""
+    import plotly.graph_objects as go
+
+    for name in lanes:
+        own = [band for band in bands if band.name == name]
+        hours = [hour for band in own for hour in (band.start_hours, band.end_hours, None)]
+        style = {"color": LIMIT, "width": 8}
+        figure.add_trace(
+            go.Scatter(x=hours, y=[name] * len(hours), name=name, mode="lines", line=style, showlegend=False),
+            row=1,
+            col=1,
+        )
+    for band in bands:
+        figure.add_vrect(
+            x0=band.start_hours,
+            x1=band.end_hours,
+            fillcolor=LIMIT,
+            opacity=0.13,
+            line_width=0,
+            row="all",
+            col=1,
+        )
+    figure.update_yaxes(
+        autorange="reversed", tickfont={"size": 10, "color": LIMIT}, showgrid=False, row=1, col=1
+    )

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from difflib import get_close_matches
+from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from simulator.errors import InputError
+from simulator.settings_errors import describe, takes_numbers_only
 
 
 class Settings(BaseModel):
@@ -18,8 +21,66 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _no_booleans_for_numbers(cls, content: object) -> object:
+        """Refuse true for 1, which is a slip in a file."""
+        if not isinstance(content, Mapping):
+            return content
+        wrong = [
+            InitErrorDetails(
+                type=PydanticCustomError("number", "must be a number"), loc=(name, *place), input=value
+            )
+            for name, held in content.items()
+            if name in _number_fields(cls)
+            for place, value in _booleans(held)
+        ]
+        if wrong:
+            raise ValidationError.from_exception_data(cls.__name__, wrong)
+        return content
 
-_MOST_LETTERS = 60
+
+@cache
+def _number_fields(model: type[Settings]) -> frozenset[str]:
+    return frozenset(
+        name for name, field in model.model_fields.items() if takes_numbers_only(field.annotation)
+    )
+
+
+def _booleans(value: object) -> Iterator[tuple[tuple[int | str, ...], bool]]:
+    """The booleans in a value or a list, a list of lists and so on, each with its place."""
+    if isinstance(value, bool):
+        yield (), value
+    parts: Any = ()
+    if isinstance(value, list | tuple):
+        parts = enumerate(value)
+    elif isinstance(value, Mapping):
+        parts = value.items()
+    for step, part in parts:
+        for place, found in _booleans(part):
+            yield (step, *place), found
+
+
+class _GivenTwiceError(ValueError):
+    """A key that a YAML mapping has twice."""
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that is given twice, of which YAML would take the last."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:  # noqa: ANN401 - as PyYAML has it
+        node = super().compose_mapping_node(anchor)
+        keys = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode) or key.tag == "tag:yaml.org,2002:merge":
+                continue
+            if (key.tag, key.value) in keys:
+                msg = f"line {key.start_mark.line + 1}: {key.value} is given twice"
+                raise _GivenTwiceError(msg)
+            keys.add((key.tag, key.value))
+        return node
+
+
 Model = TypeVar("Model", bound=Settings)
 
 
@@ -33,14 +94,25 @@ def parse_settings(model: type[Model], text: str, source: str) -> Model:
         InputError: naming source, field, value and what is allowed.
     """
     try:
-        content = yaml.safe_load(text)
+        content = _read_yaml(text)
+    except _GivenTwiceError as error:
+        msg = f"{source}: {error}"
+        raise InputError(msg) from None
     except (yaml.YAMLError, ValueError) as error:
         msg = f"{source}: not a YAML file ({' '.join(str(error).split())})"
         raise InputError(msg) from None
     try:
         return model.model_validate(content)
     except ValidationError as error:
-        raise InputError(_describe(model, source, error)) from None
+        raise InputError(describe(model, source, error)) from None
+
+
+def _read_yaml(text: str) -> object:
+    loader = _Loader(text)
+    try:
+        return loader.get_single_data()
+    finally:
+        loader.dispose()
 
 
 def read_text(path: Path, what: str, hint: str = "") -> str:
@@ -67,41 +139,3 @@ def is_whole_multiple(whole: float, part: float) -> bool:
     """Whether ``whole`` is 1, 2, 3 ... times ``part``, but for rounding (0.3 is 3 times 0.1)."""
     ratio = whole / part
     return round(ratio) >= 1 and math.isclose(ratio, round(ratio), rel_tol=1e-9)
-
-
-_PLAIN = {
-    "model_type": "must hold fields: {name: value, ...}",
-    "model_attributes_type": "must hold fields: {name: value, ...}",
-    "tuple_type": "must be a list: [...]",
-}
-"""What pydantic says in words of Python, by the error's type."""
-
-
-def _describe(model: type[Settings], source: str, error: ValidationError) -> str:
-    """One line: source, each field's path, what is wrong and the value."""
-    errors = error.errors()
-    places = [item["loc"] for item in errors]
-    parts = []
-    for item in errors:
-        place = item["loc"]
-        inside = any(len(other) > len(place) and other[: len(place)] == place for other in places)
-        if item["type"] == "too_short" and inside:
-            continue  # what is wrong with the items is said already, and they are not counted then
-        path = ".".join(str(step) for step in place) or "the whole"
-        said = _PLAIN.get(item["type"], item["msg"].removeprefix("Value error, "))
-        value = item["input"]
-        is_said = item["type"] != "missing" and (value is None or isinstance(value, str | int | float))
-        given = f" (it is {repr(value)[:_MOST_LETTERS]})" if is_said else ""
-        parts.append(f"{path}: {said}{given}{_guess(model, item['type'], place)}")
-    return f"{source}: " + "; ".join(parts)
-
-
-def _guess(model: type[Settings], kind: str, place: tuple[int | str, ...]) -> str:
-    """Which field may be meant by one that does not exist."""
-    if kind != "extra_forbidden":
-        return ""
-    schema = model.model_json_schema()
-    parts = [schema, *schema.get("$defs", {}).values()]
-    names = {name for part in parts for name in part.get("properties", {})}
-    close = get_close_matches(str(place[-1]), names, n=1, cutoff=0.6)
-    return f", did you mean {close[0]}?" if close else ""
