@@ -192,7 +192,8 @@ class Nodes:
     def __init__(self, groups: tuple[NodeGroup, ...], minimum_billed_seconds: float) -> None:
         self.groups = groups
         self._minimum = minimum_billed_seconds
-        self._allocatable = np.array([group.allocatable for group in groups]).reshape(-1, PODS + 1)
+        self.allocatable = np.array([group.allocatable for group in groups]).reshape(-1, PODS + 1)
+        """int64 ``(G, R)``; what pods may request of a new node."""
         self.prices = np.array([group.usd_per_second for group in groups])
         """float64 ``(G,)``; USD a second."""
         self.zones = sorted({(group.region, group.zone) for group in groups})
@@ -220,7 +221,7 @@ class Nodes:
         self.zone[row] = self.zone_of_group[group]
         self.phase[row] = BOOTING
         self.launched[row] = now
-        self.capacity[row] = self._allocatable[group]
+        self.capacity[row] = self.allocatable[group]
         return row
 
     def _grow(self) -> None:
