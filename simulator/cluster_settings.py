@@ -45,3 +45,13 @@ class ClusterSettings(Settings):
             msg = f"groups must have different names (they are {', '.join(names)})"
             raise ValueError(msg)
         return self
+
+    @model_validator(mode="after")
+    def _may_run(self) -> ClusterSettings:
+        if self.autoscaler is None and all(group.initial_nodes == 0 for group in self.groups):
+            msg = (
+                "no pod could ever run: initial_nodes is 0 in all groups and autoscaler is null, so that no node "
+                "comes by itself; give one of them initial_nodes of 1 or more, or an autoscaler"
+            )
+            raise ValueError(msg)
+        return self

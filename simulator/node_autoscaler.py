@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from simulator.arrays import Ints
 from simulator.nodes import CPU, GPUS, MEMORY, READY, Nodes
@@ -93,6 +93,16 @@ class NodeAutoscaler(Settings):
     consolidation: Consolidation | None = Field(
         default=None, description="Empty nodes above the threshold, too, where it pays; None: never."
     )
+
+    @model_validator(mode="after")
+    def _in_order(self) -> NodeAutoscaler:
+        if self.back_off_seconds > self.back_off_cap_seconds:
+            msg = (
+                f"back_off_seconds ({self.back_off_seconds:g}) must be at most back_off_cap_seconds "
+                f"({self.back_off_cap_seconds:g})"
+            )
+            raise ValueError(msg)
+        return self
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from simulator.arrays import Floats, Ints
 from simulator.delay import Delay
@@ -100,6 +100,15 @@ class NodeGroup(Settings):
     )
     priority: int = Field(default=0, description="For the expander priority: higher ones are taken first.")
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth(cls, value: object) -> object:
+        """YAML reads ``yes`` and ``on`` as true, which would pass as 1."""
+        if isinstance(value, bool):
+            msg = "must not be true or false"
+            raise ValueError(msg)  # noqa: TRY004  # pydantic makes its message of a ValueError
+        return value
+
     @model_validator(mode="after")
     def _known(self) -> NodeGroup:
         known = find_instance_type(self.instance_type) if self.instance_type else None
@@ -183,7 +192,8 @@ class Nodes:
     def __init__(self, groups: tuple[NodeGroup, ...], minimum_billed_seconds: float) -> None:
         self.groups = groups
         self._minimum = minimum_billed_seconds
-        self._allocatable = np.array([group.allocatable for group in groups]).reshape(-1, PODS + 1)
+        self.allocatable = np.array([group.allocatable for group in groups]).reshape(-1, PODS + 1)
+        """int64 ``(G, R)``; what pods may request of a new node."""
         self.prices = np.array([group.usd_per_second for group in groups])
         """float64 ``(G,)``; USD a second."""
         self.zones = sorted({(group.region, group.zone) for group in groups})
@@ -211,7 +221,7 @@ class Nodes:
         self.zone[row] = self.zone_of_group[group]
         self.phase[row] = BOOTING
         self.launched[row] = now
-        self.capacity[row] = self._allocatable[group]
+        self.capacity[row] = self.allocatable[group]
         return row
 
     def _grow(self) -> None:

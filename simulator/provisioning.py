@@ -291,10 +291,10 @@ class Provisioner:
         Source: cluster-autoscaler core/static_autoscaler.go, core/podlistprocessor/filter_out_schedulable.go.
         """
         waiting = self._scheduler.demands()
-        coming = self._nodes.rows(BOOTING)
-        demands, _ = left_over(
-            waiting, self._nodes.capacity[coming], self._regions[self._nodes.group[coming]]
-        )
+        booting = self._nodes.group[self._nodes.rows(BOOTING)]
+        asked = np.repeat(np.arange(len(self._unanswered)), self._unanswered)
+        coming = np.concatenate([booting, asked])
+        demands, _ = left_over(waiting, self._nodes.allocatable[coming], self._regions[coming])
         best = expand(self._options(demands), scaler.expander, self._lives) if demands else []
         if best:
             chosen = best[int(self._lives.integers(len(best)))] if len(best) > 1 else best[0]
@@ -303,7 +303,7 @@ class Provisioner:
         return bool(best) or _pods(demands) < _pods(waiting)
 
     def _options(self, demands: list[Demand]) -> list[Option]:
-        counts = self._nodes.count_by_group(BOOTING, READY, DRAINING)
+        counts = self._nodes.count_by_group(BOOTING, READY, DRAINING) + self._unanswered
         options = []
         for group, settings in enumerate(self._settings.groups):
             room = settings.max_nodes - int(counts[group])

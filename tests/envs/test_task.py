@@ -3,11 +3,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
 from envs.task import Task, load_task, task_names
 from simulator.errors import InputError
+from simulator.trace import Trace
 
 
 @pytest.mark.parametrize("name", task_names())
@@ -186,3 +188,14 @@ def test_its_parts_are_read_off_the_scenario() -> None:
         0,
         False,
     )
+
+
+def test_each_region_of_multi_region_has_nodes_in_two_zones() -> None:
+    """Else the loss of a zone would be that of its region."""
+    task = load_task("multi-region")
+    cluster = task.build(0, Trace(np.full(2, 60.0), bin_seconds=60.0))
+    cluster.advance(1.0)
+    seen = cluster.snapshot().nodes
+    assert seen is not None
+    assert (seen.ready >= 1).all()
+    assert len(seen.ready) == 4

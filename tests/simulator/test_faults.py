@@ -209,8 +209,9 @@ def test_a_lost_scrape_makes_the_next_window_longer() -> None:
 
 def test_a_node_group_without_stock_launches_again_when_it_is_over() -> None:
     out = {"kind": "stock_out", "at_seconds": 5.0, "group": "g", "duration_seconds": 20.0}
-    story = Story(service(), groups=(group(boot=always(3.0)),), faults=(out,)).until(10.0).ask(0, nodes=[2])
-    story.until(30.0).ask(0, nodes=[2]).until(40.0)
+    rules, nodes = scaler(back_off_seconds=10.0), (group(boot=always(3.0)),)
+    story = Story(service(), groups=nodes, faults=(out,), autoscaler=rules).until(10.0).ask(0, nodes=[2])
+    story.until(40.0)
     assert story.times("launch refused") == [10.0]
     assert story.times("node launched") == [0.0, 30.0]
 

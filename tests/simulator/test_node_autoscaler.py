@@ -11,13 +11,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from hand_made import group
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simulator.cluster_settings import ClusterSettings
+from simulator.errors import InputError
 from simulator.node_autoscaler import Demand, Option, expand, free_room, left_over, nodes_needed, utilization
 from simulator.nodes import BOOTING, READY, NodeGroup, Nodes
+from simulator.settings import parse_settings
 
 CASES_FOLDER = Path(__file__).parent.parent / "cases"
 MIB = 1 << 20
@@ -210,3 +213,34 @@ def test_a_node_that_has_not_even_what_is_kept_is_refused() -> None:
 
 def test_a_dead_node_is_noticed_as_late_as_since_kubernetes_1_32() -> None:
     assert ClusterSettings(groups=(NodeGroup(name="n", instance_type="m5.large"),)).detection_seconds == 50.0
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (
+            {"autoscaler": None},
+            r"no pod could ever run: initial_nodes is 0 in all groups and autoscaler is null",
+        ),
+        (
+            {"autoscaler": {"back_off_seconds": 2000}},
+            r"back_off_seconds \(2000\) must be at most back_off_cap_seconds \(1800\)",
+        ),
+        ({"groups": [group(usd_per_hour=True)]}, r"groups\.0\.usd_per_hour: must not be true or false"),
+        ({"groups": [group(max_nodes=True)]}, r"groups\.0\.max_nodes: must not be true or false"),
+        (
+            {"groups": [{"name": "n", "vcpu": 2, "memory_gib": 4, "spot": {}}]},
+            r"groups\.0: node group 'n': usd_per_hour must be given, or an instance_type",
+        ),
+    ],
+)
+def test_a_cluster_that_cannot_work_is_refused(changes: dict[str, Any], said: str) -> None:
+    fields = {"groups": [group(initial_nodes=0), group("other", initial_nodes=0)]} | changes
+    with pytest.raises(InputError, match=said):
+        parse_settings(ClusterSettings, yaml.safe_dump(fields), "cluster.yaml")
+
+
+def test_a_cluster_without_nodes_may_get_some_from_its_autoscaler() -> None:
+    assert ClusterSettings.model_validate({"groups": [group(initial_nodes=0)]}).autoscaler
+    some = {"groups": [group(initial_nodes=0), group("b")], "autoscaler": None}
+    assert ClusterSettings.model_validate(some).autoscaler is None

@@ -198,6 +198,25 @@ def test_launches_that_fail_together_count_once() -> None:
     assert story.times("node launched")[1:] == [90.0, 90.0]
 
 
+def test_a_launch_that_the_cloud_has_not_answered_is_not_asked_for_again() -> None:
+    """The loss leaves nothing: the scan at 4 asks for the fewest nodes, which have room for the pod that waits."""
+    loss = {
+        "kind": "zone_loss",
+        "at_seconds": 3.0,
+        "duration_seconds": 300.0,
+        "region": "region",
+        "zone": "a",
+    }
+    story = Story(
+        service(min_replicas=1),
+        groups=(group(min_nodes=1),),
+        faults=(loss,),
+        autoscaler=scaler(scan_seconds=2.0),
+        detection_seconds=0.0,
+    )
+    assert story.until(100.0).times("launch refused") == [4.0]
+
+
 def test_another_group_is_taken_while_one_rests() -> None:
     groups = (group("cheap"), group("dear", usd_per_hour=1.0, initial_nodes=0))
     out = {"kind": "stock_out", "at_seconds": 1.0, "group": "cheap", "duration_seconds": 500.0}

@@ -222,7 +222,8 @@ def _cluster(random: Random, groups: list[Fields], calm: bool) -> Fields:
         "minimum_billed_seconds": random.choice([0.0, 60.0]),
         "autoscaler": None,
     }
-    if calm or random.random() < 0.8:
+    has_none = all(group["initial_nodes"] == 0 for group in groups)
+    if calm or random.random() < 0.8 or has_none:
         fields["autoscaler"] = {
             "scan_seconds": random.choice([2.0, 10.0]),
             "expander": random.choice(EXPANDERS),
