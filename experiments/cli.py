@@ -8,6 +8,16 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from experiments.cli_options import (
+    DurationOption,
+    MeanOption,
+    SeedOption,
+    StartOption,
+    TaskOption,
+    TraceOption,
+)
+from experiments.cli_task import task_app
+from experiments.cli_traces import traces_app
 from experiments.interruption import Interrupted
 from simulator.errors import InputError
 from simulator.plant import PlantGone
@@ -19,8 +29,6 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode="markdown",
 )
-traces_app = typer.Typer(no_args_is_help=True, help="Workload traces and models of them.")
-task_app = typer.Typer(no_args_is_help=True, help="Tasks of real services.")
 control_app = typer.Typer(no_args_is_help=True, help="The control loop.")
 app.add_typer(traces_app, name="traces")
 app.add_typer(task_app, name="task")
@@ -28,44 +36,6 @@ bundle_app = typer.Typer(no_args_is_help=True, help="Learned policies' files.")
 app.add_typer(control_app, name="control")
 app.add_typer(bundle_app, name="bundle")
 
-TaskOption = Annotated[
-    str, typer.Option("--task", help="A task that ships (see setpoint tasks) or a task's YAML file.")
-]
-TraceOption = Annotated[
-    Path,
-    typer.Option(
-        "--trace", help="CSV or CSV.gz with the columns t_seconds,requests, a request log or an access log."
-    ),
-]
-StartOption = Annotated[
-    float | None,
-    typer.Option("--start", help="Where the judged part starts, on the trace's own clock, seconds."),
-]
-DurationOption = Annotated[
-    float | None, typer.Option("--duration", min=1.0, help="Length of the judged part, seconds.")
-]
-MeanOption = Annotated[
-    float | None,
-    typer.Option(
-        "--mean-rps", min=1e-9, help="Scale the part before --start (the whole trace without one) to this."
-    ),
-]
-PrometheusOption = Annotated[
-    str, typer.Option("--prometheus", help="Address of a Prometheus server, such as http://prometheus:9090.")
-]
-SpanOption = Annotated[
-    str,
-    typer.Option(help="A time such as 2024-05-01T00:00:00Z, UTC if no zone is named, or seconds since 1970."),
-]
-StepOption = Annotated[str, typer.Option(help="Width of a bin: 15s, 1m.")]
-TokenOption = Annotated[
-    Path | None, typer.Option(help="A file that holds a bearer token for the Prometheus server.")
-]
-HeaderOption = Annotated[
-    list[str] | None, typer.Option(help="A header for the server, 'Name: value'; once for each.")
-]
-TimeoutOption = Annotated[float, typer.Option(min=0.1, help="Seconds to wait for an answer.")]
-SeedOption = Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same result.")]
 _INTERRUPTED = 130
 EXTRAS = {
     "simpy": "sim",
@@ -103,179 +73,6 @@ def setpoint(
     """Learn to autoscale in a simulator, judge it against strong baselines, run what was learned."""
 
 
-@traces_app.command("show")
-def show_trace(
-    file: Annotated[
-        Path,
-        typer.Argument(
-            help="CSV or CSV.gz with the columns t_seconds,requests, a request log or an access log."
-        ),
-    ],
-    png: Annotated[Path | None, typer.Option(help="Draw it into this PNG file, too.")] = None,
-    csv: Annotated[
-        Path | None, typer.Option(help="Write a log's counts to this CSV or CSV.gz file, too.")
-    ] = None,
-) -> None:
-    """Print what a trace is and draw it."""
-    from experiments.trace_view import show_trace as command
-
-    command(file, png, csv)
-
-
-@traces_app.command("pull")
-def pull_trace(
-    *,
-    prometheus: PrometheusOption,
-    query: Annotated[
-        str,
-        typer.Option(
-            help="PromQL for requests/s, such as 'sum(rate(http_requests_total[1m]))'; exactly one series."
-        ),
-    ],
-    start: SpanOption,
-    end: SpanOption,
-    step: StepOption = "60s",
-    counts: Annotated[
-        bool, typer.Option("--counts", help="The query gives requests a step already, not requests/s.")
-    ] = False,
-    out: Annotated[Path, typer.Option(help="The trace to write, *.csv or *.csv.gz.")],
-    png: Annotated[Path | None, typer.Option(help="Draw it into this PNG file, too.")] = None,
-    token_file: TokenOption = None,
-    header: HeaderOption = None,
-    timeout: TimeoutOption = 30.0,
-) -> None:
-    """Fetch a trace from Prometheus; the value at the end of each step is that step's."""
-    from experiments.pull import Server, Span
-    from experiments.pull import pull as command
-
-    server = Server(prometheus, token_file, tuple(header or ()), timeout)
-    command(server, query, Span(start, end, step), out, png, counts=counts)
-
-
-@task_app.command("fit")
-def fit_task(
-    *,
-    record: Annotated[
-        Path | None,
-        typer.Option(help="CSV, CSV.gz or Parquet of rate, CPU, replicas, latency: docs/task-fit.md."),
-    ] = None,
-    pod_starts: Annotated[
-        Path | None, typer.Option(help="A second file, with the column pod_start_seconds.")
-    ] = None,
-    prometheus: Annotated[
-        str | None, typer.Option(help="Ask this Prometheus server for the record instead.")
-    ] = None,
-    queries: Annotated[Path | None, typer.Option(help="YAML of PromQL by the record's columns.")] = None,
-    namespace: Annotated[
-        str | None, typer.Option(help="Of the Deployment; with the default queries.")
-    ] = None,
-    deployment: Annotated[str | None, typer.Option(help="Its name.")] = None,
-    start: Annotated[str | None, typer.Option(help="As of traces pull.")] = None,
-    end: Annotated[str | None, typer.Option(help="As of traces pull.")] = None,
-    step: StepOption = "60s",
-    token_file: TokenOption = None,
-    header: HeaderOption = None,
-    timeout: TimeoutOption = 30.0,
-    record_out: Annotated[
-        Path | None, typer.Option(help="Where the record from Prometheus is written, *.csv.")
-    ] = None,
-    share: Annotated[
-        float, typer.Option("--fit-share", min=0.1, max=0.9, help="Share of the record that is fitted on.")
-    ] = 0.7,
-    slo: Annotated[
-        float | None, typer.Option(min=1e-6, max=3600, help="SLO, seconds; twice the usual p95 if not given.")
-    ] = None,
-    mean_rps: Annotated[
-        float | None, typer.Option(min=1e-9, max=1e7, help="The task's mean load; the record's if not given.")
-    ] = None,
-    cpu_request: Annotated[
-        float | None, typer.Option(min=1e-4, max=1024, help="A pod's CPU request, vCPU.")
-    ] = None,
-    price: Annotated[float, typer.Option(min=0, max=1000, help="USD per requested vCPU-hour.")] = 0.04,
-    min_replicas: Annotated[
-        int | None, typer.Option(min=0, max=100_000, help="Fewest; the record's if not given.")
-    ] = None,
-    max_replicas: Annotated[
-        int | None, typer.Option(min=1, max=100_000, help="Most; twice the record's if not given.")
-    ] = None,
-    scrape: Annotated[
-        float, typer.Option(min=0.1, max=3600, help="Seconds between two scrapes that a policy will see.")
-    ] = 15.0,
-    lag: Annotated[float, typer.Option(min=0, max=3600, help="Seconds until it sees one.")] = 15.0,
-    seed: SeedOption = 0,
-    out: Annotated[Path, typer.Option(help="The task to write, *.yaml.")],
-    png: Annotated[Path | None, typer.Option(help="Draw record and model into this PNG file.")] = None,
-    trace_out: Annotated[Path | None, typer.Option(help="Write the record's load as a trace, *.csv.")] = None,
-) -> None:
-    """Fit a task to a record of a real service and say how far it can be trusted."""
-    from experiments.fit.command import Choices, Source, fit
-    from experiments.pull import Server, Span
-
-    server = None if prometheus is None else Server(prometheus, token_file, tuple(header or ()), timeout)
-    span = None if prometheus is None else Span(start or "", end or "", step)
-    source = Source(record, pod_starts, server, span, queries, namespace, deployment, record_out)
-    choices = Choices(slo, mean_rps, cpu_request, price, min_replicas, max_replicas, scrape, lag, share, seed)
-    fit(source, choices, out, png, trace_out)
-
-
-@traces_app.command("fit")
-def fit_trace(
-    file: Annotated[
-        Path, typer.Argument(help="CSV or CSV.gz with the columns t_seconds,requests, or a request log.")
-    ],
-    name: Annotated[str | None, typer.Option(help="The model's name; the file's if not given.")] = None,
-    source: Annotated[
-        str | None, typer.Option(help="Where the trace comes from, kept in the model's file.")
-    ] = None,
-    first_weekday: Annotated[
-        int | None,
-        typer.Option(min=0, max=6, help="Weekday of its start, 0 is Monday; found if not given."),
-    ] = None,
-    out: Annotated[Path | None, typer.Option(help="Write the model into this YAML file.")] = None,
-    png: Annotated[
-        Path | None, typer.Option(help="Draw the original and a look-alike into this PNG file.")
-    ] = None,
-) -> None:
-    """Fit a model to a trace and say how like its look-alikes are."""
-    from experiments.trace_models import fit
-
-    fit(file, name, source, first_weekday, out, png)
-
-
-@traces_app.command("sample")
-def sample_trace(
-    model: Annotated[
-        str,
-        typer.Argument(
-            help="A model that ships, a model's YAML file, or flash_crowd:peak=8; see setpoint traces models."
-        ),
-    ],
-    duration: Annotated[
-        float | None,
-        typer.Option(min=1.0, help="Seconds; a fitted model's original length or a day if not given."),
-    ] = None,
-    mean_rps: Annotated[
-        float | None,
-        typer.Option("--mean-rps", min=1e-9, help="Mean; the original's or 100 requests/s if not given."),
-    ] = None,
-    seed: SeedOption = 0,
-    out: Annotated[Path | None, typer.Option(help="Write it as a trace, *.csv or *.csv.gz.")] = None,
-    png: Annotated[Path | None, typer.Option(help="Draw it into this PNG file.")] = None,
-) -> None:
-    """Draw a trace from a workload model: of a fitted one, a look-alike in whole counts."""
-    from experiments.trace_models import sample
-
-    sample(model, duration, mean_rps, seed, out, png)
-
-
-@traces_app.command("models")
-def trace_models() -> None:
-    """Print the workload models that ship and the made workloads there are."""
-    from experiments.trace_models import list_models
-
-    list_models()
-
-
 @app.command()
 def simulate(
     task: TaskOption = "web",
@@ -297,7 +94,8 @@ def simulate(
         list[str] | None,
         typer.Option(
             help="Break something: node_loss:at_seconds=600,count=2 or latency:per_hour=1,delay_seconds=0.2, "
-            "once for each; see docs/clusters.md."
+            "once for each. at_seconds counts from the start of the run; per_hour is a hazard rate: how often it "
+            "begins while it is not there. See docs/clusters.md."
         ),
     ] = None,
     png: Annotated[Path, typer.Option(help="Where the timeline is drawn.")] = Path("timeline.png"),
