@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 
 import numpy as np
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from simulator.arrays import Floats, Ints
 from simulator.delay import Delay
@@ -99,15 +99,6 @@ class NodeGroup(Settings):
         default=0.0, ge=0, le=1, description="That a launch is refused for want of capacity."
     )
     priority: int = Field(default=0, description="For the expander priority: higher ones are taken first.")
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _no_truth(cls, value: object) -> object:
-        """YAML reads ``yes`` and ``on`` as true, which would pass as 1."""
-        if isinstance(value, bool):
-            msg = "must not be true or false"
-            raise ValueError(msg)  # noqa: TRY004  # pydantic makes its message of a ValueError
-        return value
 
     @model_validator(mode="after")
     def _known(self) -> NodeGroup:
