@@ -14,6 +14,7 @@ from envs.interface import Interface
 from envs.objective import Objective
 from envs.observer import ObserverSettings
 from envs.reward import Reward
+from simulator.prices import SECONDS_PER_HOUR
 from simulator.scenario import Scenario
 from simulator.settings import Settings, is_whole_multiple, parse_settings, read_text
 
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from simulator.events import Journal
     from simulator.kernel.tables import Log
     from simulator.trace import Trace
-
-_SECONDS_PER_HOUR = 3600.0
 
 
 class Task(Settings):
@@ -80,7 +79,7 @@ class Task(Settings):
             for load, service in zip(system.load_seconds(), system.services, strict=True)
         )
         usd_per_hour = self.scenario.workload.mean_rps * vcpu * self.scenario.usd_per_vcpu_hour
-        return Reward(self.objective, usd_per_hour * self.period_seconds / _SECONDS_PER_HOUR)
+        return Reward(self.objective, usd_per_hour * self.period_seconds / SECONDS_PER_HOUR)
 
     def build(
         self,

@@ -10,6 +10,7 @@ import numpy as np
 from simulator.arrays import Ints
 from simulator.latency import BUCKETS, percentile_seconds
 from simulator.plant import Interval
+from simulator.prices import SECONDS_PER_HOUR
 
 MEASURES = (
     "cost_usd",
@@ -24,7 +25,6 @@ MEASURES = (
     "cpu_utilization",
     "regret_to_oracle",
 )
-_SECONDS_PER_HOUR = 3600.0
 
 
 @dataclass(slots=True)
@@ -76,7 +76,7 @@ class Tally:
         }
         return {
             "cost_usd": self.cost_usd,
-            "replica_hours": self.pod_seconds / _SECONDS_PER_HOUR,
+            "replica_hours": self.pod_seconds / SECONDS_PER_HOUR,
             "slo_violation_ratio": _ratio(self.late, self.offered),
             "error_ratio": _ratio(self.unserved, self.offered),
             **latency_ms,
