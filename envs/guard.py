@@ -72,38 +72,48 @@ class Guard:
 
     def limits(self, snapshot: Snapshot) -> tuple[Ints, Ints]:
         """Fewest and most replicas that would pass now: two int64 ``(..., S)``."""
-        settings, wanted = self.settings, snapshot.wanted
-        low = np.broadcast_to(self._min, wanted.shape)
-        high = np.broadcast_to(self._max, wanted.shape)
-        if settings.max_step_down is not None:
-            low = np.maximum(low, wanted - settings.max_step_down)
-        if settings.max_step_up is not None:
-            high = np.minimum(high, wanted + settings.max_step_up)
-        if settings.stabilization_seconds:
-            low = np.maximum(low, np.minimum(self._highest_wish(snapshot), wanted))
-        held = self._held(snapshot)
-        low, high = np.where(held, wanted, low), np.where(held, wanted, high)
-        return np.clip(low, self._min, self._max), np.clip(high, self._min, self._max)
+        low, high = self._limits(snapshot, self._held(snapshot))
+        return np.broadcast_to(low, snapshot.wanted.shape), np.broadcast_to(high, snapshot.wanted.shape)
 
     def allow(self, snapshot: Snapshot, wish: Desired) -> Desired:
         """The wish within the limits; remembers it."""
         if self.settings.stabilization_seconds:
             self._wishes.append((snapshot.time_seconds.copy(), wish.replicas.copy()))
-        low, high = self.limits(snapshot)
-        replicas = np.clip(wish.replicas, low, high)
+        held = self._held(snapshot)
+        low, high = self._limits(snapshot, held)
+        replicas = np.minimum(np.maximum(wish.replicas, low), high)
         if self.settings.cooldown_seconds:
             self._changed_seconds = self._last_change(snapshot)
             self._seen_seconds = np.broadcast_to(
                 snapshot.time_seconds[..., np.newaxis], replicas.shape
             ).copy()
             self._seen_wanted = snapshot.wanted.copy()
-        if self._held(snapshot).any():
+        if held is not None and held.any():
             return Desired(replicas, wish.reason)
         return replace(wish, replicas=replicas)
 
-    def _held(self, snapshot: Snapshot) -> NDArray[np.bool_]:
-        if self.settings.frozen or not self.settings.cooldown_seconds:
-            return np.full(snapshot.wanted.shape, self.settings.frozen)
+    def _limits(self, snapshot: Snapshot, held: NDArray[np.bool_] | None) -> tuple[Ints, Ints]:
+        """The limits, int64 ``(..., S)`` or ``(S,)`` where they are the bounds."""
+        settings, wanted = self.settings, snapshot.wanted
+        low, high = self._min, self._max
+        if settings.max_step_down is not None:
+            low = np.maximum(low, wanted - settings.max_step_down)
+        if settings.max_step_up is not None:
+            high = np.minimum(high, wanted + settings.max_step_up)
+        if settings.stabilization_seconds:
+            low = np.maximum(low, np.minimum(self._highest_wish(snapshot), wanted))
+        if held is not None:
+            low, high = np.where(held, wanted, low), np.where(held, wanted, high)
+        if low is self._min and high is self._max:
+            return low, high
+        return np.clip(low, self._min, self._max), np.clip(high, self._min, self._max)
+
+    def _held(self, snapshot: Snapshot) -> NDArray[np.bool_] | None:
+        """Where nothing may change now: bool ``(..., S)``, None for nowhere."""
+        if self.settings.frozen:
+            return np.ones(snapshot.wanted.shape, dtype=bool)
+        if not self.settings.cooldown_seconds:
+            return None
         since = snapshot.time_seconds[..., np.newaxis] - self._last_change(snapshot)
         return np.asarray(since < self.settings.cooldown_seconds)
 

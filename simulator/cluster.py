@@ -13,14 +13,7 @@ import simpy
 
 from simulator.arrays import Floats, Ints
 from simulator.arrivals import make_arrivals
-from simulator.dataplane import (
-    CALL_COUNTS,
-    CALL_SECONDS,
-    REQUEST_COUNTS,
-    REQUEST_SECONDS,
-    DataPlane,
-    Totals,
-)
+from simulator.dataplane import DataPlane, Totals
 from simulator.deployments import Deployments
 from simulator.effects import Effects
 from simulator.errors import InputError
@@ -214,7 +207,7 @@ class Cluster:
         return Interval(
             start_seconds=np.array(begin),
             duration_seconds=np.array(float(seconds)),
-            **{name: change.services[name] for name in (*CALL_COUNTS, *CALL_SECONDS)},
+            **change.services,
             latency_counts=change.service_latency_counts,
             serving_slot_seconds=serving_seconds * self._slots,
             cpu_capacity_seconds=serving_seconds * self._vcpu + extra_cores,
@@ -257,7 +250,7 @@ class Cluster:
 
     def _requests(self, change: Totals) -> Requests:
         return Requests(
-            **{name: change.classes[name] for name in (*REQUEST_COUNTS, *REQUEST_SECONDS)},
+            **change.classes,
             in_flight=self._running.plane.in_flight,
             late=change.late,
             latency_counts=change.class_latency_counts,

@@ -26,15 +26,19 @@ class Totals:
     """What happened since the beginning; two of them differ by what happened between.
 
     Attributes:
-        services: counts and seconds by service, a named column each: ``simulator.kernel.tables.SERVICE``.
-        classes: the same for clients' requests: ``simulator.kernel.tables.CLASS``.
+        calls: int64 ``(8, S)``; CALL_COUNTS by service, as ``simulator.kernel.tables.SERVICE`` says.
+        call_seconds: float64 ``(6, S)``; CALL_SECONDS by service.
+        requests: int64 ``(5, C)``; REQUEST_COUNTS by class of clients' requests, as ``CLASS`` says there.
+        request_seconds: float64 ``(2, C)``; REQUEST_SECONDS by class.
         late: int64 ``(C, K)``; clients' requests past each latency threshold.
         service_latency_counts: int64 ``(S, B)``; calls served, by latency bucket.
         class_latency_counts: int64 ``(C, B)``; clients' requests served, by latency bucket.
     """
 
-    services: dict[str, Table]
-    classes: dict[str, Table]
+    calls: Ints
+    call_seconds: Floats
+    requests: Ints
+    request_seconds: Floats
     late: Ints
     service_latency_counts: Ints
     class_latency_counts: Ints
@@ -42,12 +46,25 @@ class Totals:
     def since(self, before: Totals) -> Totals:
         """What happened after ``before``."""
         return Totals(
-            {name: now - before.services[name] for name, now in self.services.items()},
-            {name: now - before.classes[name] for name, now in self.classes.items()},
+            self.calls - before.calls,
+            self.call_seconds - before.call_seconds,
+            self.requests - before.requests,
+            self.request_seconds - before.request_seconds,
             self.late - before.late,
             self.service_latency_counts - before.service_latency_counts,
             self.class_latency_counts - before.class_latency_counts,
         )
+
+    @property
+    def services(self) -> dict[str, Table]:
+        """Counts and seconds by service, ``(S,)`` each."""
+        return dict(zip((*CALL_COUNTS, *CALL_SECONDS), (*self.calls, *self.call_seconds), strict=True))
+
+    @property
+    def classes(self) -> dict[str, Table]:
+        """Counts and seconds by class, ``(C,)`` each."""
+        names = *REQUEST_COUNTS, *REQUEST_SECONDS
+        return dict(zip(names, (*self.requests, *self.request_seconds), strict=True))
 
 
 CALL_COUNTS = ("offered", "started", "served", "dropped", "timed_out", "failed", "retried", "refused")
@@ -86,6 +103,16 @@ class DataPlane:
         self._log = log
 
     @property
+    def offered(self) -> Ints:
+        """int64 ``(S,)``; calls since the beginning."""
+        return self._tables.services["offered"].copy()
+
+    @property
+    def latency_counts(self) -> Ints:
+        """int64 ``(S, B)``; calls served since the beginning, by latency bucket."""
+        return self._tables.service_latency.copy()
+
+    @property
     def waiting(self) -> Ints:
         """int64 ``(S,)``; calls waiting for a slot."""
         return self._tables.services["waiting"].copy()
@@ -120,9 +147,12 @@ class DataPlane:
     def totals(self) -> Totals:
         """A copy of all counters."""
         tables = self._tables
+        services, classes = tables.services, tables.classes
         return Totals(
-            {name: tables.services[name].copy() for name in (*CALL_COUNTS, *CALL_SECONDS)},
-            {name: tables.classes[name].copy() for name in (*REQUEST_COUNTS, *REQUEST_SECONDS)},
+            np.array([services[name] for name in CALL_COUNTS]),
+            np.array([services[name] for name in CALL_SECONDS]),
+            np.array([classes[name] for name in REQUEST_COUNTS]),
+            np.array([classes[name] for name in REQUEST_SECONDS]),
             tables.late.copy(),
             tables.service_latency.copy(),
             tables.class_latency.copy(),

@@ -13,10 +13,10 @@ import numpy as np
 from simulator.application import Application
 from simulator.arrays import Floats, Ints
 from simulator.compiled import kernel
-from simulator.dataplane import CALL_COUNTS, CALL_SECONDS, REQUEST_COUNTS, REQUEST_SECONDS, Totals
-from simulator.laws.draws import draw_seconds
+from simulator.dataplane import Totals
+from simulator.laws.draws import draw_many
 from simulator.randomness import SERVICE, call_key, purpose_key, request_key
-from simulator.slots import Station
+from simulator.slots import OFFERED, Station
 from simulator.traits import PodCpu, Traits
 
 
@@ -46,6 +46,16 @@ class OneQueue:
         self._emptied = np.full(0, np.inf)
         self._arrived = 0
         self._now = 0.0
+
+    @property
+    def offered(self) -> Ints:
+        """int64 ``(1,)``; requests since the beginning."""
+        return self._station.counts[OFFERED : OFFERED + 1].copy()
+
+    @property
+    def latency_counts(self) -> Ints:
+        """int64 ``(1, B)``; requests served since the beginning, by latency bucket."""
+        return self._station.latency_counts[np.newaxis].copy()
 
     @property
     def waiting(self) -> Ints:
@@ -80,22 +90,15 @@ class OneQueue:
     def totals(self) -> Totals:
         """A copy of all counters."""
         station = self._station
-        offered, started, served, failed = (station.counts[at : at + 1].copy() for at in range(4))
-        waited, area, busy, response = (station.seconds[at : at + 1].copy() for at in range(4))
-        none = np.zeros(1, np.int64)
-        calls = (offered, started, served, none, none, failed, none, none)
+        offered, started, served, failed = station.counts
+        waited, area, busy, response = station.seconds
         cpu = self._cpu.of_all(busy, station.pod_busy_seconds)
-        seconds = (waited, area, busy, response, busy, cpu)
-        counts = station.latency_counts[np.newaxis].copy()
+        counts = self.latency_counts
         return Totals(
-            dict(zip((*CALL_COUNTS, *CALL_SECONDS), (*calls, *seconds), strict=True)),
-            dict(
-                zip(
-                    (*REQUEST_COUNTS, *REQUEST_SECONDS),
-                    (offered, served, none, none, failed, response, area + busy),
-                    strict=True,
-                )
-            ),
+            np.array([[offered], [started], [served], [0], [0], [failed], [0], [0]]),
+            np.array([[waited], [area], [busy], [response], [busy], [cpu]]),
+            np.array([[offered], [served], [0], [0], [failed]]),
+            np.array([[response], [area + busy]]),
             station.late[np.newaxis].copy(),
             counts,
             counts,
@@ -168,16 +171,17 @@ class OneQueue:
     def advance(self, until: float, arrivals: Floats, classes: Ints | None = None) -> None:
         """Run ``[now, until)`` with these arrivals: float64 ``(n,)``, ascending."""
         del classes
-        demands = np.empty(len(arrivals))
-        _draw_demands(*self._law, self._seed, self._arrived, demands)
+        keys = np.empty(len(arrivals), np.uint64)
+        _service_keys(self._seed, self._arrived, keys)
+        demands = draw_many(*self._law, keys)
         self._arrived += len(arrivals)
         self._station.advance(until, arrivals, demands)
         self._now = until
 
 
 @kernel
-def _draw_demands(code, values, seed, first, demands):
-    """The service times of requests from the first on: those of a client's first attempts on edge 0."""
-    for place in range(len(demands)):
+def _service_keys(seed, first, keys):
+    """Keys of the service times of requests from the first on: those of a client's first attempts on edge 0."""
+    for place in range(len(keys)):
         call = call_key(request_key(seed, first + place), 0, 0, 0)
-        demands[place] = draw_seconds(code, values, 0, purpose_key(call, SERVICE))
+        keys[place] = purpose_key(call, SERVICE)

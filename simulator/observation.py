@@ -99,11 +99,10 @@ class Observation:
             until = np.minimum(pods.ready, running.now)
             burnt = self._burn[pods.service] * (until - np.where(is_running, pods.started, until))
             cpu = np.where(pods.phase == STARTING, 0.0, cpu) + np.where(is_running, burnt, 0.0)
-        totals = plane.totals()
         return Reading(
             time_seconds=running.now,
-            offered=totals.services["offered"],
-            latency_counts=totals.service_latency_counts,
+            offered=plane.offered,
+            latency_counts=plane.latency_counts,
             waiting=plane.waiting,
             pod_cpu_seconds=cpu,
             pod_started_seconds=np.where(is_running, pods.started, np.inf),

@@ -148,6 +148,7 @@ class PodTable:
 
 
 POD_KINDS = ("counted", "unready", "missing", "ignored")
+_PLACES = np.arange(len(POD_KINDS))[:, np.newaxis]
 
 
 def pod_kinds(pods: PodTable, rules: PodRules) -> Ints:
@@ -173,17 +174,26 @@ def _is_trusted(pods: PodTable, rules: PodRules) -> NDArray[np.bool_]:
 
 
 def group_pods(pods: PodTable, rules: PodRules) -> PodGroups:
-    """Sort one service's pods into HPA groups; every array has shape ``(1,)``."""
-    kinds = pod_kinds(pods, rules)
-    counted = kinds == 0
-    ages = pods.sample_age_seconds[counted]
-    return PodGroups(
-        counted=_group(pods, counted),
-        unready=_group(pods, kinds == 1),
-        missing=_group(pods, kinds == 2),
-        ignored=_group(pods, kinds == 3),
-        age_seconds=np.array([ages.max() if ages.size else np.inf]),
-    )
+    """Sort one service's pods into HPA groups; every array has shape ``(1,)``. Sums are exact up to 2^53."""
+    kinds, requests = pod_kinds(pods, rules), pods.request_milli
+    members = kinds == _PLACES
+    sampled, everyone = pods.has_sample, np.ones(len(kinds))
+    table = np.array([everyone, sampled, np.where(sampled, pods.usage_milli, 0), requests], dtype=np.float64)
+    sums = (members.astype(np.float64) @ table.T).astype(np.int64)
+    if requests.min(initial=0) < 0:
+        sums[kinds[requests < 0], -1] = -1
+    singles: list[tuple[int, ...]] = [()] * len(POD_KINDS)
+    if (requests != requests[:1]).any():
+        of_kinds = [requests[each] for each in members]
+        singles = [tuple(each.tolist()) if (each != each[:1]).any() else () for each in of_kinds]
+    groups = {
+        name: PodGroup(count, samples, usage, requested, not single, single)
+        for name, (count, samples, usage, requested), single in zip(
+            POD_KINDS, sums[..., np.newaxis], singles, strict=True
+        )
+    }
+    ages = pods.sample_age_seconds[members[0]]
+    return PodGroups(**groups, age_seconds=np.array([ages.max() if ages.size else np.inf]))
 
 
 def join_groups(services: Sequence[PodGroups]) -> PodGroups:
@@ -201,18 +211,3 @@ def join_groups(services: Sequence[PodGroups]) -> PodGroups:
             uniform=all(part.uniform for part in parts),
         )
     return PodGroups(**groups, age_seconds=np.concatenate([each.age_seconds for each in services]))
-
-
-def _group(pods: PodTable, members: NDArray[np.bool_]) -> PodGroup:
-    if not members.any():
-        return PodGroup.empty((1,))
-    requests = pods.request_milli[members]
-    uniform = bool((requests == requests[0]).all())
-    return PodGroup(
-        count=np.array([np.count_nonzero(members)]),
-        samples=np.array([np.count_nonzero(pods.has_sample[members])]),
-        usage_milli=np.array([pods.usage_milli[members & pods.has_sample].sum()]),
-        request_milli=np.array([-1 if (requests < 0).any() else requests.sum()]),
-        uniform=uniform,
-        requests_milli=() if uniform else tuple(requests.tolist()),
-    )

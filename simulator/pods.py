@@ -75,6 +75,8 @@ class Pods:
         self.extra_milli = np.zeros_like(self.counts)
         """The same for the CPU that they request beyond the nominal, summed."""
         self.extra_mib = np.zeros_like(self.counts)
+        self.unusual = 0
+        """How many pods request anything but the nominal."""
         self._free = list(range(16))
         self._created = 0
 
@@ -121,9 +123,11 @@ class Pods:
     def _count(self, row: int, change: int) -> None:
         cell = self.phase[row], self.service[row]
         self.counts[cell] += change
-        milli, mib = self._nominal
-        self.extra_milli[cell] += change * (self.vcpu_milli[row] - milli[self.service[row]])
-        self.extra_mib[cell] += change * (self.memory_mib[row] - mib[self.service[row]])
+        milli, mib = (nominal[self.service[row]] for nominal in self._nominal)
+        if self.vcpu_milli[row] != milli or self.memory_mib[row] != mib:
+            self.extra_milli[cell] += change * (self.vcpu_milli[row] - milli)
+            self.extra_mib[cell] += change * (self.memory_mib[row] - mib)
+            self.unusual += change
 
     def rows(self, service: int, last_phase: int = DRAINING) -> Ints:
         """Rows of a service's pods up to a phase."""

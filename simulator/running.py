@@ -103,10 +103,11 @@ class Running:
         self._arrived += len(arrivals)
         self.plane.advance(now, arrivals, classes)
         counts = self.pods.counts
-        serving = span * (counts[READY] + counts[DRAINING])
-        alive = span * (counts[:LOST].sum(axis=0) + counts[DRAINING])
+        draining = counts[DRAINING]
+        serving = span * (counts[READY] + draining)
+        alive = span * (np.add.reduce(counts[:LOST]) + draining)
         self._count_extra(span)
-        waits_for_none = not self.nodes.groups and counts[DRAINING].any()
+        waits_for_none = not self.nodes.groups and draining.any()
         emptied = self._emptied(now) if waits_for_none else ()
         for row, idle in emptied:
             service = self.pods.service[row]
@@ -121,7 +122,7 @@ class Running:
 
     def _count_extra(self, span: float) -> None:
         milli, mib = self.pods.extra_milli, self.pods.extra_mib
-        if milli.any() or mib.any():
+        if self.pods.unusual:
             of_alive = [part[:LOST].sum(axis=0) + part[DRAINING] for part in (milli, mib)]
             self.extra_pod = self.extra_pod + span * np.array(of_alive)
             self.extra_serving_milli = self.extra_serving_milli + span * (milli[READY] + milli[DRAINING])

@@ -159,7 +159,7 @@ class Station:
         self._now = until
 
     def _reserve(self, count: int) -> None:
-        if self._heap_size + count > len(self._heap_time):
+        if self._heap_size + count >= len(self._heap_time):
             more = max(64, len(self._heap_time), count)
             self._heap_time = np.concatenate([self._heap_time, np.zeros(more)])
             self._heap_slot = np.concatenate([self._heap_slot, np.zeros(more, dtype=np.int64)])
@@ -213,11 +213,12 @@ def _replace_top(heap_time, heap_slot, size, time):
     place = 0
     child = 1
     while child < size:
-        if child + 1 < size and heap_time[child + 1] < heap_time[child]:
-            child += 1
-        if heap_time[child] >= time:
+        earlier, other = heap_time[child], heap_time[child + 1]
+        child += 1 if other < earlier else 0
+        earlier = min(earlier, other)
+        if earlier >= time:
             break
-        heap_time[place] = heap_time[child]
+        heap_time[place] = earlier
         heap_slot[place] = heap_slot[child]
         place = child
         child = 2 * place + 1
@@ -235,8 +236,9 @@ def _drop_closed(heap):
             break
         size -= 1
         closed -= 1
+        last, heap_time[size] = heap_time[size], np.inf
         heap_slot[0] = heap_slot[size]
-        _replace_top(heap_time, heap_slot, size, heap_time[size])
+        _replace_top(heap_time, heap_slot, size, last)
     return size, closed
 
 
@@ -297,6 +299,7 @@ def _serve(span, requests, waiting_ring, heap, slots, paces, thresholds, totals)
                 slot_finish[slot] = np.inf
                 busy_slots[word] ^= lowest
 
+    heap_time[size] = np.inf
     next_arrival = 0
     started = 0
     while size > closed:

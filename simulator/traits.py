@@ -93,8 +93,8 @@ class PodCpu:
             used[pod] += self._extra(pod, busy_seconds)
         return used
 
-    def of_all(self, total: Floats, busy_seconds: Floats) -> Floats:
-        """float64 ``(1,)``; core-seconds of all pods that ever were, whose busy-slot seconds are ``total``."""
+    def of_all(self, total: float, busy_seconds: Floats) -> float:
+        """Core-seconds of all pods that ever were, whose busy-slot seconds are ``total``."""
         extra = sum(self._extra(pod, busy_seconds) for pod in sorted(self._odd.keys() | self._before.keys()))
         return total * self._usual + (self._gone + extra)
 

@@ -40,7 +40,7 @@ class Waker:
         while True:
             yield running.env.timeout(_LOOK_SECONDS)
             running.catch_up()
-            offered = running.plane.totals().services["offered"]
+            offered = running.plane.offered
             busy = (offered > seen) | (running.plane.waiting > 0) | (running.plane.in_service > 0)
             seen = offered
             self._last[busy] = running.now

@@ -163,7 +163,7 @@ class Log:
             self._grow()
         self.length = max(self.length, last + 1)
         flat = (slots + self._offsets).ravel()
-        times = np.broadcast_to(now_seconds[..., None], slots.shape).ravel()
+        times = np.repeat(now_seconds, slots.shape[-1])
         values, used = values.ravel(), np.maximum(self._used, slots + 1)
         if where is not None:
             chosen = where.ravel()

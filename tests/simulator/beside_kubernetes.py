@@ -22,6 +22,7 @@ from simulator.scheduler import Packing
 from simulator.trace import Trace
 
 NEVER = float("inf")
+STATES = ("created", "bound", "running", "ready", "told", "gone")
 ZONE = "topology.kubernetes.io/zone"
 DRAIN_SECONDS = 0.5
 BEGIN_FRACTION = 0.1
@@ -93,10 +94,14 @@ class Life:
 
     def state(self, now: float) -> str:
         """Where it is in its life."""
-        for name in ("gone", "told", "ready", "running", "bound", "created"):
+        for name in reversed(STATES):
             if getattr(self, name) <= now:
                 return name
         return "unborn"
+
+    def left(self, state: str) -> float:
+        """When it came into any later state."""
+        return min((getattr(self, later) for later in STATES[STATES.index(state) + 1 :]), default=NEVER)
 
 
 @dataclass(frozen=True)
@@ -221,8 +226,7 @@ class RealWorld:
         }
 
     def _life(self, seen: PodLife, begin: float) -> Life:
-        names = ("created", "bound", "running", "ready", "told", "gone")
-        times = {name: getattr(seen, name) - begin for name in names}
+        times = {name: getattr(seen, name) - begin for name in STATES}
         node = self._nodes.index(seen.node) if seen.node else -1
         return Life(seen.app, node, **times, created_stamp=seen.created_stamp, ready_stamp=seen.ready_stamp)
 
