@@ -125,7 +125,8 @@ class Requests:
         timed_out: given up by the client.
         failed: answered with an error, or stopped by the client's circuit breaker.
         in_flight: not over at the end.
-        late: int64 ``(..., C, K)``; requests that passed each of the K latency thresholds.
+        late: int64 ``(..., C, K)``; requests that passed each of the K latency thresholds; where requests are not
+            simulated one by one float64, as many as are to be expected.
         latency_counts: int64 ``(..., C, B)``; served requests by latency bucket (``simulator.latency``).
         response_seconds: float64 ``(..., C)``; from a request's making to its end, summed over the ended.
         in_flight_request_seconds: float64 ``(..., C)``; integral over time of the number in flight.
@@ -137,7 +138,7 @@ class Requests:
     timed_out: Ints
     failed: Ints
     in_flight: Ints
-    late: Ints
+    late: Ints | Floats
     latency_counts: Ints
     response_seconds: Floats
     in_flight_request_seconds: Floats

@@ -1,0 +1,186 @@
+"""What the batch engine keeps of its clusters: arrays with the clusters first.
+
+Axes: N clusters, S services, M control steps that a start-up may take, K parts of a step, Q readings kept,
+R parts of a step that a percentile is taken over, H parts that ready pods are remembered for, L service-time laws,
+X the grid of their tables, P loads.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simulator.arrays import Floats, Ints
+
+OFFERED, BUSY, CAPACITY, READY, WAITING, LATENCY = range(6)
+"""What a reading holds: calls, busy slot-seconds and slot-seconds of ready pods since the beginning, then ready
+pods, waiting calls and the 95th percentile of latency now."""
+READING = 6
+
+
+class Clock(NamedTuple):
+    """How time is cut; the same for all clusters.
+
+    Attributes:
+        period_seconds: of a control step.
+        parts: K.
+        scrape_seconds: between two readings.
+        window: scrapes that a value is averaged over.
+    """
+
+    period_seconds: float
+    parts: int
+    scrape_seconds: float
+    window: int
+
+
+class Loads(NamedTuple):
+    """Loads that clusters may have.
+
+    Attributes:
+        expected: float64 ``(P, B + 1)``; requests expected since the beginning, at the edges of bins.
+        bin_seconds: of a bin.
+        dispersion: squared coefficient of variation of the time between requests.
+    """
+
+    expected: Floats
+    bin_seconds: float
+    dispersion: float
+
+
+class Laws(NamedTuple):
+    """Service-time laws in units of their means.
+
+    Attributes:
+        survival: float64 ``(L, X)``; see ``simulator.flow.survival``.
+        p95: float64 ``(L,)``.
+    """
+
+    survival: Floats
+    p95: Floats
+
+
+class World(NamedTuple):
+    """What each cluster is; it stays the same for an episode.
+
+    Attributes:
+        key: uint64 ``(N,)``; all of an episode's draws are functions of it.
+        mean_seconds: float64 ``(N, S)``; of a service time.
+        scv: float64 ``(N, S)``; its squared coefficient of variation.
+        law: int64 ``(N, S)``.
+        slots: float64 ``(N, S)``; of a pod.
+        usd_per_second: float64 ``(N, S)``; of a pod.
+        drain_seconds: float64 ``(N, S)``; from being told to go until gone.
+        started: float32 ``(N, S, M K)``; share of pods that are ready in the middle of each part after their creation.
+        slo_seconds: float64 ``(N,)``.
+        lag_seconds: float64 ``(N,)``; from a reading until it is seen.
+        first_scrape_seconds: float64 ``(N,)``.
+        load: int64 ``(N,)``.
+        load_begin_seconds: float64 ``(N,)``; where in the load an episode begins.
+        load_scale: float64 ``(N,)``.
+    """
+
+    key: NDArray[np.uint64]
+    mean_seconds: Floats
+    scv: Floats
+    law: Ints
+    slots: Floats
+    usd_per_second: Floats
+    drain_seconds: Floats
+    started: NDArray[np.float32]
+    slo_seconds: Floats
+    lag_seconds: Floats
+    first_scrape_seconds: Floats
+    load: Ints
+    load_begin_seconds: Floats
+    load_scale: Floats
+
+
+class State(NamedTuple):
+    """Where each cluster stands.
+
+    Attributes:
+        step: int64 ``(N,)``; control steps since an episode's beginning.
+        wanted: int64 ``(N, S)``.
+        ready: int64 ``(N, S)``.
+        starting: int64 ``(N, S)``.
+        work: float64 ``(N, S)``; slot-seconds, the state of the reflected process.
+        backlog: float64 ``(N, S)``; slot-seconds of it that wait.
+        left: int32 ``(N, S, M)``; pods of a step's cohort since it was last counted anew.
+        done: int32 ``(N, S, M)``; those of them that are ready.
+        mark: float32 ``(N, S, M)``; share that was ready then.
+        spread: float32 ``(N, S, M)``; where between two whole numbers a cohort's count turns.
+        totals: float64 ``(N, S, 3)``; OFFERED, BUSY and CAPACITY.
+        readings: float64 ``(N, S, Q, READING)``.
+        waits: float64 ``(N, S, R)``; waiting time at the end of the last parts.
+        counts: float64 ``(N, S, R)``; calls offered in them.
+        history: int32 ``(N, S, H)``; pods ready in the last parts.
+    """
+
+    step: Ints
+    wanted: Ints
+    ready: Ints
+    starting: Ints
+    work: Floats
+    backlog: Floats
+    left: NDArray[np.int32]
+    done: NDArray[np.int32]
+    mark: NDArray[np.float32]
+    spread: NDArray[np.float32]
+    totals: Floats
+    readings: Floats
+    waits: Floats
+    counts: Floats
+    history: NDArray[np.int32]
+
+
+class Happened(NamedTuple):
+    """What happened in the last step.
+
+    Attributes:
+        offered: int64 ``(N, S)``.
+        started: int64 ``(N, S)``; pods created.
+        late: float64 ``(N,)``; requests expected to pass the SLO.
+        busy_seconds: float64 ``(N, S)``; busy slot-seconds.
+        capacity_seconds: float64 ``(N, S)``; slot-seconds of ready pods.
+        waiting_seconds: float64 ``(N, S)``; integral over time of the number of waiting calls.
+        pod_seconds: float64 ``(N, S)``.
+        usd: float64 ``(N, S)``.
+    """
+
+    offered: Ints
+    started: Ints
+    late: Floats
+    busy_seconds: Floats
+    capacity_seconds: Floats
+    waiting_seconds: Floats
+    pod_seconds: Floats
+    usd: Floats
+
+
+class Seen(NamedTuple):
+    """What is shown now: float64 ``(N, S)``, NaN where it is missing; the age ``(N, S)``, inf."""
+
+    cpu: Floats
+    rate: Floats
+    latency_p95: Floats
+    queue: Floats
+    age_seconds: Floats
+
+
+class Trusted(NamedTuple):
+    """Pods as the HPA sorts them, int64 ``(N, S)``.
+
+    Attributes:
+        counted: ready since before the newest window.
+        unready: not ready, or not for that long.
+        missing: not running yet at the newest reading.
+        usage_milli: of all counted ones.
+    """
+
+    counted: Ints
+    unready: Ints
+    missing: Ints
+    usage_milli: Ints

@@ -1,0 +1,320 @@
+"""The batch engine: N clusters of one Scenario stepped together in compiled code.
+
+What a cluster does in a step is in ``simulator.flow``; here they are set up and asked. It is held to the request
+engine by the conformance tests; where they differ, the request engine is right.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from pydantic import TypeAdapter
+
+from simulator.arrays import Floats, Ints
+from simulator.errors import InputError
+from simulator.flow.episode import Episodes, begin_episodes
+from simulator.flow.step import advance
+from simulator.flow.survival import survival_table
+from simulator.flow.tables import READING, Clock, Happened, Laws, Loads, Seen, State, Trusted, World
+from simulator.flow.trust import sort_pods
+from simulator.laws.law import ServiceTimeLaw
+from simulator.plant import Metric, Snapshot
+from simulator.prices import SECONDS_PER_HOUR
+from simulator.processes import DeterministicProcess, PoissonProcess
+from simulator.randomization import Randomization
+from simulator.randomness import seed_key
+from simulator.scenario import Scenario
+from simulator.trace import Trace
+
+_LONGEST_PART_SECONDS = 5.0
+_GRID_SECONDS = 60.0
+_LAWS = 8
+"""How many laws are drawn from where their variability differs."""
+_LONGEST_START_DEVIATIONS = 3.72
+"""All but a ten-thousandth of the pods have started by then."""
+_FEWEST_CLUSTERS = 256
+"""A thread of its own is worth it for so many."""
+_AS_DRAWN = ("load", "service_time", "slo", "slots", "start_up", "lag", "price")
+"""Factors in the order in which the compiled code has them."""
+
+
+class FluidClusters:
+    """N clusters of a Scenario; axis N is first in all that is asked and shown.
+
+    Each is a function of its own seed, whatever N is. Arrays that are shown are views; the next step changes them.
+
+    Args:
+        traces: loads that episodes are taken from; all of one length and bin.
+        count: N.
+        horizon_seconds: the longest episode.
+    """
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        traces: Sequence[Trace],
+        count: int,
+        *,
+        period_seconds: float,
+        horizon_seconds: float,
+        slo_seconds: float,
+        randomization: Randomization,
+    ) -> None:
+        check_supported(scenario)
+        metrics = scenario.metrics
+        parts = math.ceil(period_seconds / _LONGEST_PART_SECONDS - 1e-9)
+        window = round(metrics.window_seconds / metrics.scrape_seconds)
+        self._clock = Clock(period_seconds, parts, metrics.scrape_seconds, window)
+        self._count = count
+        self._loads = _loads(scenario, traces)
+        laws = _varied(scenario.system.services[0].all_operations[0].service_time, randomization.scv)
+        self._laws = Laws(
+            np.array([survival_table(law) for law in laws]),
+            np.array([quantile(law, 0.95) / law.mean_seconds for law in laws]),
+        )
+        beginnings = math.floor((traces[0].duration_seconds - horizon_seconds) / _GRID_SECONDS + 1e-9) + 1
+        self._episodes = _episodes(scenario, laws, slo_seconds, beginnings, randomization)
+        longest = self._episodes.start_up * (randomization.start_up[1], 1.0)
+        steps = math.ceil(
+            (longest[:, 0] * np.exp(_LONGEST_START_DEVIATIONS * longest[:, 1])).max() / period_seconds
+        )
+        shape = count, len(scenario.system.services)
+        points = math.ceil(metrics.window_seconds * parts / period_seconds) + 1
+        seen_after = metrics.lag_seconds * randomization.lag[1] + period_seconds
+        kept = window + math.ceil(seen_after / metrics.scrape_seconds) + 2
+        self.world = _empty_world(shape, (steps + 1) * parts)
+        remembered = math.ceil(
+            (seen_after + metrics.scrape_seconds + metrics.window_seconds) * parts / period_seconds
+        )
+        self.state = _empty_state(shape, steps + 1, points, kept, remembered + 2)
+        self.happened = Happened(
+            offered=np.zeros(shape, np.int64),
+            started=np.zeros(shape, np.int64),
+            late=np.zeros(count),
+            busy_seconds=np.zeros(shape),
+            capacity_seconds=np.zeros(shape),
+            waiting_seconds=np.zeros(shape),
+            pod_seconds=np.zeros(shape),
+            usd=np.zeros(shape),
+        )
+        self.seen = Seen(*np.full((5, *shape), np.nan))
+        services = scenario.system.services
+        self.request_milli = np.array([round(1000 * service.vcpu_per_pod) for service in services])
+        """int64 ``(S,)``; CPU that a pod requests."""
+        self.cores_per_slot = np.array([service.vcpu_per_pod / service.slots_per_pod for service in services])
+        """float64 ``(S,)``; that a busy slot uses."""
+        self._running_seconds = np.array(
+            [each.start_up.p50_seconds * (1 - each.start_up.pending_share) for each in services]
+        )
+        self._seeds = np.zeros(count, np.uint64)
+        self._numbers = np.zeros(count, np.int64)
+        threads = max(1, min(os.cpu_count() or 1, count // _FEWEST_CLUSTERS))
+        self._edges = np.linspace(0, count, threads + 1).astype(int).tolist()
+        self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
+
+    def seed(self, which: Ints, seeds: Sequence[int]) -> None:
+        """Give clusters seeds; their episodes are counted from 0 again.
+
+        Args:
+            which: int64 ``(n,)``.
+            seeds: one of each.
+        """
+        self._seeds[which] = [seed_key(np.random.SeedSequence(seed)) for seed in seeds]
+        self._numbers[which] = 0
+
+    def begin(self, which: Ints) -> None:
+        """Begin another episode of each of these clusters, int64 ``(n,)``."""
+        begin_episodes(
+            self._clock,
+            self._loads,
+            self._laws,
+            self._episodes,
+            self.world,
+            self.state,
+            self.seen,
+            which,
+            self._seeds,
+            self._numbers,
+        )
+        self._numbers[which] += 1
+
+    @property
+    def period_seconds(self) -> float:
+        """Of a control step."""
+        return self._clock.period_seconds
+
+    @property
+    def now_seconds(self) -> Floats:
+        """float64 ``(N,)``; since the episodes' beginnings."""
+        return np.asarray(self.state.step * self._clock.period_seconds, np.float64)
+
+    @property
+    def waiting(self) -> Ints:
+        """int64 ``(N, S)``; calls that wait."""
+        return np.rint(self.state.backlog / self.world.mean_seconds).astype(np.int64)
+
+    def snapshot(self) -> Snapshot:
+        """What is shown now; axes N and S."""
+        seen, state = self.seen, self.state
+        return Snapshot(
+            time_seconds=self.now_seconds,
+            wanted=state.wanted,
+            starting=state.starting,
+            ready=state.ready,
+            draining=np.zeros_like(state.ready),
+            cpu=Metric(seen.cpu, seen.age_seconds),
+            rate=Metric(seen.rate, seen.age_seconds),
+            latency_p95=Metric(seen.latency_p95, seen.age_seconds),
+            queue=Metric(seen.queue, seen.age_seconds),
+        )
+
+    def sort_pods(self) -> Trusted:
+        """The pods as the HPA trusts them now."""
+        trusted = Trusted(*np.zeros((4, *self.state.wanted.shape), np.int64))
+        running, milli = self._running_seconds, self.request_milli.astype(np.float64)
+        sort_pods(0, self._count, self._clock, running, milli, self.world, self.state, trusted)
+        return trusted
+
+    def apply(self, replicas: Ints) -> None:
+        """Want so many, int64 ``(N, S)``."""
+        self.state.wanted[:] = replicas
+
+    def advance(self) -> Happened:
+        """Let a control step happen."""
+        if self._pool is None:
+            self._advance(0, self._count)
+        else:
+            list(self._pool.map(self._advance, self._edges[:-1], self._edges[1:]))
+        return self.happened
+
+    def close(self) -> None:
+        """Give the threads back."""
+        if self._pool is not None:
+            self._pool.shutdown()
+
+    def _advance(self, begin: int, end: int) -> None:
+        advance(
+            begin, end, self._clock, self._loads, self._laws, self.world, self.state, self.happened, self.seen
+        )
+
+
+def check_supported(scenario: Scenario) -> None:
+    """Raises InputError for what the batch engine does not model."""
+    lacks = []
+    if not scenario.system.is_one_queue:
+        lacks.append("more than one service with a shared queue")
+    if scenario.cluster is not None:
+        lacks.append("nodes")
+    if scenario.faults:
+        lacks.append("faults")
+    if not isinstance(scenario.workload.arrivals, DeterministicProcess | PoissonProcess):
+        lacks.append(f"arrivals of kind {scenario.workload.arrivals.process}")
+    if scenario.metrics.noise or scenario.metrics.gap_probability:
+        lacks.append("noisy metrics and gaps")
+    if lacks:
+        msg = f"the batch engine does not model: {'; '.join(lacks)}. The request engine does"
+        raise InputError(msg)
+
+
+def quantile(law: ServiceTimeLaw, share: float) -> float:
+    """The service time that ``share`` are within, to a billionth, seconds."""
+    low, high = 0.0, law.mean_seconds
+    while law.survival(np.array(high)) > 1 - share:
+        high *= 2
+    while high - low > 1e-9 * high:
+        middle = (low + high) / 2
+        low, high = (middle, high) if law.survival(np.array(middle)) > 1 - share else (low, middle)
+    return high
+
+
+def _loads(scenario: Scenario, traces: Sequence[Trace]) -> Loads:
+    dispersion = 0.0 if isinstance(scenario.workload.arrivals, DeterministicProcess) else 1.0
+    counts = np.array([trace.requests for trace in traces])
+    edges = np.concatenate([np.zeros((len(traces), 1)), np.cumsum(counts, axis=1)], axis=1)
+    return Loads(edges, traces[0].bin_seconds, dispersion)
+
+
+def _varied(law: ServiceTimeLaw, factors: tuple[float, float]) -> list[ServiceTimeLaw]:
+    """The law with other squared coefficients of variation, evenly in their logarithms."""
+    if "scv" not in type(law).model_fields or factors == (1.0, 1.0):
+        return [law]
+    adapter: TypeAdapter[ServiceTimeLaw] = TypeAdapter(ServiceTimeLaw)
+    fields, lowest = law.model_dump(), 1.0 if law.law == "hyperexponential" else 0.0
+    return [
+        adapter.validate_python(fields | {"scv": min(max(law.scv * factor, lowest), 100.0)})
+        for factor in np.geomspace(*factors, _LAWS).tolist()
+    ]
+
+
+def _episodes(
+    scenario: Scenario,
+    laws: list[ServiceTimeLaw],
+    slo_seconds: float,
+    beginnings: int,
+    randomization: Randomization,
+) -> Episodes:
+    services = scenario.system.services
+    price = scenario.usd_per_vcpu_hour / SECONDS_PER_HOUR
+    means = [service.all_operations[0].service_time.mean_seconds for service in services]
+    return Episodes(
+        factors=np.log([getattr(randomization, name) for name in _AS_DRAWN]),
+        grid_seconds=_GRID_SECONDS,
+        beginnings=beginnings,
+        mean_seconds=np.array(means),
+        scv=np.array([law.scv for law in laws]),
+        slots=np.array([float(service.slots_per_pod) for service in services]),
+        usd_per_second=np.array([price * service.vcpu_per_pod for service in services]),
+        drain_seconds=np.array(
+            [min(mean, service.drain_grace_seconds) for mean, service in zip(means, services, strict=True)]
+        ),
+        start_up=np.array([(each.start_up.p50_seconds, each.start_up.sigma) for each in services]),
+        fewest=np.array([service.min_replicas for service in services]),
+        most=np.array([service.max_replicas for service in services]),
+        slo_seconds=slo_seconds,
+        lag_seconds=scenario.metrics.lag_seconds,
+        staffing_quality=scenario.staffing_quality,
+    )
+
+
+def _empty_world(shape: tuple[int, int], ages: int) -> World:
+    count, _ = shape
+    return World(
+        key=np.zeros(count, np.uint64),
+        mean_seconds=np.ones(shape),
+        scv=np.ones(shape),
+        law=np.zeros(shape, np.int64),
+        slots=np.ones(shape),
+        usd_per_second=np.zeros(shape),
+        drain_seconds=np.zeros(shape),
+        started=np.ones((*shape, ages), np.float32),
+        slo_seconds=np.ones(count),
+        lag_seconds=np.zeros(count),
+        first_scrape_seconds=np.zeros(count),
+        load=np.zeros(count, np.int64),
+        load_begin_seconds=np.zeros(count),
+        load_scale=np.ones(count),
+    )
+
+
+def _empty_state(shape: tuple[int, int], steps: int, points: int, kept: int, remembered: int) -> State:
+    return State(
+        step=np.zeros(shape[0], np.int64),
+        wanted=np.zeros(shape, np.int64),
+        ready=np.zeros(shape, np.int64),
+        starting=np.zeros(shape, np.int64),
+        work=np.zeros(shape),
+        backlog=np.zeros(shape),
+        left=np.zeros((*shape, steps), np.int32),
+        done=np.zeros((*shape, steps), np.int32),
+        mark=np.zeros((*shape, steps), np.float32),
+        spread=np.zeros((*shape, steps), np.float32),
+        totals=np.zeros((*shape, 3)),
+        readings=np.full((*shape, kept, READING), np.nan),
+        waits=np.zeros((*shape, points)),
+        counts=np.zeros((*shape, points)),
+        history=np.zeros((*shape, remembered), np.int32),
+    )
