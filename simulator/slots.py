@@ -54,8 +54,8 @@ class Station:
         self._slot_pod = np.empty(0, dtype=np.int64)
         self._arrived = np.empty(0)
         self._finish = np.empty(0)
-        self._heap_time = np.empty(0)
-        self._heap_slot = np.empty(0, dtype=np.int64)
+        self._heap_time = np.zeros(1)
+        self._heap_slot = np.zeros(1, dtype=np.int64)
         self._heap_size = 0
         self._closed_entries = 0
         self._closings = np.empty(0, dtype=np.int64)
@@ -159,6 +159,7 @@ class Station:
         self._now = until
 
     def _reserve(self, count: int) -> None:
+        """Room for so many more slots; the heap has one more place, for what the compiled code puts after its end."""
         if self._heap_size + count >= len(self._heap_time):
             more = max(64, len(self._heap_time), count)
             self._heap_time = np.concatenate([self._heap_time, np.zeros(more)])

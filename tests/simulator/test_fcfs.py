@@ -499,3 +499,14 @@ def test_a_large_heap_is_rid_of_closed_slots() -> None:
 
 def _of(plane: OneQueue | DataPlane, totals: Totals, name: str) -> int:
     return int(totals.services[name][0]) if name in CALL_COUNTS else int(getattr(plane, name)[0])
+
+
+@given(st.lists(st.integers(1, 40), max_size=6))
+def test_the_heap_has_a_place_after_its_end(openings: list[int]) -> None:
+    station = Station(())
+    for pod, count in enumerate(openings):
+        station.open_slots(pod, count)
+        assert len(station._heap_time) == len(station._heap_slot) > station._heap_size
+    station.advance(1.0, np.array([0.5]), np.array([0.1]))
+    assert len(station._heap_time) > station._heap_size
+    assert station.waiting == (not openings)
