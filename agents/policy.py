@@ -49,6 +49,7 @@ class Context:
         max_replicas: int64 ``(S,)``.
         capacity_rps: float64 ``(S,)``; requests/s one pod can serve at most.
         interface: what a learned policy must have been made for; None where any is accepted.
+        groups: names of the node groups that a policy may size; None where that is not known.
         history: the trace before the judged part, None if there is none.
         seed: for policies that draw.
     """
@@ -58,5 +59,6 @@ class Context:
     max_replicas: Ints
     capacity_rps: NDArray[np.float64] = field(default_factory=lambda: np.array([np.nan]))
     interface: Interface | None = None
+    groups: tuple[str, ...] | None = None
     history: Trace | None = None
     seed: int = 0

@@ -9,6 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from experiments.cli_options import (
+    MOST_SECONDS,
     DurationOption,
     MeanOption,
     SeedOption,
@@ -172,7 +173,7 @@ def train(
     ] = None,
     start: Annotated[float | None, typer.Option(help="Start of the part to train on, seconds.")] = None,
     duration: Annotated[
-        float | None, typer.Option(min=1.0, help="Length of the part to train on, seconds.")
+        float | None, typer.Option(min=1.0, max=MOST_SECONDS, help="Length of the part to train on, seconds.")
     ] = None,
     mean_rps: Annotated[float | None, typer.Option(min=1e-9, help="Scale that part to this mean.")] = None,
     agent: Annotated[str, typer.Option(help="The learning algorithm: ppo.")] = "ppo",

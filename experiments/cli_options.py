@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+MOST_SECONDS = 1e8
+"""No part is longer: three years, which in bins of a second still fit into memory."""
 TaskOption = Annotated[
     str, typer.Option("--task", help="A task that ships (see setpoint tasks) or a task's YAML file.")
 ]
@@ -21,7 +23,8 @@ StartOption = Annotated[
     typer.Option("--start", help="Where the judged part starts, on the trace's own clock, seconds."),
 ]
 DurationOption = Annotated[
-    float | None, typer.Option("--duration", min=1.0, help="Length of the judged part, seconds.")
+    float | None,
+    typer.Option("--duration", min=1.0, max=MOST_SECONDS, help="Length of the judged part, seconds."),
 ]
 MeanOption = Annotated[
     float | None,

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from experiments.cli_options import (
+    MOST_SECONDS,
     HeaderOption,
     PrometheusOption,
     SeedOption,
@@ -103,7 +104,7 @@ def sample_trace(
     ],
     duration: Annotated[
         float | None,
-        typer.Option(min=1.0, help="Seconds; a fitted model's original length or a day if not given."),
+        typer.Option(min=1.0, max=MOST_SECONDS, help="Seconds; the original's length or a day if not given."),
     ] = None,
     mean_rps: Annotated[
         float | None,

@@ -18,6 +18,7 @@ from rich.table import Table
 from agents.bundle import SUFFIX
 from controllers.loop import Record
 from envs.task import Task, load_task
+from experiments.cli_options import MOST_SECONDS
 from experiments.evaluate import Question
 from experiments.evaluate import evaluate as judge
 from experiments.interruption import Interrupted
@@ -61,8 +62,11 @@ class Part:
             return task, split_part(load_trace(self.trace), self.start, self.duration, self.mean_rps)
         start = self.start or 0.0
         duration = task.judged_seconds if self.duration is None else self.duration
-        if start < 0:
-            msg = f"--start {start:g}: must be at least 0 where the load is drawn from the task's workload"
+        if not 0 <= start <= MOST_SECONDS:
+            msg = (
+                f"--start {start:.10g}: must be 0 to {MOST_SECONDS:.10g} where the load is drawn from the "
+                "task's workload"
+            )
             raise InputError(msg)
         rng = np.random.default_rng(np.random.SeedSequence([seed, _DRAWN]))
         drawn = task.scenario.workload.draw(start + duration, rng)

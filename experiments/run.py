@@ -98,13 +98,14 @@ class Outcome:
 
 def make_context(task: Task, history: Trace | None, seed: int) -> Context:
     """What a policy may know of a task."""
-    system = task.scenario.system
+    system, cluster = task.scenario.system, task.scenario.cluster
     return Context(
         services=tuple(service.name for service in system.services),
         min_replicas=np.array([service.min_replicas for service in system.services]),
         max_replicas=np.array([service.max_replicas for service in system.services]),
         capacity_rps=np.array(system.capacity_rps()),
         interface=task.interface,
+        groups=tuple(group.name for group in cluster.groups) if cluster else (),
         history=history,
         seed=seed,
     )

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, cast
 
 import numpy as np
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from simulator.application import Application, load_application
 from simulator.cluster_settings import ClusterSettings
@@ -79,6 +79,15 @@ class Workload(Settings):
     arrivals: ArrivalSettings = Field(
         default=PoissonProcess(), description="How requests come where only counts are known."
     )
+
+    @field_validator("model")
+    @classmethod
+    def _ships(cls, model: ModelSettings) -> ModelSettings:
+        from simulator.workload import check_model_name
+
+        if isinstance(model, str):
+            check_model_name(model)
+        return model
 
     def draw(self, duration_seconds: float, rng: np.random.Generator) -> Trace:
         """A trace drawn from the model."""
@@ -153,9 +162,16 @@ class Scenario(Settings):
                 regions = sorted({group.region for group in self.cluster.groups})
                 msg = f"{title}: region is {service.region!r}; cluster.groups are in {', '.join(regions)}"
                 raise ValueError(msg)
-            if not any(_fits(service, group) for group in groups):
+            if not any(_room(service, group) for group in groups):
                 msg = (
                     f"{title}: a pod ({_asked(service)}) fits on no node: {'; '.join(map(_offered, groups))}"
+                )
+                raise ValueError(msg)
+            most = sum(group.max_nodes * _room(service, group) for group in groups)
+            if most < service.min_replicas:
+                msg = (
+                    f"{title}: min_replicas is {service.min_replicas}, and at most {most} pods ({_asked(service)}) "
+                    f"fit on max_nodes of {', '.join(group.name for group in groups)}"
                 )
                 raise ValueError(msg)
         return self
@@ -228,14 +244,15 @@ class Scenario(Settings):
         return Cluster(self, seed, latency_thresholds_seconds, trace, log, journal)
 
 
-def _fits(service: Service, group: NodeGroup) -> bool:
+def _room(service: Service, group: NodeGroup) -> int:
+    """How many of the service's pods fit on an empty node."""
     request = (
         round(1000 * service.vcpu_per_pod),
         round(MIB_PER_GIB * service.memory.request_gib),
         service.gpus_per_pod,
         1,
     )
-    return bool((np.array(request) <= group.allocatable).all())
+    return min(int(have) // need for have, need in zip(group.allocatable, request, strict=True) if need)
 
 
 def _asked(service: Service) -> str:

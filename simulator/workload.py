@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from difflib import get_close_matches
 from functools import cache
 from importlib import resources
 
@@ -13,6 +14,7 @@ from pydantic import Field
 from simulator.arrays import Floats
 from simulator.errors import InputError
 from simulator.fitted import FittedModel
+from simulator.generators import GENERATORS
 from simulator.settings import Settings, parse_settings
 from simulator.trace import Trace
 
@@ -156,6 +158,27 @@ def model_names() -> list[str]:
     return sorted(
         entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml")
     )
+
+
+def check_model_name(name: str) -> None:
+    """Refuse a task's workload model that does not ship.
+
+    Raises:
+        ValueError: saying what a task may have instead.
+    """
+    names = model_names()
+    if name in names:
+        return
+    if name in GENERATORS:
+        msg = f"a made workload is given by its kind and settings, as {{kind: {name}}}"
+    elif name.endswith((".yaml", ".yml")):
+        msg = "a task takes models that ship; draw a trace from a file with setpoint traces sample, give it as --trace"
+    else:
+        close = get_close_matches(name, names, n=1, cutoff=0.6)
+        guess = f", did you mean {close[0]}?" if close else ""
+        there = f"{', '.join(names)}; or made workloads as {{kind: NAME}}: {', '.join(GENERATORS)}"
+        msg = f"is no model that ships{guess} (there are: {there})"
+    raise ValueError(msg)
 
 
 @cache

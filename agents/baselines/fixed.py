@@ -6,6 +6,7 @@ import numpy as np
 from pydantic import Field
 
 from agents.policy import Context, Mask
+from simulator.errors import InputError
 from simulator.plant import Desired, Snapshot
 from simulator.settings import Settings
 
@@ -54,6 +55,17 @@ class Fixed:
         """There is nothing to forget."""
 
 
-def make_fixed(settings: FixedSettings, context: Context) -> Fixed:  # noqa: ARG001 - every maker's signature
-    """A Fixed policy; the Context's bounds are the Guard's business."""
+def make_fixed(settings: FixedSettings, context: Context) -> Fixed:
+    """A Fixed policy; bounds that differ among services are the Guard's business.
+
+    Raises:
+        InputError: if no service may have so many replicas, or there are no nodes to ask for.
+    """
+    low, high = int(context.min_replicas.min()), int(context.max_replicas.max())
+    if not low <= settings.replicas <= high:
+        msg = f"policy fixed: replicas is {settings.replicas}; the task allows {low} to {high}"
+        raise InputError(msg)
+    if settings.nodes is not None and context.groups == ():
+        msg = f"policy fixed: nodes is {settings.nodes}, but the task has no nodes; leave it out"
+        raise InputError(msg)
     return Fixed(settings)

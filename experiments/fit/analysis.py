@@ -17,6 +17,7 @@ from experiments.fit.replay import Replay, replay
 from experiments.fit.search import Found, look, search
 from experiments.fit.verdict import Error, compare, judged_p95, unexplained
 from experiments.fit.waiting import Candidate
+from experiments.wording import plain_number
 from simulator.arrays import Floats
 from simulator.errors import InputError
 
@@ -24,6 +25,8 @@ P95 = "latency_p95_seconds"
 _SATURATED = 5.0
 _MOST_REQUESTS = 60e6
 _MOST_STEPS = 60_000
+_MOST_CORES, _MOST_REQUESTED = 256.0, 64.0
+"""A pod that uses more cores, or more times its request, is taken for one whose CPU is in other units."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +118,7 @@ def analyse(
         replicas,
         fitted,
         held_out,
-        reasons=_reasons(near, played, fitted, held_out),
+        reasons=(*_units(first, settled.cpu_request), *_reasons(near, played, fitted, held_out)),
     )
 
 
@@ -169,6 +172,20 @@ def _errors(record: Record, played: Replay) -> tuple[Error, Error]:
         compare("CPU", played.cpu_cores, record.cpu_cores),
         compare("p95", played.latencies[P95], judged_p95(record)),
     )
+
+
+def _units(record: Record, cpu_request: float | None) -> tuple[str, ...]:
+    """Why CPU may be in other units than cores; none where it looks like cores."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        each = float(np.nanmedian(np.where(record.serving > 0, record.cpu_cores / record.serving, np.nan)))
+    most = _MOST_CORES if cpu_request is None else min(_MOST_CORES, _MOST_REQUESTED * cpu_request)
+    if each <= most:
+        return ()
+    beside = (
+        "" if cpu_request is None else f", {each / cpu_request:,.0f} times its CPU request of {cpu_request:g}"
+    )
+    said = f"a pod uses {plain_number(each, 3)} cores in the median{beside}"
+    return (f"{said}: cpu_cores must be in cores, not in thousandths of them or in percent",)
 
 
 def _reasons(

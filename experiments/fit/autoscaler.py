@@ -46,6 +46,7 @@ def fit_autoscaler(task: Task, record: Record, seed: int) -> Autoscaler | None:
         return None
     seconds = min(_MOST_SECONDS, _MOST_REQUESTS / max(float(record.load_rps.mean()), 1e-9))
     part = record.part(max(0, len(record) - max(60, int(seconds / record.step_seconds))), len(record))
+    task = _open(task, record)
     vcpu = task.scenario.system.services[0].vcpu_per_pod
     busy = part.cpu_cores / np.maximum(part.serving, 1) / vcpu
     usual = float(np.nanmedian(busy[part.serving > part.serving.min()]))
@@ -58,9 +59,12 @@ def fit_autoscaler(task: Task, record: Record, seed: int) -> Autoscaler | None:
 
 
 def replicas_of(task: Task, record: Record, autoscaler: Autoscaler, seed: int) -> Floats:
-    """Ready replicas of the task under the HPA and the recorded load, by step of the record."""
+    """Ready replicas of the task under the HPA and the recorded load, by step of the record.
+
+    The HPA may ask for what the record had, whatever bounds the task has.
+    """
     trace = record.trace()
-    timeline = execute(Run(task, trace, None, autoscaler.spec, autoscaler.spec, seed)).timeline
+    timeline = execute(Run(_open(task, record), trace, None, autoscaler.spec, autoscaler.spec, seed)).timeline
     step = np.minimum((timeline["time_seconds"] / record.step_seconds).astype(int), len(record) - 1)
     counts = np.bincount(step, minlength=len(record))
     sums = np.bincount(step, timeline["ready"], minlength=len(record))
@@ -68,6 +72,18 @@ def replicas_of(task: Task, record: Record, autoscaler: Autoscaler, seed: int) -
     found = np.interp(np.arange(len(record)), known, sums[known] / counts[known])
     found[: int(_SETTLING_SECONDS / record.step_seconds)] = np.nan  # it starts staffed otherwise
     return np.asarray(found)
+
+
+def _open(task: Task, record: Record) -> Task:
+    """The task with bounds that hold the record's replicas."""
+    service = task.scenario.system.services[0]
+    seen = np.rint(record.serving)
+    bounds = {
+        "min_replicas": min(service.min_replicas, max(1, int(seen.min()))),
+        "max_replicas": max(service.max_replicas, int(seen.max())),
+    }
+    scenario = task.scenario.model_copy(update={"service": service.model_copy(update=bounds)})
+    return task.model_copy(update={"scenario": scenario})
 
 
 def replicas_needed(record: Record, cpu_cores: Floats) -> Floats:

@@ -14,7 +14,7 @@ from experiments.fit.analysis import Analysis, analyse
 from experiments.fit.model import Wanted, write_task
 from experiments.fit.pulled import default_queries, load_queries, pull_record
 from experiments.fit.record import Record, read_record, write_record
-from experiments.fit.told import comments, facts
+from experiments.fit.told import comments, facts, outside
 from experiments.fit.verdict import LIMITS, Error
 from experiments.pull import Server, Span
 from experiments.trace_view import check_csv
@@ -95,12 +95,25 @@ class Choices:
     share: float
     seed: int
 
+    def check(self) -> None:
+        """Refuse bounds that hold nothing.
+
+        Raises:
+            InputError: naming them.
+        """
+        fewest, most = self.min_replicas, self.max_replicas
+        if fewest is not None and most is not None and fewest > most:
+            msg = f"--min-replicas {fewest} is above --max-replicas {most}; it must be at most that"
+            raise InputError(msg)
+
     def wanted(self, name: str, first: Record) -> Wanted:
         """With what the part to fit on says of the rest."""
         usual = float(np.nanmedian(first.latency_p95_seconds))
         seen = np.rint(first.serving)
         fewest = max(1, int(seen.min())) if self.min_replicas is None else self.min_replicas
         most = max(2 * int(seen.max()), fewest, 1) if self.max_replicas is None else self.max_replicas
+        if self.min_replicas is None:
+            fewest = min(fewest, most)
         return Wanted(
             name=name,
             slo_seconds=self.slo_seconds or float(f"{2 * usual:.2g}"),
@@ -117,6 +130,7 @@ class Choices:
 def fit(source: Source, choices: Choices, out: Path, png: Path | None, trace_out: Path | None) -> None:
     """``setpoint task fit``."""
     source.check()
+    choices.check()
     if out.suffix not in {".yaml", ".yml"}:
         msg = f"--out {out}: a task file's name ends in .yaml"
         raise InputError(msg)
@@ -151,7 +165,7 @@ def _print(record: Record, analysis: Analysis, choices: Choices) -> None:
         f"{record.name}: {len(record):,} steps of {record.step_seconds:g} s, "
         f"{duration(len(record) * record.step_seconds)}, the first {choices.share:.0%} fitted on"
     )
-    for note in record.notes:
+    for note in (*record.notes, *outside(analysis)):
         CONSOLE.print(f"  {note}")
     table = Table(box=None, padding=(0, 2, 0, 0))
     for title in ("fitted", "value", "how it is known"):

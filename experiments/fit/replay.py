@@ -58,8 +58,9 @@ def _run(
 ) -> tuple[np.ndarray, Floats, Floats, Floats]:
     """Latency counts, seconds of response and requests served, and cores, by step."""
     trace = record.trace()
-    cluster = _at_once(task).build(sequence, (task.objective.slo_seconds,), trace)
     replicas = np.maximum(np.rint(record.serving), 0).astype(np.int64)
+    scenario = _at_once(task, int(replicas.max()))
+    cluster = scenario.build(sequence, (task.objective.slo_seconds,), trace)
     intervals = []
     for count in replicas:
         cluster.apply(Desired(np.array([count])))
@@ -73,13 +74,14 @@ def _run(
     )
 
 
-def _at_once(task: Task) -> Scenario:
-    """The task's world with pods that are ready when they are asked for and that finish what they have."""
+def _at_once(task: Task, most: int) -> Scenario:
+    """The task's world with up to ``most`` pods that are ready when asked for and that finish what they have."""
     scenario = task.scenario
     service = scenario.system.services[0].model_dump() | {
         "start_up": _AT_ONCE,
         "drain_grace_seconds": _PATIENT_SECONDS,
         "min_replicas": 0,
+        "max_replicas": max(most, 1),
     }
     return scenario.model_copy(
         update={"service": Service.model_validate(service), "metrics": _NEVER, "staffing_quality": 0.0}

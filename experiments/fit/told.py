@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from experiments.fit.analysis import Analysis
 from experiments.fit.autoscaler import EXPLAINS
 from experiments.fit.model import NO_SPREAD
@@ -24,6 +26,17 @@ def facts(analysis: Analysis) -> list[Fact]:
     ]
 
 
+def outside(analysis: Analysis) -> list[str]:
+    """A line where the task's bounds leave out replicas that the record has."""
+    service, seen = analysis.task.scenario.system.services[0], np.rint(analysis.record.serving)
+    fewest, most = int(seen.min()), int(seen.max())
+    bounds = service.min_replicas, service.max_replicas
+    if bounds[0] <= max(fewest, 1) and most <= bounds[1]:
+        return []
+    said = f"the task's bounds, {bounds[0]} to {bounds[1]} replicas, leave out some of the record's own"
+    return [f"{said}, {fewest} to {most}; the record is replayed with its own"]
+
+
 def comments(record: Record, analysis: Analysis) -> list[str]:
     """What stands above the task: its source, how each parameter is known, and the verdict."""
     source = f"{record.name}, sha256 {record.sha256}" if record.sha256 else record.name
@@ -38,6 +51,7 @@ def comments(record: Record, analysis: Analysis) -> list[str]:
         f"Fitted by setpoint task fit to {source}, {begin:.10g} s to {end:.10g} s of its clock.",
         *(f"{name}: {value} ({how})." for name, value, how in facts(analysis)),
         f"Relative errors on the held-out part, median and 90th percentile: {limits}.",
+        *(f"{line[0].upper()}{line[1:]}." for line in outside(analysis)),
         *doubts,
         "The workload's model is one that ships and not of this service: give the record's load with --trace.",
     ]

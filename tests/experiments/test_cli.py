@@ -191,7 +191,8 @@ def test_a_truncated_gzip_file(trace: Path, tmp_path: Path) -> None:
         (("--mean-rps", "nan"), "'--mean-rps': "),
         (("--mean-rps", "inf"), "--mean-rps inf: must be a finite number of requests/s"),
         (("--mean-rps", "1e8"), "requests in the judged part; at most 2e+09 are simulated"),
-        (("--duration", "inf"), "is not within the trace"),
+        (("--duration", "inf"), "'--duration': Input should be less than or equal to 100000000"),
+        (("--policy", "fixed:replicas=0"), "replicas is 0; the task allows 2 to 200"),
         (("--colour", "red"), "No such option: --colour"),
     ],
 )

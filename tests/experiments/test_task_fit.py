@@ -19,10 +19,13 @@ from experiments.fit.analysis import Analysis, analyse
 from experiments.fit.command import Choices
 from experiments.fit.pulled import default_queries, pull_record
 from experiments.fit.record import Record, read_record, write_record
+from experiments.fit.replay import replay
+from experiments.fit.told import outside
 from experiments.fit.waiting import MEAN, Candidate, Shape
 from experiments.prometheus_range import Grid, PrometheusRange
 from simulator import theory
 from simulator.errors import InputError
+from simulator.service import StartUpLaw
 from simulator.trace import read_trace
 
 SETPOINT = Path(sys.executable).with_name("setpoint")
@@ -203,6 +206,10 @@ def test_a_broken_record_ends_in_one_line(
         (("--prometheus", "http://a", "--record-out", "r.csv"), "--queries, or --namespace and --deployment"),
         (("--record", "a.csv"), "a.csv: no such file"),
         (("--record", "a.csv", "--out", "a.txt"), "ends in .yaml"),
+        (
+            ("--record", "a.csv", "--min-replicas", "9", "--max-replicas", "3"),
+            "--min-replicas 9 is above --max-replicas 3",
+        ),
     ],
 )
 def test_options_that_do_not_go_together(tmp_path: Path, more: tuple[str, ...], said: str) -> None:
@@ -210,6 +217,65 @@ def test_options_that_do_not_go_together(tmp_path: Path, more: tuple[str, ...], 
     assert done.returncode == 2
     assert said in done.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_bounds_beside_the_record_leave_its_replay_as_it_is(tmp_path: Path) -> None:
+    service = true.Service(true.lognormal(0.05, 1.0), 0.05, 2, 0.1, target=0.6)
+    record = recorded(service, 40, tmp_path, hours=3)
+    open_, low, high = (
+        analyse(
+            record, 0.7, lambda first, bounds=bounds: replace(CHOICES, **bounds).wanted("it", first), 0, print
+        )
+        for bounds in ({}, {"max_replicas": 1}, {"min_replicas": 50})
+    )
+    for other, (fewest, most) in ((low, (1, 1)), (high, (50, 50))):
+        bounded = other.task.scenario.system.services[0]
+        assert (bounded.min_replicas, bounded.max_replicas) == (fewest, most)
+        assert other.held_out[:2] == open_.held_out[:2]
+        assert other.autoscaler == open_.autoscaler
+        (line,) = outside(other)
+        assert f"{fewest} to {most} replicas, leave out" in line
+    assert not outside(open_)
+    assert open_.autoscaler is not None
+
+
+def test_cpu_in_thousandths_is_not_to_be_trusted(tmp_path: Path) -> None:
+    service = true.Service(true.lognormal(0.05, 1.0), 0.05, 2, 0.1, target=0.6)
+    record = recorded(service, 40, tmp_path, hours=2)
+    wrong = replace(record, cpu_cores=1000 * record.cpu_cores)
+    choices = replace(CHOICES, cpu_request=1.0)
+    found = analyse(wrong, 0.7, lambda first: choices.wanted("it", first), 0, print)
+    assert any("must be in cores, not in thousandths" in reason for reason in found.reasons)
+    right = analyse(record, 0.7, lambda first: choices.wanted("it", first), 0, print)
+    assert not any("thousandths" in reason for reason in right.reasons)
+
+
+def test_a_replay_has_the_pods_that_the_record_has(tmp_path: Path) -> None:
+    """Whatever start-up the task has: a replay's pods are there when the record has them."""
+    task = load_task("web")
+    assert task.scenario.service is not None
+    columns = true.run(
+        true.Service(true.lognormal(0.05, 1.0), 0.05, 2, 0.1, target=0.6),
+        true.load(1, STEP, 40, seed=3),
+        STEP,
+        seed=5,
+    )
+    record = read_record(true.write(columns, tmp_path / "record.csv", ()))
+    slow, quick = (
+        task.model_copy(
+            update={
+                "scenario": task.scenario.model_copy(
+                    update={
+                        "service": task.scenario.service.model_copy(
+                            update={"start_up": StartUpLaw(p50_seconds=seconds, p95_seconds=2 * seconds)}
+                        )
+                    }
+                )
+            }
+        )
+        for seconds in (300.0, 1.0)
+    )
+    np.testing.assert_array_equal(replay(slow, record, 0, 1).cpu_cores, replay(quick, record, 0, 1).cpu_cores)
 
 
 def test_the_formulas_are_those_of_m_m_c() -> None:

@@ -197,3 +197,37 @@ def test_what_is_merged_in_may_be_given_again() -> None:
 def test_yaml_without_double_keys_reads_as_always(content: object) -> None:
     text = yaml.safe_dump({"anything": content}, allow_unicode=True)
     assert parse_settings(Mixed, text, "x.yaml").anything == yaml.safe_load(text)["anything"]
+
+
+def test_a_changed_copy_derives_everything_anew() -> None:
+    """Cached properties of the original are none of the copy's."""
+    scenario = load_task("web").scenario
+    assert scenario.service is not None
+    service = scenario.service.model_copy(update={"min_replicas": 7})
+    assert scenario.system.services[0].min_replicas != 7
+    assert scenario.model_copy(update={"service": service}).system.services == (service,)
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        ("nasaa", "did you mean nasa?"),
+        ("steady", "as {kind: steady}"),
+        ("my.yaml", "a task takes models that ship"),
+    ],
+)
+def test_a_workload_model_that_does_not_ship(model: str, said: str) -> None:
+    content = load_task("web").model_dump(mode="json", exclude_none=True)
+    content["scenario"]["workload"]["model"] = model
+    with pytest.raises(InputError, match=r"mine.yaml: scenario\.workload\.model: ") as refused:
+        parse_settings(Task, yaml.safe_dump(content), "mine.yaml")
+    assert said in str(refused.value)
+
+
+def test_nodes_that_cannot_hold_the_least_replicas() -> None:
+    content = load_task("spot-fleet").model_dump(mode="json", exclude_none=True)
+    for group in content["scenario"]["cluster"]["groups"]:
+        group |= {"min_nodes": 0, "initial_nodes": 1, "max_nodes": 1}
+    content["scenario"]["service"] |= {"min_replicas": 40, "max_replicas": 80}
+    with pytest.raises(InputError, match=r"min_replicas is 40, and at most \d+ pods .* fit on max_nodes of"):
+        parse_settings(Task, yaml.safe_dump(content), "mine.yaml")
