@@ -163,7 +163,7 @@ class AutoscaleVectorEnv(VectorEnv[Observations, Actions, NDArray[Any]]):
             "offered": offered,
             "replicas": state.wanted.sum(axis=1),
         }
-        self._ended = truncated
+        self._ended = truncated.copy()
         if self.autoreset_mode is AutoresetMode.SAME_STEP and truncated.any():
             observations = self._begin_anew(truncated, observations, infos)
         return observations, rewards, np.zeros(self.num_envs, dtype=bool), truncated, infos
