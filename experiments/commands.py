@@ -57,7 +57,7 @@ class Part:
 
     def load(self, seed: int = 0) -> tuple[Task, Split]:
         """The task and the split trace, drawn by the seed from the task's workload where none is given."""
-        task = load_task(self.task)
+        task = _load_task(self.task)
         if self.trace is not None:
             return task, split_part(load_trace(self.trace), self.start, self.duration, self.mean_rps)
         start = self.start or 0.0
@@ -71,6 +71,14 @@ class Part:
         rng = np.random.default_rng(np.random.SeedSequence([seed, _DRAWN]))
         drawn = task.scenario.workload.draw(start + duration, rng)
         return task, split_part(drawn, start, duration, self.mean_rps)
+
+
+def _load_task(name: str) -> Task:
+    """A task; says which pods its nodes can never hold."""
+    task = load_task(name)
+    for shortage in task.scenario.shortages():
+        STATUS.print(f"warning: {shortage}")
+    return task
 
 
 def load_trace(path: str | Path) -> Trace:
@@ -112,7 +120,7 @@ def evaluate(part: Part, policies: tuple[str, ...], seeds: int, out: Path, proce
         msg = f"--out {out} is a file; it must be a folder"
         raise InputError(msg)
     question = Question(
-        task=load_task(part.task),
+        task=_load_task(part.task),
         trace=load_trace(part.trace),
         policies=policies,
         seeds=seeds,
@@ -161,7 +169,7 @@ def train(part: Part, agent: str, steps: int, seed: int, out: Path) -> None:
     if out.suffix != SUFFIX:
         msg = f"--out {out}: a bundle's name ends in {SUFFIX}"
         raise InputError(msg)
-    task = load_task(part.task)
+    task = _load_task(part.task)
     trace = training_part(part, task) if part.trace else None
     check_writable(out)
     from agents.learn import training
