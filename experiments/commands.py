@@ -22,11 +22,12 @@ from experiments.cli_options import MOST_SECONDS
 from experiments.evaluate import Question
 from experiments.evaluate import evaluate as judge
 from experiments.interruption import Interrupted
+from experiments.outputs import check_file, check_folder
 from experiments.parts import check_mean, split_part
 from experiments.recipes import Resolved, check_policy, resolve
 from experiments.run import Run
 from simulator.errors import InputError
-from simulator.files import check_writable, whole_file
+from simulator.files import whole_file
 from simulator.trace import Split, Trace, read_trace
 
 if TYPE_CHECKING:
@@ -93,12 +94,12 @@ def check_png(path: Path) -> None:
     """Check, before work, that a picture can be written there.
 
     Raises:
-        InputError: if its name has another ending.
+        InputError: if its name has another ending, or it cannot be a file.
     """
     if path.suffix != ".png":
         msg = f"--png {path}: a picture's name ends in .png"
         raise InputError(msg)
-    check_writable(path)
+    check_file("--png", path)
 
 
 def settle(policy: str, task: Task, split: Split, seed: int, folder: Path) -> Resolved:
@@ -116,9 +117,7 @@ def evaluate(part: Part, policies: tuple[str, ...], seeds: int, out: Path, proce
     if part.trace is None:
         msg = "--trace is needed"
         raise InputError(msg)
-    if out.exists() and not out.is_dir():
-        msg = f"--out {out} is a file; it must be a folder"
-        raise InputError(msg)
+    check_folder("--out", out)
     question = Question(
         task=_load_task(part.task),
         trace=load_trace(part.trace),
@@ -171,7 +170,7 @@ def train(part: Part, agent: str, steps: int, seed: int, out: Path) -> None:
         raise InputError(msg)
     task = _load_task(part.task)
     trace = training_part(part, task) if part.trace else None
-    check_writable(out)
+    check_file("--out", out)
     from agents.learn import training
     from experiments.tracking import track
 
@@ -240,6 +239,9 @@ def training_part(part: Part, task: Task) -> Trace:
 def rehearse(part: Part, policy: str, seed: int, log: Path | None) -> None:
     """``setpoint control rehearse``."""
     task, split = part.load()
+    check_policy(policy, Run(task, split.judged, split.history, policy, policy, seed))
+    if log:
+        check_file("--log", log)
     found = settle(policy, task, split, seed, log.parent if log else Path())
     from experiments.rehearsal import rehearse as run
 
