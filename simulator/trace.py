@@ -228,7 +228,7 @@ def split_trace(
     left = trace.end_seconds - start
     if left <= 0:
         msg = (
-            f"{trace.name}: start {start:g} s is at or beyond the end of the trace ({trace.end_seconds:g} s)"
+            f"{trace.name}: start {start:.10g} s is at or beyond the end of the trace ({trace.end_seconds:.10g} s)"
         )
         raise InputError(msg)
     duration = min(86_400.0, left) if duration_seconds is None else duration_seconds
