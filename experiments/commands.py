@@ -22,11 +22,12 @@ from experiments.cli_options import MOST_SECONDS
 from experiments.evaluate import Question
 from experiments.evaluate import evaluate as judge
 from experiments.interruption import Interrupted
+from experiments.outputs import check_file, check_folder
 from experiments.parts import check_mean, split_part
 from experiments.recipes import Resolved, check_policy, resolve
 from experiments.run import Run
 from simulator.errors import InputError
-from simulator.files import check_writable, whole_file
+from simulator.files import whole_file
 from simulator.trace import Split, Trace, read_trace
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class Part:
 
     def load(self, seed: int = 0) -> tuple[Task, Split]:
         """The task and the split trace, drawn by the seed from the task's workload where none is given."""
-        task = load_task(self.task)
+        task = _load_task(self.task)
         if self.trace is not None:
             return task, split_part(load_trace(self.trace), self.start, self.duration, self.mean_rps)
         start = self.start or 0.0
@@ -73,6 +74,14 @@ class Part:
         return task, split_part(drawn, start, duration, self.mean_rps)
 
 
+def _load_task(name: str) -> Task:
+    """A task; says which pods its nodes can never hold."""
+    task = load_task(name)
+    for shortage in task.scenario.shortages():
+        STATUS.print(f"warning: {shortage}")
+    return task
+
+
 def load_trace(path: str | Path) -> Trace:
     """A trace; says what was left out of its file."""
     trace = read_trace(path)
@@ -85,12 +94,12 @@ def check_png(path: Path) -> None:
     """Check, before work, that a picture can be written there.
 
     Raises:
-        InputError: if its name has another ending.
+        InputError: if its name has another ending, or it cannot be a file.
     """
     if path.suffix != ".png":
         msg = f"--png {path}: a picture's name ends in .png"
         raise InputError(msg)
-    check_writable(path)
+    check_file("--png", path)
 
 
 def settle(policy: str, task: Task, split: Split, seed: int, folder: Path) -> Resolved:
@@ -108,11 +117,9 @@ def evaluate(part: Part, policies: tuple[str, ...], seeds: int, out: Path, proce
     if part.trace is None:
         msg = "--trace is needed"
         raise InputError(msg)
-    if out.exists() and not out.is_dir():
-        msg = f"--out {out} is a file; it must be a folder"
-        raise InputError(msg)
+    check_folder("--out", out)
     question = Question(
-        task=load_task(part.task),
+        task=_load_task(part.task),
         trace=load_trace(part.trace),
         policies=policies,
         seeds=seeds,
@@ -161,9 +168,9 @@ def train(part: Part, agent: str, steps: int, seed: int, out: Path) -> None:
     if out.suffix != SUFFIX:
         msg = f"--out {out}: a bundle's name ends in {SUFFIX}"
         raise InputError(msg)
-    task = load_task(part.task)
+    task = _load_task(part.task)
     trace = training_part(part, task) if part.trace else None
-    check_writable(out)
+    check_file("--out", out)
     from agents.learn import training
     from experiments.tracking import track
 
@@ -232,6 +239,9 @@ def training_part(part: Part, task: Task) -> Trace:
 def rehearse(part: Part, policy: str, seed: int, log: Path | None) -> None:
     """``setpoint control rehearse``."""
     task, split = part.load()
+    check_policy(policy, Run(task, split.judged, split.history, policy, policy, seed))
+    if log:
+        check_file("--log", log)
     found = settle(policy, task, split, seed, log.parent if log else Path())
     from experiments.rehearsal import rehearse as run
 

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from envs.task import load_task
 from experiments.commands import CONSOLE, Part, evaluate, train
+from experiments.outputs import check_folder
 from simulator.trace import write_trace
 from simulator.workload import load_model
 
@@ -27,6 +28,7 @@ _JUDGED_SECONDS = 43_200.0
 
 def run_demo(out: Path, steps: int) -> None:
     """Draw a workload, train on its first nine days, judge from 6 to 18 o'clock on the tenth."""
+    check_folder("--out", out)
     times: dict[str, float] = {}
     if os.environ.get("SETPOINT_SETUP_SECONDS"):
         times["install"] = float(os.environ["SETPOINT_SETUP_SECONDS"])

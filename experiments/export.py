@@ -8,8 +8,6 @@ node group, none where pods need no nodes; ``events.parquet`` a row for each thi
 
 from __future__ import annotations
 
-import errno
-import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict
@@ -19,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from agents.runner import Decision
-from simulator.errors import InputError
+from experiments.outputs import check_file, check_folder
 from simulator.events import Event
 from simulator.faults import FaultLabel
-from simulator.files import check_writable, whole_file
+from simulator.files import whole_file
 from simulator.latency import percentile_seconds
 from simulator.plant import Interval, Metric
 
@@ -86,21 +84,13 @@ class Export:
         """Check, before work, that the files can be written; nothing is made.
 
         Raises:
-            InputError: if the folder is a file.
+            InputError: if the folder is a file, or one of its files a folder.
             OSError: if it cannot be made or written to.
         """
-        if self._folder.exists() and not self._folder.is_dir():
-            msg = f"--export {self._folder} is a file; it must be a folder"
-            raise InputError(msg)
+        check_folder("--export", self._folder)
         if self._folder.is_dir():
             for name in FILES:
-                check_writable(self._folder / name)
-            return
-        nearest = next(folder for folder in self._folder.absolute().parents if folder.exists())
-        if not nearest.is_dir():
-            raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(nearest))
-        if not os.access(nearest, os.W_OK | os.X_OK):
-            raise OSError(errno.EACCES, os.strerror(errno.EACCES), str(self._folder))
+                check_file("--export", self._folder / name)
 
     def happened(self, event: Event) -> None:
         """Take an event."""

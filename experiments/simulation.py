@@ -17,6 +17,7 @@ from experiments.commands import CONSOLE, STATUS, Part, bar, check_png, settle
 from experiments.export import TELEMETRY, Export
 from experiments.figures import terminal_chart
 from experiments.interruption import Interrupted
+from experiments.outputs import check_file
 from experiments.recipes import check_policy
 from experiments.run import Outcome, Run, execute
 from experiments.specs import make_settings
@@ -24,7 +25,6 @@ from experiments.timeline import draw_timeline
 from experiments.wording import plain_number, short_names
 from simulator.errors import InputError
 from simulator.faults import KINDS
-from simulator.files import check_writable
 from simulator.plant import Interval
 from simulator.request_log import PARQUET
 from simulator.trace import Split
@@ -161,7 +161,7 @@ def _check_log(path: Path, trace: Path | None) -> None:
     if trace and path.resolve() == trace.resolve():
         msg = f"--request-log {path}: that is the trace itself"
         raise InputError(msg)
-    check_writable(path)
+    check_file("--request-log", path)
 
 
 @contextmanager

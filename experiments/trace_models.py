@@ -10,12 +10,14 @@ import numpy as np
 import yaml
 from rich.table import Table
 
-from experiments.commands import CONSOLE
+from experiments.commands import CONSOLE, check_png
 from experiments.figures import draw_trace, draw_traces, terminal_chart
+from experiments.outputs import check_file
 from experiments.specs import make_settings
+from experiments.trace_view import check_csv
 from experiments.wording import duration, plain_number
 from simulator.errors import InputError
-from simulator.files import check_writable, whole_file
+from simulator.files import whole_file
 from simulator.fitted import DAY_SECONDS, FittedModel
 from simulator.fitting import fit_model
 from simulator.generators import GENERATORS, Generator
@@ -44,8 +46,10 @@ def fit(
     png: Path | None,
 ) -> None:
     """``setpoint traces fit``."""
-    for path, ending in ((out, ".yaml"), (png, ".png")):
-        _check_output(path, ending)
+    if out:
+        _check_model(out)
+    if png:
+        check_png(png)
     trace = read_trace(file)
     model = fit_model(
         trace,
@@ -82,11 +86,10 @@ def sample(
     png: Path | None,
 ) -> None:
     """``setpoint traces sample``."""
-    if out and not out.name.endswith((".csv", ".csv.gz")):
-        msg = f"--out {out}: a trace's name ends in .csv or .csv.gz"
-        raise InputError(msg)
-    _check_output(out, "")
-    _check_output(png, ".png")
+    if out:
+        check_csv("--out", out)
+    if png:
+        check_png(png)
     model = find_model(spec)
     trace = draw_sample(model, duration_seconds, mean_rps, np.random.default_rng(seed))
     rate = trace.rate_rps
@@ -282,11 +285,8 @@ def _shown(value: object) -> str:
     return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value).lower()
 
 
-def _check_output(path: Path | None, ending: str) -> None:
-    if path is None:
-        return
-    if not path.name.endswith(ending):
-        what = "picture" if ending == ".png" else "model"
-        msg = f"{path}: a {what}'s name ends in {ending}"
+def _check_model(path: Path) -> None:
+    if path.suffix != ".yaml":
+        msg = f"--out {path}: a model's name ends in .yaml"
         raise InputError(msg)
-    check_writable(path)
+    check_file("--out", path)

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 from rich.table import Table
 
-from experiments.commands import CONSOLE, load_trace
+from experiments.commands import CONSOLE, check_png, load_trace
 from experiments.figures import draw_trace, terminal_chart
+from experiments.outputs import check_file
 from experiments.wording import duration, plain_number
 from simulator.errors import InputError
-from simulator.files import check_writable
 from simulator.request_log import PARQUET
 from simulator.trace import COARSE_BIN_SECONDS, Trace, write_trace
 
@@ -23,6 +23,8 @@ def show_trace(file: Path, png: Path | None, csv: Path | None = None) -> None:
     """``setpoint traces show``."""
     if csv:
         check_csv("--csv", csv, file)
+    if png:
+        check_png(png)
     trace = load_trace(file)
     rate = trace.rate_rps
     mean, lowest, highest = (plain_number(one, 4) for one in (rate.mean(), rate.min(), rate.max()))
@@ -63,7 +65,7 @@ def check_csv(option: str, path: Path, source: Path | None = None) -> None:
         source: what is read, and must not be written over.
 
     Raises:
-        InputError: naming the option, if the file's name has another ending or it is the source.
+        InputError: naming the option, if the file's name has another ending, it is the source or cannot be a file.
     """
     if not path.name.endswith((".csv", ".csv.gz")):
         msg = f"{option} {path}: a trace's name ends in .csv or .csv.gz"
@@ -71,7 +73,7 @@ def check_csv(option: str, path: Path, source: Path | None = None) -> None:
     if source and path.resolve() == source.resolve():
         msg = f"{option} {path}: that is the file that is read"
         raise InputError(msg)
-    check_writable(path)
+    check_file(option, path)
 
 
 def moment(epoch_seconds: float) -> str:

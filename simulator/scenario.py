@@ -167,13 +167,6 @@ class Scenario(Settings):
                     f"{title}: a pod ({_asked(service)}) fits on no node: {'; '.join(map(_offered, groups))}"
                 )
                 raise ValueError(msg)
-            most = sum(group.max_nodes * _room(service, group) for group in groups)
-            if most < service.min_replicas:
-                msg = (
-                    f"{title}: min_replicas is {service.min_replicas}, and at most {most} pods ({_asked(service)}) "
-                    f"fit on max_nodes of {', '.join(group.name for group in groups)}"
-                )
-                raise ValueError(msg)
         return self
 
     @model_validator(mode="after")
@@ -211,6 +204,21 @@ class Scenario(Settings):
         """
         fields = {name: getattr(self, name) for name in type(self).model_fields}
         return Scenario.model_validate(fields | {"faults": (*self.faults, *faults)})
+
+    def shortages(self) -> list[str]:
+        """A line for each service whose fewest pods its node groups cannot hold, alone and at their largest."""
+        lines = []
+        offered = self.cluster.groups if self.cluster else ()
+        for service in self.system.services if offered else ():
+            groups = [group for group in offered if service.region in {None, group.region}]
+            most = sum(group.max_nodes * _room(service, group) for group in groups)
+            if most < service.min_replicas:
+                names = ", ".join(group.name for group in groups)
+                lines.append(
+                    f"{service.name}: min_replicas is {service.min_replicas}, and at most {most} of its pods "
+                    f"({_asked(service)}) fit on max_nodes of {names}"
+                )
+        return lines
 
     @cached_property
     def usd_per_vcpu_hour(self) -> float:

@@ -227,9 +227,7 @@ def split_trace(
     start = trace.start_seconds if start_seconds is None else start_seconds
     left = trace.end_seconds - start
     if left <= 0:
-        msg = (
-            f"{trace.name}: start {start:g} s is at or beyond the end of the trace ({trace.end_seconds:g} s)"
-        )
+        msg = f"{trace.name}: start {start:.10g} s is at or beyond the end of the trace ({trace.end_seconds:.10g} s)"
         raise InputError(msg)
     duration = min(86_400.0, left) if duration_seconds is None else duration_seconds
     before = start - trace.start_seconds

@@ -180,7 +180,7 @@ def test_a_truncated_gzip_file(trace: Path, tmp_path: Path) -> None:
         (("--policy", "hpa:target=0"), "target is 0"),
         (("--policy", "fixed:replicas=-1"), "replicas is -1"),
         (("--policy", "nowhere/none.bundle"), "nowhere/none.bundle: no such file"),
-        (("--start", "1e9"), "start 1e+09 s is at or beyond the end"),
+        (("--start", "1e9"), "start 1000000000 s is at or beyond the end"),
         (("--duration", "1e7"), "is not within the trace"),
         (("--task", "nothing.yaml"), "nothing.yaml: no such task file"),
         (
@@ -230,10 +230,53 @@ def test_training_refuses_an_infinite_mean(trace: Path, tmp_path: Path) -> None:
     assert_refused(done, out, "--mean-rps inf: must be a finite number")
 
 
-def test_an_output_folder_that_is_a_file(trace: Path, tmp_path: Path) -> None:
-    (tmp_path / "out").write_text("")
-    done = evaluate(trace, tmp_path / "out")
-    assert_refused(done, tmp_path / "none", f"--out {tmp_path}/out is a file; it must be a folder")
+OUTPUTS = {
+    "evaluate": ("evaluate", "--trace", "waves.csv", "--seeds", 1, "--out"),
+    "demo": ("demo", "--out"),
+    "simulate": ("simulate", "--trace", "waves.csv", "--export"),
+    "train": ("train", "--steps", 1024, "--out"),
+    "rehearse": ("control", "rehearse", "--trace", "waves.csv", "--log"),
+    "log": ("simulate", "--trace", "waves.csv", "--request-log"),
+    "png": ("simulate", "--trace", "waves.csv", "--png"),
+    "trace": ("traces", "show", "waves.csv", "--csv"),
+    "drawn": ("traces", "show", "waves.csv", "--png"),
+    "model": ("traces", "fit", "waves.csv", "--out"),
+    "sample": ("traces", "sample", "steady", "--out"),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "message"),
+    [
+        *((name, "file", "file is a file; it must be a folder") for name in ("evaluate", "demo", "simulate")),
+        *(
+            (name, "file/new", "file/new: file is a file; it must be a folder")
+            for name in ("evaluate", "demo", "simulate")
+        ),
+        ("train", "folder/p.bundle", "folder/p.bundle is a folder; it must be a file"),
+        ("rehearse", "folder", "folder is a folder; it must be a file"),
+        ("log", "folder/l.parquet", "folder/l.parquet is a folder; it must be a file"),
+        ("png", "folder/t.png", "folder/t.png is a folder; it must be a file"),
+        ("drawn", "folder/t.png", "folder/t.png is a folder; it must be a file"),
+        ("trace", "folder/t.csv", "folder/t.csv is a folder; it must be a file"),
+        ("model", "folder/m.yaml", "folder/m.yaml is a folder; it must be a file"),
+        ("sample", "folder/t.csv", "folder/t.csv is a folder; it must be a file"),
+        ("train", "file/p.bundle", "file/p.bundle: file is a file; it must be a folder"),
+        ("rehearse", "file/deep/l.json", "file/deep/l.json: file is a file; it must be a folder"),
+    ],
+)
+def test_outputs_in_the_wrong_place_are_refused_alike(
+    name: str, path: str, message: str, trace: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "waves.csv").write_bytes(trace.read_bytes())
+    (tmp_path / "file").write_text("")
+    for folder in ("p.bundle", "l.parquet", "t.png", "t.csv", "m.yaml"):
+        (tmp_path / "folder" / folder).mkdir(parents=True)
+    command = OUTPUTS[name]
+    done = setpoint(*command, path, cwd=tmp_path)
+    assert_refused(done, tmp_path / "mlflow.db", f"setpoint: {command[-1]} {message}\n")
+    assert done.stdout == ""
+    assert {one.name for one in tmp_path.iterdir()} == {"waves.csv", "file", "folder"}
 
 
 def test_a_picture_that_cannot_be_drawn_is_said_before_the_run(trace: Path, tmp_path: Path) -> None:
@@ -365,25 +408,12 @@ def test_what_an_interruption_says_of_the_bundle(kept: int, there: bool, tmp_pat
     assert str(caught.value) == f"interrupted {expected}; the same command begins anew"
 
 
-@pytest.mark.parametrize(
-    ("out", "message"),
-    [
-        ("/proc/x.bundle", "/proc/x.bundle: No such file or directory"),
-        ("file/x.bundle", "file: Not a directory"),
-        ("folder.bundle", "folder.bundle: Is a directory"),
-    ],
-)
-def test_an_output_that_cannot_be_written_ends_training_before_it_begins(
-    out: str, message: str, tmp_path: Path
-) -> None:
-    (tmp_path / "file").write_text("")
-    (tmp_path / "folder.bundle").mkdir()
+def test_an_output_that_cannot_be_written_ends_training_before_it_begins(tmp_path: Path) -> None:
     began = time.monotonic()
-    done = setpoint("train", "--steps", 1024, "--out", out, cwd=tmp_path)
+    done = setpoint("train", "--steps", 1024, "--out", "/proc/x.bundle", cwd=tmp_path)
     assert time.monotonic() - began < 20
     assert done.returncode == 1
-    assert len(done.stderr.splitlines()) == 1, done.stderr
-    assert message in done.stderr
+    assert done.stderr == "setpoint: /proc/x.bundle: No such file or directory\n"
     assert not list(tmp_path.rglob("mlflow.db"))
 
 

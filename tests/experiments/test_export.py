@@ -12,7 +12,7 @@ import pytest
 
 from agents.runner import Decision
 from envs.task import load_task
-from experiments import export as export_module
+from experiments import outputs as outputs_module
 from experiments import simulation
 from experiments.commands import Part
 from experiments.export import EVENTS, FAULTS, FILES, NODES, TELEMETRY, Export
@@ -99,12 +99,15 @@ def test_where_no_folder_can_be_made_is_said_before_the_run(
     file.touch()
     with pytest.raises(InputError, match="is a file; it must be a folder"):
         Export(["web"], [], file, 0.0).check()
-    with pytest.raises(NotADirectoryError, match="file"):
+    with pytest.raises(InputError, match="run: .*file is a file; it must be a folder"):
         Export(["web"], [], file / "below" / "run", 0.0).check()
-    monkeypatch.setattr(export_module.os, "access", lambda *_: False)
+    (tmp_path / "old" / EVENTS).mkdir(parents=True)
+    with pytest.raises(InputError, match=f"--export .*{EVENTS} is a folder; it must be a file"):
+        Export(["web"], [], tmp_path / "old", 0.0).check()
+    monkeypatch.setattr(outputs_module.os, "access", lambda *_: False)
     with pytest.raises(PermissionError, match="run"):
         Export(["web"], [], tmp_path / "run", 0.0).check()
-    assert list(tmp_path.iterdir()) == [file]
+    assert set(tmp_path.iterdir()) == {file, tmp_path / "old"}
 
 
 def test_a_wrong_policy_leaves_nothing(tmp_path: Path) -> None:
