@@ -17,6 +17,7 @@ from experiments.report import BASELINE, Findings, write_report
 from experiments.run import Run
 from experiments.sweep import Sweep
 from experiments.table import make_table, write_table
+from simulator.errors import InputError
 from simulator.files import whole_file
 from simulator.trace import Split, Trace
 
@@ -66,6 +67,15 @@ def evaluate(question: Question, out: Path, processes: int | None, say: Callable
         InputError: before anything is written, if a policy or the trace's part is wrong.
     """
     split = question.split()
+    if not split.judged.requests.any():
+        msg = (
+            f"{question.trace.name}: no requests in the judged part, so that nothing can be judged; choose "
+            "another part with --start and --duration"
+        )
+        raise InputError(msg)
+    for policy in dict.fromkeys(question.policies):
+        if question.policies.count(policy) > 1:
+            say(f"{policy} is given more than once and judged once")
     template = Run(question.task, split.judged, split.history, BASELINE, BASELINE, 0)
     policies = list(dict.fromkeys((*question.policies, BASELINE)))
     for policy in policies:
@@ -102,12 +112,28 @@ def evaluate(question: Question, out: Path, processes: int | None, say: Callable
         warnings=_warnings(question, split, table),
         provenance=_provenance(question, split, resolved, table),
     )
+    if _is_of_another_question(out / "results.csv", table):
+        say(f"{out}: the results of another task or another part of a trace are replaced")
     with ExitStack() as stack:  # all three are written before the first takes its name
         names = ("results.csv", "results.parquet", "report.html")
         csv, parquet, page = (stack.enter_context(whole_file(out / name)) for name in names)
         write_table(table, csv, parquet)
         write_report(findings, page)
     return findings
+
+
+def _is_of_another_question(path: Path, table: pd.DataFrame) -> bool:
+    """Whether a table of results is there that was judged on something else."""
+    if not path.is_file():
+        return False
+    columns = ["task", "trace_sha256", "start_s", "duration_s"]
+    try:
+        before = pd.read_csv(path, usecols=columns, dtype={"trace_sha256": str}, keep_default_na=False)
+    except (OSError, ValueError):
+        return True
+    return set(before.itertuples(index=False, name=None)) != set(
+        table[columns].itertuples(index=False, name=None)
+    )
 
 
 def _warnings(question: Question, split: Split, table: pd.DataFrame) -> list[str]:

@@ -50,7 +50,8 @@ class NodeGroup(Settings):
 
     name: str = Field(min_length=1, pattern=r"^[^\s.]+$", description="Its name in tables and plots.")
     instance_type: str | None = Field(
-        default=None, description="From the price table, which gives vcpu, memory_gib, gpus and usd_per_hour."
+        default=None,
+        description="From the price table, which gives vcpu, memory_gib, gpus and usd_per_hour unless they are given.",
     )
     vcpu: float | None = Field(default=None, gt=0, le=1024, description="vCPUs of an instance.")
     memory_gib: float | None = Field(default=None, gt=0, le=65_536, description="Memory of an instance.")

@@ -45,7 +45,7 @@ def _say(model: type[BaseModel], item: Any) -> str:  # noqa: ANN401 - pydantic's
         return f"{path}: {_unknown_field(model, item['loc'])}"
     if what in {"union_tag_not_found", "union_tag_invalid"}:
         return f"{path or 'the whole'}: {_wrong_tag(kind, item['ctx'])}"
-    said = _PLAIN.get(what, item["msg"].removeprefix("Value error, "))
+    said = _PLAIN.get(what, item["msg"].removeprefix("Value error, ").replace("Tuple", "List"))
     if path and what == "value_error" and _begins_with_field(said, kind):
         return f"{path}.{said}"
     is_said = what != "missing" and (value is None or isinstance(value, str | int | float))

@@ -520,3 +520,31 @@ def assert_refused(done: subprocess.CompletedProcess[str], out: Path, *messages:
     for message in messages:
         assert message in done.stderr
     assert not out.exists()
+
+
+def test_results_of_another_question_are_replaced_with_a_word(trace: Path, tmp_path: Path) -> None:
+    part = (
+        "--policy",
+        "fixed:replicas=9",
+        "--policy",
+        "fixed:replicas=9",
+        "--seeds",
+        "1",
+        "--duration",
+        "600",
+    )
+    said = "the results of another task or another part of a trace are replaced"
+    for start, expected in (("3600", False), ("3600", False), ("4200", True)):
+        done = evaluate(trace, tmp_path / "out", *part, "--start", start)
+        assert done.returncode == 0, done.stderr
+        told = " ".join((done.stdout + done.stderr).split())
+        assert (said in told) == expected
+        assert "fixed:replicas=9 is given more than once and judged once" in told
+
+
+def test_a_part_without_requests_cannot_be_judged(tmp_path: Path) -> None:
+    (tmp_path / "none.csv").write_text(
+        "t_seconds,requests\n" + "".join(f"{60 * row},0\n" for row in range(120))
+    )
+    done = evaluate(tmp_path / "none.csv", tmp_path / "out")
+    assert_refused(done, tmp_path / "out", "no requests in the judged part, so that nothing can be judged")

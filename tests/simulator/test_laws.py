@@ -357,7 +357,11 @@ EMPIRICAL = {"law": "empirical", "values_seconds": [1, 2]}
         ),
         ("hyperexponential.scv", {"law": "hyperexponential", "mean_seconds": 1}, "required"),
         ("empirical.values_seconds", {"law": "empirical"}, "required"),
-        ("empirical.values_seconds", {"law": "empirical", "values_seconds": []}, "at least 1 item"),
+        (
+            "empirical.values_seconds",
+            {"law": "empirical", "values_seconds": []},
+            "at least 1 item",
+        ),
         ("empirical.values_seconds", EMPIRICAL | {"values_seconds": [1] * 100_001}, "at most 100000 items"),
         ("empirical.values_seconds.1", EMPIRICAL | {"values_seconds": [1, 0]}, "greater than 0"),
         ("empirical.values_seconds.0", EMPIRICAL | {"values_seconds": [-1, 1]}, "greater than 0"),
