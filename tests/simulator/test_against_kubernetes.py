@@ -119,24 +119,33 @@ each pod that goes anywhere makes the scheduler try them again, and then they wa
 @pytest.mark.parametrize("names", TOGETHER, ids=", ".join)
 def test_both_go_the_same_way(names: tuple[str, ...], controllers: ControlPlane) -> None:
     with ThreadPoolExecutor(len(names)) as pool:
-        plays = pool.map(partial(perform, controllers), [SCRIPTS[name] for name in names])
-        for name, (real, simulated) in zip(names, plays, strict=True):
-            try:
-                compare(SCRIPTS[name], real, simulated, ages_tell=controllers.version < (1, 22))
-            except AssertionError as error:
+        for _ in pool.map(partial(agree, controllers), names):
+            pass
+
+
+def agree(controllers: ControlPlane, name: str) -> None:
+    """Perform a script until the two agree in a performance in which the real one was prompt; the last try need not be.
+
+    What stands still for a moment on a busy machine is late once; what is simulated wrongly is wrong each time.
+    """
+    script = SCRIPTS[name]
+    for tries_left in reversed(range(TRIES)):
+        real, simulated = perform(controllers, script)
+        try:
+            compare(script, real, simulated, ages_tell=controllers.version < (1, 22))
+        except AssertionError as error:
+            if not tries_left:
                 error.add_note(f"script: {name}")
                 raise
+        else:
+            if script.steps > 1 or was_prompt(real, simulated):
+                return
 
 
 def perform(controllers: ControlPlane, script: Script) -> Play:
-    """The last of a few performances or, before that, one in which the real one was prompt."""
-    for _ in range(TRIES):
-        with RealWorld(controllers, controllers.create_namespace(), script.world) as world:
-            real = world.play(script.acts, script.seconds)
-        simulated = simulate(script.world, real.acts, script.seconds)
-        if script.steps > 1 or was_prompt(real, simulated):
-            break
-    return real, simulated
+    with RealWorld(controllers, controllers.create_namespace(), script.world) as world:
+        real = world.play(script.acts, script.seconds)
+    return real, simulate(script.world, real.acts, script.seconds)
 
 
 def compare(script: Script, real: Course, simulated: Course, *, ages_tell: bool) -> None:
