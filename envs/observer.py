@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,12 +84,11 @@ class Observer:
         self._facts = facts or Facts(
             np.array(settings.capacity_rps), np.array(settings.slots_per_pod), np.array(settings.slo_seconds)
         )
-        services = len(settings.capacity_rps)
-        self._scale = np.repeat([feature.scale for feature in FEATURES], services)
-        self._low = np.repeat([feature.low for feature in FEATURES], services)
-        self._high = np.repeat([feature.high for feature in FEATURES], services)
+        self._low = np.array([[feature.low] for feature in FEATURES])
+        self._high = np.array([[feature.high] for feature in FEATURES])
         self._minute = max(1, round(_MINUTE_SECONDS / settings.period_seconds))
         self._depth = max(2, round(_HISTORY_SECONDS / settings.period_seconds) + 1)
+        self._values = np.empty((len(FEATURES), 0))
         self._rates: Floats | None = None
         self._newest = 0
         self._seen_seconds: Floats | None = None
@@ -96,12 +96,14 @@ class Observer:
     @property
     def size(self) -> int:
         """Length F of the vector."""
-        return len(self._scale)
+        return len(FEATURES) * len(self.settings.capacity_rps)
 
     @property
     def bounds(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Lowest and highest values: two float32 ``(F,)``."""
-        return self._low.astype(np.float32), self._high.astype(np.float32)
+        services = len(self.settings.capacity_rps)
+        low, high = (np.repeat(bound, services).astype(np.float32) for bound in (self._low, self._high))
+        return low, high
 
     def reset(self, mask: NDArray[np.bool_] | None = None) -> None:
         """Forget the rates; with a mask ``(...)``, only where it is True."""
@@ -146,9 +148,25 @@ class Observer:
                 np.isnan(snapshot.cpu.value) | np.isnan(now),
                 np.isnan(snapshot.latency_p95.value),
             )
-        vector = np.concatenate(raw, axis=-1) / self._scale
-        vector[np.isnan(vector)] = 0.0
-        return np.asarray(np.clip(vector, self._low, self._high), dtype=np.float32)
+        return self._scaled(raw)
+
+    def _scaled(self, raw: tuple[NDArray[Any], ...]) -> NDArray[np.float32]:
+        """The vector, new each time, of raw features, each ``(..., S)``; a feature's values lie together until then."""
+        shape = raw[0].shape
+        if self._values.shape[1:] != shape:
+            self._values = np.empty((len(raw), *shape))
+        values = self._values
+        for row, feature, value in zip(values, FEATURES, raw, strict=True):
+            if feature.scale == 1.0:
+                row[...] = value
+            else:
+                np.divide(value, feature.scale, out=row)
+        rows = values.reshape(len(raw), -1)
+        np.copyto(rows, 0.0, where=np.isnan(rows))
+        np.clip(rows, self._low, self._high, out=rows)
+        vector = np.empty((*shape[:-1], self.size), np.float32)
+        vector.reshape(*shape[:-1], len(raw), -1)[...] = np.moveaxis(values, 0, -2)
+        return vector
 
     def _remember(self, time_seconds: Floats, rate: Metric) -> None:
         """Keep the rates of five minutes, a ring around the newest; a period in which nobody looked is NaN."""
@@ -157,8 +175,9 @@ class Observer:
             self._seen_seconds = time_seconds
         periods = (time_seconds - self._seen_seconds) / self.settings.period_seconds
         steps = int(np.clip(np.rint(np.max(periods)), 1, self._depth))
-        for _ in range(steps):
+        for _ in range(steps - 1):
             self._newest = (self._newest + 1) % self._depth
             self._rates[self._newest] = np.nan
+        self._newest = (self._newest + 1) % self._depth
         self._rates[self._newest] = rate.value
         self._seen_seconds = time_seconds

@@ -99,6 +99,7 @@ class AutoscaleVectorEnv(VectorEnv[Observations, Actions, NDArray[Any]]):
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._everyone = np.arange(num_envs)
+        self._shown = self.clusters.snapshot()
         self._ended = np.zeros(num_envs, dtype=bool)
         self._is_seeded = False
 
@@ -122,8 +123,9 @@ class AutoscaleVectorEnv(VectorEnv[Observations, Actions, NDArray[Any]]):
             self.clusters.seed(which, [seeds[place] for place in which])
             self._is_seeded = True
         self._begin(which)
-        snapshot = self.clusters.snapshot()
-        return self._observer.observe(snapshot) if mask is None else self._observer.look(snapshot), {}
+        self._shown = self.clusters.snapshot()
+        look = self._observer.observe if mask is None else self._observer.look
+        return look(self._shown), {}
 
     def step(
         self, actions: Actions
@@ -135,7 +137,7 @@ class AutoscaleVectorEnv(VectorEnv[Observations, Actions, NDArray[Any]]):
         """
         clusters, state = self.clusters, self.clusters.state
         chosen = np.asarray(actions).reshape(state.wanted.shape)
-        if ((chosen < 0) | (chosen >= self._actions.count)).any():
+        if chosen.min() < 0 or chosen.max() >= self._actions.count:
             msg = f"actions are {chosen.min()} to {chosen.max()}; must be 0 to {self._actions.count - 1}"
             raise InputError(msg)
         waiting = self._ended
@@ -143,7 +145,7 @@ class AutoscaleVectorEnv(VectorEnv[Observations, Actions, NDArray[Any]]):
         if resets and self.autoreset_mode is AutoresetMode.DISABLED:
             msg = f"the episode of cluster {int(waiting.argmax())} is over; call reset with its reset_mask"
             raise InputError(msg)
-        seen = clusters.snapshot()
+        seen = self._shown
         clusters.apply(self._guard.allow(seen, self._actions.desired(chosen, seen)).replicas)
         happened = clusters.advance()
         usd = happened.usd.sum(axis=1)
@@ -155,7 +157,8 @@ class AutoscaleVectorEnv(VectorEnv[Observations, Actions, NDArray[Any]]):
             self._begin(which)
             for values in (rewards, usd, violations, offered):
                 values[which] = 0
-        observations = self._observer.observe(clusters.snapshot())
+        self._shown = clusters.snapshot()
+        observations = self._observer.observe(self._shown)
         truncated = state.step >= self._steps
         infos: Infos = {
             "cost_usd": usd,
@@ -170,7 +173,7 @@ class AutoscaleVectorEnv(VectorEnv[Observations, Actions, NDArray[Any]]):
 
     def action_masks(self) -> NDArray[np.bool_]:
         """Bool ``(N, A)`` or ``(N, S, A)``: the actions that are done as they are."""
-        masks = self._actions.mask(self.clusters.snapshot(), self._guard)
+        masks = self._actions.mask(self._shown, self._guard)
         return masks[:, 0] if masks.shape[1] == 1 else masks
 
     def close_extras(self, **kwargs: Any) -> None:  # noqa: ANN401 - Gymnasium's own
@@ -210,7 +213,8 @@ class AutoscaleVectorEnv(VectorEnv[Observations, Actions, NDArray[Any]]):
             final[place] = last[place].copy()
         infos |= {"final_obs": final, "_final_obs": ended.copy()}
         self._begin(which)
-        return np.where(ended[:, np.newaxis], self._observer.look(self.clusters.snapshot()), last)
+        self._shown = self.clusters.snapshot()
+        return np.where(ended[:, np.newaxis], self._observer.look(self._shown), last)
 
 
 def _loads(task: Task, trace: Trace | str | Path | None) -> list[Trace]:

@@ -132,6 +132,25 @@ def test_rewards_are_the_money_in_units_of_a_packed_service() -> None:
     np.testing.assert_allclose(rewards[1], -(usd + TASK.objective.usd_per_violation * late) / unit)
 
 
+def test_what_a_step_returned_stays_as_it_was() -> None:
+    env = made(3)
+    kept = [env.reset(seed=0)[0]]
+    hold = np.full(3, TASK.actions.hold)
+    for _ in range(5):
+        observations, rewards, _, truncated, infos = env.step(hold)
+        kept += [
+            observations,
+            rewards,
+            truncated,
+            *(infos[name] for name in ("cost_usd", "violations", "offered")),
+        ]
+    copies = [values.copy() for values in kept]
+    env.step(np.full(3, TASK.actions.count - 1))
+    env.reset(seed=1)
+    for values, copy in zip(kept, copies, strict=True):
+        np.testing.assert_array_equal(values, copy)
+
+
 def test_masks_are_those_of_single_environments() -> None:
     env = made(4)
     env.reset(seed=0)
