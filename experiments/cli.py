@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -72,6 +74,17 @@ def setpoint(
     ] = False,
 ) -> None:
     """Learn to autoscale in a simulator, judge it against strong baselines, run what was learned."""
+
+
+@contextmanager
+def _resumable() -> Iterator[None]:
+    """Ctrl-C says that finished runs are kept."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted(
+            "interrupted: what is finished stays, and the same command goes on from there"
+        ) from None
 
 
 @app.command()
@@ -155,12 +168,50 @@ def evaluate(
     from experiments.commands import evaluate as command
 
     part = Part(task, trace, start, duration, mean_rps)
-    try:
+    with _resumable():
         command(part, tuple(policy or ("hpa",)), seeds, out, processes)
-    except KeyboardInterrupt:
-        raise Interrupted(
-            "interrupted: what is finished stays, and the same command goes on from there"
-        ) from None
+
+
+@app.command()
+def conformance(
+    task: TaskOption = "web",
+    *,
+    grid: Annotated[
+        str,
+        typer.Option(
+            help="small: 3 worlds; cover: 30, in which any three settings meet; full: 108, all combinations."
+        ),
+    ] = "small",
+    trace: Annotated[
+        list[Path] | None,
+        typer.Option(help="A load beside the made ones, scaled to the task's mean rate, once for each."),
+    ] = None,
+    start: Annotated[
+        float | None, typer.Option(help="Where the part of each trace starts; its beginning if not given.")
+    ] = None,
+    policy: Annotated[
+        list[str] | None,
+        typer.Option(help="Once for each, in an order; HPA's targets 0.5 to 0.9 if not given."),
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, max=1000, help="Runs of the request engine a cell.")] = 2,
+    hours: Annotated[int, typer.Option(min=1, max=168, help="Length of a run.")] = 2,
+    out: Annotated[Path, typer.Option(help="Folder of conformance.csv and conformance.png.")],
+    processes: Annotated[
+        int | None, typer.Option(min=1, help="Runs at a time; all cores if not given.")
+    ] = None,
+) -> None:
+    """Hold the batch engine against the request engine on a grid of scenarios, with the same policies.
+
+    Exit code 1 if a bound is not kept. Interrupted, the same command goes on where it stopped.
+    """
+    from experiments.conformance_command import Comparison
+    from experiments.conformance_command import conformance as command
+
+    comparison = Comparison(task, grid, tuple(trace or ()), tuple(policy or ()), seeds, hours, start)
+    with _resumable():
+        kept = command(comparison, out, processes)
+    if not kept:
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from envs.task import Task, load_task
-from experiments.conformance import SMALL, compare, full_grid, judge, made_load
+from experiments.conformance import MADE_LOADS, SMALL, compare, covering_grid, made_load
 from experiments.sweep import Sweep
+from experiments.verdict import judge
 from simulator import theory
 from simulator.errors import InputError
 from simulator.flow.survival import exceeds, survival_table
@@ -152,7 +153,7 @@ def test_other_wishes_and_steps_are_refused() -> None:
 
 
 def test_it_conforms_to_the_request_engine(tmp_path: Path) -> None:
-    loads = {name: made_load(name, 200.0, 2) for name in ("sine", "walk", "jumps")}
+    loads = {name: made_load(name, 200.0, 2) for name in MADE_LOADS}
     with Sweep(tmp_path) as sweep:
         cells = compare(WEB, SMALL, loads, sweep, policies=("hpa:target=0.6", "hpa:target=0.8"))
     verdict = judge(cells, WEB.objective.violation_budget)
@@ -161,9 +162,11 @@ def test_it_conforms_to_the_request_engine(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_it_conforms_on_the_full_grid(tmp_path: Path) -> None:
-    loads = {name: made_load(name, 200.0, 2) for name in ("sine", "walk", "jumps")}
+def test_it_conforms_on_a_grid_in_which_any_three_settings_meet(tmp_path: Path) -> None:
+    loads = {name: made_load(name, 200.0, 2) for name in MADE_LOADS}
     with Sweep(tmp_path) as sweep:
-        cells = compare(WEB, full_grid(), loads, sweep)
+        cells = compare(WEB, covering_grid(), loads, sweep)
     verdict = judge(cells, WEB.objective.violation_budget)
     assert verdict.share_within >= 0.9, verdict.mechanisms
+    assert verdict.rank_correlation >= 0.9, verdict.rank_correlations
+    assert verdict.worst_error <= 0.03, verdict.misses
