@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from envs.autoscale import AutoscaleEnv
+from experiments.bench_batch import CLUSTERS, MANY_CLUSTERS, VectorSteps, memory_of, plain_steps
 from experiments.days import day_of_20000_pods, day_of_web
 from experiments.peers import SimpyApplication, ciw_mmc, simpy_mmc
 from simulator.application import Application, load_application
@@ -34,6 +35,7 @@ RATE_RPS = SERVERS * UTILIZATION / MEAN_SERVICE_SECONDS
 APPLICATION_RPS, APPLICATION_UTILIZATION = 1000.0, 0.7
 REPEATS, ENVIRONMENT_STEPS = 5, 480
 STRETCH_SECONDS = 15.0
+BATCH_SECONDS, PLAIN_STEPS = 3.0, 50_000
 Figure = dict[str, Any]
 
 
@@ -131,7 +133,7 @@ def _side_by_side(*works: Callable[[], int]) -> list[float]:
 
 def measure() -> list[Figure]:
     """All figures."""
-    return [*_queue_figures(), *_application_figures(), *_process_figures()]
+    return [*_queue_figures(), *_application_figures(), *_batch_figures(), *_process_figures()]
 
 
 def _queue_figures() -> list[Figure]:
@@ -193,6 +195,32 @@ def _application_figures() -> list[Figure]:
             _figure(figure, value, "user requests/s", "a SimPy process per call, simplified", peer_value)
         )
     return figures
+
+
+def _batch_figures() -> list[Figure]:
+    """Steps of single clusters a second, their CPU time, and memory."""
+    batch = VectorSteps()
+    batch.run(BATCH_SECONDS)
+    batch.cpu_ns.clear()
+
+    def single() -> int:
+        environment_requests(ENVIRONMENT_STEPS)
+        return ENVIRONMENT_STEPS
+
+    ours, alone, plain = _side_by_side(
+        lambda: batch.run(BATCH_SECONDS), single, lambda: plain_steps(PLAIN_STEPS)
+    )
+    name, growth = "batch_engine_web", memory_of(MANY_CLUSTERS)
+    return [
+        _figure(name, ours, "steps/s", "a single environment, request engine", alone),
+        _figure(name, ours, "steps/s", "a plain Python step, simplified", plain),
+        _figure(
+            f"{name}_cpu", median(batch.cpu_ns), "CPU ns/step", "a plain Python step, simplified", 1e9 / plain
+        ),
+        _figure(
+            f"{name}_memory", growth, f"MiB, {MANY_CLUSTERS:,}", f"MiB, {CLUSTERS:,}", memory_of(CLUSTERS)
+        ),
+    ]
 
 
 def _process_figures() -> list[Figure]:
