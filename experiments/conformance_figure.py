@@ -17,15 +17,15 @@ from simulator.arrays import Floats
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_LEAST_VIOLATIONS = 1e-5
+_LEAST_VIOLATIONS = 1e-4
 """Fewer are drawn as so many."""
-_BAND, _PALE = "#dcefdc", "#f1f3f5"
+_BAND, _PALE = "#d3ead3", "#e9ecef"
 _NAMES = {
     "load": "load: {}",
     "law": "service times: {}",
-    "slots": "{} slots a pod",
-    "start_up_seconds": "start-up {} s",
-    "lag_seconds": "metrics' lag {} s",
+    "slots": "slots a pod: {}",
+    "start_up_seconds": "start-up: {} s",
+    "lag_seconds": "metrics' lag: {} s",
 }
 
 
@@ -43,7 +43,7 @@ def draw_conformance(cells: list[Cell], title: str, path: Path) -> None:
     for axes, measure, name in ((cost, 0, "Cost"), (cpu, 1, "CPU utilisation")):
         _draw_strips(axes, cells, rows, measure)
         axes.set(xlim=(-100 * widest, 100 * widest), xlabel="error of the batch engine, %")
-        axes.set_title(name, loc="left")
+        axes.set_title(f"{name}, a point a cell", loc="left")
     cost.set_yticks(range(len(rows)), [plain(row_name(axis, value)) for axis, value in rows])
     cpu.set_yticks(range(len(rows)), [""] * len(rows))
     figure.suptitle(plain(title), x=0.01, ha="left", color=INK)
@@ -62,8 +62,8 @@ def _draw_plane(axes: Axes, cells: list[Cell]) -> None:
     low, high = values.min() / 1.5, values.max() * 1.5
     truth = np.geomspace(low, high, 300)
     allowed = np.maximum(WITHIN_POINTS, WITHIN_SHARE * truth)
-    for begin, end in ((low, COUNTED[0]), (COUNTED[1], high)):
-        axes.axvspan(100 * begin, 100 * end, color=_PALE, linewidth=0)
+    for begin, end, label in ((low, COUNTED[0], ""), (COUNTED[1], high, "not counted: noise, outages")):
+        axes.axvspan(100 * begin, 100 * max(begin, end), color=_PALE, linewidth=0, label=label)
     axes.fill_between(
         100 * truth,
         100 * np.maximum(truth - allowed, low),
@@ -96,13 +96,11 @@ def _draw_plane(axes: Axes, cells: list[Cell]) -> None:
             label="out of bounds",
         )
     axes.set(xscale="log", yscale="log", xlim=(100 * low, 100 * high), ylim=(100 * low, 100 * high))
-    axes.set(
-        xlabel="on the request engine (the truth), %; grey: not counted", ylabel="on the batch engine, %"
-    )
+    axes.set(xlabel="on the request engine (the truth), %", ylabel="on the batch engine, %")
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(lambda value, _: f"{value:g}")
-    axes.set_title("Violations", loc="left")
-    axes.legend(loc="upper left", frameon=False)
+    axes.set_title(f"Violations, at least {100 * _LEAST_VIOLATIONS:g} %", loc="left")
+    axes.legend(loc="lower right", facecolor="white", edgecolor="none", framealpha=1.0)
 
 
 def _draw_strips(axes: Axes, cells: list[Cell], rows: Sequence[tuple[str, object]], measure: int) -> None:
