@@ -81,7 +81,7 @@ def conformance(comparison: Comparison, out: Path, processes: int | None) -> boo
     loads = comparison.loads(task)
     worlds = grid(comparison.grid, task, [path.name for path in comparison.traces])
     policies = tuple(dict.fromkeys(comparison.policies)) or HPA_TARGETS
-    _check_policies(policies, task, loads["sine"])
+    _check_policies(policies, [world.task(task) for world in worlds], loads["sine"])
     cells = _compare(comparison, task, worlds, loads, policies, out, processes)
     verdict = judge(cells, task.objective.violation_budget)
     write_table(cells, out / "conformance.csv")
@@ -94,12 +94,14 @@ def conformance(comparison: Comparison, out: Path, processes: int | None) -> boo
     return verdict.passes
 
 
-def _check_policies(policies: Sequence[str], task: Task, load: Trace) -> None:
+def _check_policies(policies: Sequence[str], tasks: Sequence[Task], load: Trace) -> None:
+    """Refuse a policy that one of the worlds does not take, as a bundle does not where the slots differ."""
     for policy in policies:
         if policy in RECIPES:
             msg = f"--policy {policy} needs a search; give the settings it comes to, such as hpa:target=0.6"
             raise InputError(msg)
-        check_policy(policy, Run(task, load, None, policy, policy, 0))
+        for task in tasks:
+            check_policy(policy, Run(task, load, None, policy, policy, 0))
 
 
 def _compare(

@@ -37,6 +37,7 @@ from simulator.errors import InputError
 from simulator.trace import Trace, write_trace
 
 SETPOINT = Path(sys.executable).with_name("setpoint")
+TINY = str(Path(__file__).parents[1] / "data" / "tiny.bundle")
 WEB = load_task("web")
 TRUTHS = (0.002, 0.004, 0.008, 0.016, 0.032)
 COSTS = (5.0, 4.0, 3.0, 2.5, 2.0)
@@ -254,6 +255,10 @@ def test_a_bound_that_is_not_kept_is_exit_code_1(
             "--policy calibrated-hpa needs a search; give the settings it comes to",
         ),
         (["--policy", "hpb"], "policy 'hpb' is unknown"),
+        (
+            ["--policy", TINY],
+            "trained for another interface: observer.slots_per_pod is [4] there and [1] here",
+        ),
         (["--trace", "short.csv"], "is not within the trace"),
         (["--trace", "sine"], "there is a load called sine already"),
     ],
