@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.table import Table
 
 from envs.task import Task, load_task
-from experiments.commands import CONSOLE, bar, load_trace
+from experiments.commands import CONSOLE, STATUS, bar, load_trace
 from experiments.conformance import (
     HPA_TARGETS,
     MADE_LOADS,
@@ -121,6 +121,8 @@ def _compare(
 
         def advance(text: str) -> None:
             nonlocal finished
+            if finished == total:
+                STATUS.print(f"what is out of bounds is judged again, on {SEEDS_AGAIN} runs a cell")
             finished += 1
             update(finished / total, text)
 
