@@ -184,7 +184,7 @@ def on_batch_engine(task: Task, trace: Trace, policy: str) -> tuple[float, float
     late = offered = usd = cpu = capacity = 0.0
     for _, interval in run(plant, rule, task.interface.new_guard(), plant.advance, trace.duration_seconds):
         late += float(interval.requests.late.sum())
-        offered += float(interval.offered.sum())
+        offered += float(interval.requests.offered.sum())
         usd += float(interval.cost_usd.sum())
         cpu += float(interval.cpu_seconds.sum())
         capacity += float(interval.cpu_capacity_seconds.sum())

@@ -9,7 +9,8 @@ import numpy as np
 
 from simulator.arrays import Floats, Ints
 from simulator.compiled import inlined, kernel
-from simulator.flow.step import expected, part_key, see_one
+from simulator.flow.draws import expected, part_key
+from simulator.flow.readings import see_one
 from simulator.randomness import mix, uniform
 
 _EPISODE = np.uint64(0xD1B54A32D192ED03)
@@ -32,7 +33,10 @@ class Episodes(NamedTuple):
         beginnings: how many there are.
         mean_seconds: float64 ``(S,)``.
         scv: float64 ``(L,)``; of each law.
-        slots: float64 ``(S,)``; of a pod.
+        slots: float64 ``(S,)``; work that makes a pod's CPU usage its request, a second; slots where those work.
+        whole_slots: whether ``slots`` are drawn, and whole.
+        staff_seconds: float64 ``(S,)``; slot-seconds that a request takes on average.
+        staff_slots: float64 ``(S,)``; slots of a pod.
         usd_per_second: float64 ``(S,)``; of a pod.
         drain_seconds: float64 ``(S,)``.
         start_up: float64 ``(S, 2)``; median, and standard deviation of its logarithm.
@@ -49,6 +53,9 @@ class Episodes(NamedTuple):
     mean_seconds: Floats
     scv: Floats
     slots: Floats
+    whole_slots: bool
+    staff_seconds: Floats
+    staff_slots: Floats
     usd_per_second: Floats
     drain_seconds: Floats
     start_up: Floats
@@ -85,7 +92,9 @@ def _draw(clock, loads, laws, episodes, world, n, key):
         world.law[n, s] = law
         world.mean_seconds[n, s] = episodes.mean_seconds[s] * scale
         world.scv[n, s] = episodes.scv[law]
-        world.slots[n, s] = max(np.rint(episodes.slots[s] * slots), 1.0)
+        world.slots[n, s] = episodes.slots[s]
+        if episodes.whole_slots:
+            world.slots[n, s] = max(np.rint(episodes.slots[s] * slots), 1.0)
         world.usd_per_second[n, s] = episodes.usd_per_second[s] * price
         world.drain_seconds[n, s] = episodes.drain_seconds[s] * scale
         median, deviation = episodes.start_up[s, 0] * starts, episodes.start_up[s, 1]
@@ -108,9 +117,11 @@ def _staff(loads, episodes, world, state, n):
     rate = world.load_scale[n] * requests / _STAFFED_SECONDS
     state.step[n] = 0
     for s in range(len(episodes.slots)):
-        busy = rate * world.mean_seconds[n, s]
+        stretch = world.mean_seconds[n, s] / episodes.mean_seconds[s]
+        busy = rate * episodes.staff_seconds[s] * stretch
         slots = math.ceil(busy + episodes.staffing_quality * math.sqrt(busy))
-        pods = min(max(math.ceil(slots / world.slots[n, s]), episodes.fewest[s]), episodes.most[s])
+        a_pod = episodes.staff_slots[s] * world.slots[n, s] / episodes.slots[s]
+        pods = min(max(math.ceil(slots / a_pod), episodes.fewest[s]), episodes.most[s])
         state.wanted[n, s] = state.ready[n, s] = pods
         state.starting[n, s] = 0
         state.work[n, s] = state.backlog[n, s] = 0.0

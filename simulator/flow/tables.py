@@ -70,7 +70,7 @@ class World(NamedTuple):
         mean_seconds: float64 ``(N, S)``; of a service time.
         scv: float64 ``(N, S)``; its squared coefficient of variation.
         law: int64 ``(N, S)``.
-        slots: float64 ``(N, S)``; of a pod.
+        slots: float64 ``(N, S)``; of a pod: work that makes its CPU usage its request, a second.
         usd_per_second: float64 ``(N, S)``; of a pod.
         drain_seconds: float64 ``(N, S)``; from being told to go until gone.
         started: float32 ``(N, S, M K)``; share of pods that are ready in the middle of each part after their creation.
@@ -140,7 +140,9 @@ class Happened(NamedTuple):
     """What happened in the last step.
 
     Attributes:
-        offered: int64 ``(N, S)``.
+        requests: int64 ``(N,)``; of clients.
+        offered: int64 ``(N, S)``; calls.
+        dropped: float64 ``(N, S)``; calls turned away.
         started: int64 ``(N, S)``; pods created.
         late: float64 ``(N,)``; requests expected to pass the SLO.
         busy_seconds: float64 ``(N, S)``; busy slot-seconds.
@@ -150,7 +152,9 @@ class Happened(NamedTuple):
         usd: float64 ``(N, S)``.
     """
 
+    requests: Ints
     offered: Ints
+    dropped: Floats
     started: Ints
     late: Floats
     busy_seconds: Floats
