@@ -17,9 +17,8 @@ from simulator.flow.graph import NO_SERVICE
 from simulator.flow.tails import time_exceeds, time_p95
 
 _MOST_SERVED = 10.0
-_HIGHEST_LOAD = 0.97
+_HIGHEST_LOAD = 0.95
 _DEVIATIONS = 6.0
-_CALLS, _WORK = range(2)
 
 
 @inlined
@@ -35,78 +34,92 @@ def _attempts(graph, e, lost, calls, span):
 
 
 @inlined
-def propagate(graph, flows, n, requests, span):
-    """How many calls come to each operation and each service in a part of a step."""
-    calls, demand = flows.calls[n], flows.demand[n]
-    for s in range(demand.shape[0]):
-        demand[s, _CALLS] = demand[s, _WORK] = 0.0
+def limit_calls(stations, world, state, flows, n, span):
+    """How many calls each service can work on in a part of a step, callees first.
+
+    A caller that holds slots cannot have more calls at a callee than it has slots: it goes on as the callee does.
+    """
+    for s in range(flows.most.shape[1]):
+        pods = state.ready[n, s]
+        flows.most[n, s] = pods * world.slots[n, s] * stations.units[s] * span / world.mean_seconds[n, s]
+        if flows.held_seconds[n, s] > 0.0:
+            flows.most[n, s] = min(flows.most[n, s], pods * stations.slots[s] * span / flows.held_seconds[n, s])
+    for k in range(len(stations.pairs)):
+        s, callee = stations.pairs[k]
+        if stations.slots[s] < np.inf:
+            there = flows.most[n, callee] - state.backlog[n, callee] / world.mean_seconds[n, callee]
+            room = state.ready[n, s] * stations.slots[s] + there / stations.pair_calls[k]
+            flows.most[n, s] = max(min(flows.most[n, s], room), 0.0)
+
+
+@inlined
+def begin_calls(graph, flows, n, requests, span):
+    """Let clients' requests come."""
+    calls = flows.calls[n]
     for o in range(len(calls)):
         calls[o] = requests * graph.share[o] if o < len(graph.share) else 0.0
-    for o in range(len(calls)):
-        made = calls[o]
-        s = graph.service[o]
-        if s != NO_SERVICE:
-            demand[s, _CALLS] += made
-            demand[s, _WORK] += made * graph.work[o, 0]
-            made *= flows.served[n, s]
-        for e in range(graph.first[o], graph.first[o + 1]):
-            asked = made * graph.count[e] * graph.probability[e]
-            calls[graph.callee[e]] += asked * _attempts(graph, e, flows.lost[n, e], asked, span)
+    for o in range(len(graph.share)):
+        _call(graph, flows, n, o, calls[o], span)
+
+
+@inlined
+def _call(graph, flows, n, o, made, span):
+    """Make the calls of an operation."""
+    for e in range(graph.first[o], graph.first[o + 1]):
+        asked = made * graph.count[e] * graph.probability[e]
+        flows.calls[n, graph.callee[e]] += asked * _attempts(graph, e, flows.lost[n, e], asked, span)
 
 
 @inlined
 def _find_extra(stations, flows, n, s, pods, load, stretch):
-    """What calls take beside their work, by pods and load."""
-    row = math.log(max(pods, 1.0))
-    grid, loads = stations.pods, stations.loads
+    """What calls take beside their work, by pods and load; roots of cumulants between two points of the grid."""
+    few, slack = stations.fewness, stations.stress
+    down, right = 1.0 / max(pods, 1.0), 1.0 / (1.0 - min(load, _HIGHEST_LOAD))
     p = 0
-    while p < len(grid) - 2 and row > grid[p + 1]:
+    while p < len(few) - 2 and down < few[p + 1]:
         p += 1
     u = 0
-    while u < len(loads) - 2 and load > loads[u + 1]:
+    while u < len(slack) - 2 and right > slack[u + 1]:
         u += 1
-    down = min((row - grid[p]) / (grid[p + 1] - grid[p]), 1.0)
-    right = max((min(load, _HIGHEST_LOAD) - loads[u]) / (loads[u + 1] - loads[u]), 0.0)
-    power = 1.0
+    down = min((few[p] - down) / (few[p] - few[p + 1]), 1.0)
+    right = max((right - slack[u]) / (slack[u + 1] - slack[u]), 0.0)
     for k in range(3):
-        power *= stretch
-        upper = stations.extra[s, p, u, k] + right * (
-            stations.extra[s, p, u + 1, k] - stations.extra[s, p, u, k]
-        )
-        lower = stations.extra[s, p + 1, u, k] + right * (
-            stations.extra[s, p + 1, u + 1, k] - stations.extra[s, p + 1, u, k]
-        )
-        flows.extra[n, s, k] = (upper + down * (lower - upper)) * power
+        roots = stations.extra[s, p, :, k], stations.extra[s, p + 1, :, k]
+        upper = roots[0][u] + right * (roots[0][u + 1] - roots[0][u])
+        lower = roots[1][u] + right * (roots[1][u + 1] - roots[1][u])
+        flows.extra[n, s, k] = ((upper + down * (lower - upper)) * stretch) ** (k + 1)
 
 
 @inlined
-def serve_calls(stations, world, state, flows, happened, n, s, requests, span, key):
-    """Let a service work for a part of a step.
+def serve_calls(graph, stations, world, state, flows, happened, n, place, requests, span, key):
+    """Let the service at a place of the order work for a part of a step, and make its calls.
 
     Args:
         requests: those expected, and those that came.
     """
     mean_requests, came = requests
+    s = graph.order[place]
     stretch = world.mean_seconds[n, s] / stations.mean_seconds[s]
-    calls, expected_work = flows.demand[n, s, _CALLS], flows.demand[n, s, _WORK] * stretch
+    calls = expected_work = 0.0
+    for o in range(graph.begins[place], graph.begins[place + 1]):
+        calls += flows.calls[n, o]
+        expected_work += flows.calls[n, o] * graph.work[o, 0] * stretch
     deviation = stretch * math.sqrt(came * stations.request_variance[s] * world.scv[n, s])
     work = max(expected_work + deviation * deviate_of(service_key(key, s), NOISE), 0.0)
     per_call = expected_work / calls if calls > 0.0 else world.mean_seconds[n, s]
     pods = np.float64(state.ready[n, s])
-    capacity = pods * world.slots[n, s] * stations.units[s] * span
-    if flows.held_seconds[n, s] > 0.0 and stations.slots[s] < np.inf:
-        capacity = min(capacity, pods * stations.slots[s] * span / flows.held_seconds[n, s] * per_call)
+    capacity = flows.most[n, s] * per_call
     before = state.backlog[n, s]
     busy = min(before + work, capacity)
     after = before + work - busy
-    most = stations.room[s] * pods * per_call
     turned_away = 0.0
-    if after > most:
-        turned_away = min((after - most) / max(work, 1e-12), 1.0)
-        after = most
+    if after > stations.room[s] * pods * per_call:
+        kept = stations.room[s] * pods * per_call
+        turned_away = min((after - kept) / max(work, 1e-12), 1.0)
+        after = kept
     state.backlog[n, s] = after
+    flows.demand[n, s] = calls
     flows.turned_away[n, s] = turned_away
-    flows.served[n, s] = min(busy / work, _MOST_SERVED) if work > 0.0 else 1.0
     flows.wait_seconds[n, s] = 0.5 * (before + after) * span / capacity if capacity > 0.0 else span
     flows.busy[n, s] = busy
     flows.offered[n, s] += calls
@@ -116,14 +129,18 @@ def serve_calls(stations, world, state, flows, happened, n, s, requests, span, k
     _find_extra(stations, flows, n, s, pods, load, stretch * 0.5 * (1.0 + world.scv[n, s]))
     happened.waiting_seconds[n, s] += 0.5 * (before + after) / per_call * span
     happened.dropped[n, s] += turned_away * calls
+    served = min(busy / work, _MOST_SERVED) if work > 0.0 else 1.0
+    for o in range(graph.begins[place], graph.begins[place + 1]):
+        _call(graph, flows, n, o, flows.calls[n, o] * served, span)
 
 
 @inlined
 def _answer_call(graph, stations, flows, n, e, calls, span):
     """What a call means for its caller: cumulants of the time it takes, and the share that fails in the end."""
     o = graph.callee[e]
-    first, second, third = flows.response[n, o]
+    first, second, third, calm = flows.response[n, o]
     first += graph.network_seconds[e]
+    calm += graph.network_seconds[e]
     lost, most = flows.failing[n, o], graph.timeout_seconds[e]
     if first + _DEVIATIONS * math.sqrt(second) > most:
         late = time_exceeds(stations.survival, first, second, third, most)
@@ -143,15 +160,15 @@ def _answer_call(graph, stations, flows, n, e, calls, span):
         mean = chance * first
         second = chance * square - mean * mean
         third = chance * cube - 3.0 * mean * chance * square + 2.0 * mean**3
-        first = mean
+        first, calm = mean, chance * calm
     if count > 1.0:
         if graph.at_once[e]:
             first += math.sqrt(second * 2.0 * math.log(count))
         else:
-            first, second, third = count * first, count * second, count * third
+            first, second, third, calm = count * first, count * second, count * third, count * calm
     if graph.optional[e]:
-        return first, second, third, 0.0
-    return first, second, third, 1.0 - (1.0 - failed) ** (count * chance)
+        failed = 0.0
+    return first, second, third, calm, 1.0 - (1.0 - failed) ** (count * chance)
 
 
 @inlined
@@ -162,33 +179,37 @@ def answer(graph, stations, world, flows, happened, n, requests, span):
     classes = len(graph.share)
     for o in range(len(graph.service) - 1, -1, -1):
         s = graph.service[o]
-        first = second = third = kept = wait = 0.0
+        first = second = third = calm = away = 0.0
         if s != NO_SERVICE:
             stretch = world.mean_seconds[n, s] / stations.mean_seconds[s]
-            wait, spread = flows.wait_seconds[n, s], world.scv[n, s]
-            first = graph.work[o, 0] * stretch + flows.extra[n, s, 0] + wait
+            spread = world.scv[n, s]
+            calm = graph.work[o, 0] * stretch + flows.extra[n, s, 0]
+            first = calm + flows.wait_seconds[n, s]
             second = graph.work[o, 1] * stretch**2 * spread + flows.extra[n, s, 1]
             third = graph.work[o, 2] * stretch**3 * spread * spread + flows.extra[n, s, 2]
-            kept = flows.turned_away[n, s]
-        works = 1.0 - kept
+            away = flows.turned_away[n, s]
+        works = 1.0 - away
         made = flows.calls[n, o]
-        step, longest, variance, skew = -1, 0.0, 0.0, 0.0
+        step, longest, variance, skew, still = -1, 0.0, 0.0, 0.0, 0.0
         for e in range(graph.first[o], graph.first[o + 1]):
-            mean, square, cube, failed = _answer_call(graph, stations, flows, n, e, made, span)
+            mean, square, cube, quiet, failed = _answer_call(graph, stations, flows, n, e, made, span)
             works *= 1.0 - failed
             if graph.step[e] != step:
                 first, second, third = first + longest, second + variance, third + skew
-                step, longest, variance, skew = graph.step[e], mean, square, cube
+                calm += still
+                step, longest, variance, skew, still = graph.step[e], mean, square, cube, quiet
             elif mean > longest:
-                longest, variance, skew = mean, square, cube
+                longest, variance, skew, still = mean, square, cube, quiet
         first, second, third = first + longest, second + variance, third + skew
+        calm += still
+        flows.response[n, o, 3] = calm
         flows.response[n, o, 0] = first
         flows.response[n, o, 1] = second
         flows.response[n, o, 2] = third
         flows.failing[n, o] = 1.0 - works
         if s != NO_SERVICE:
-            if flows.demand[n, s, _CALLS] > 0.0:
-                flows.held_seconds[n, s] += made / flows.demand[n, s, _CALLS] * (first - wait)
+            if flows.demand[n, s] > 0.0:
+                flows.held_seconds[n, s] += made / flows.demand[n, s] * calm
         elif o < classes:
             slow = time_exceeds(stations.survival, first, second, third, world.slo_seconds[n])
             happened.late[n] += requests * graph.share[o] * (1.0 - works * (1.0 - slow))
@@ -198,7 +219,7 @@ def answer(graph, stations, world, flows, happened, n, requests, span):
 def show_calls(graph, stations, world, state, flows, n, s):
     """Calls that wait at a service, and the 95th percentile of how long its calls take."""
     first = second = third = 0.0
-    calls = flows.demand[n, s, _CALLS]
+    calls = flows.demand[n, s]
     if calls <= 0.0:
         return 0.0, np.nan
     for o in range(len(graph.share), len(graph.service)):

@@ -1,13 +1,15 @@
 """The call graph and its stations as flat arrays for compiled code.
 
 Axes: C classes of requests, O operations with the classes' own first (a class is an operation of no service that
-makes one call), each before those that it calls; E calls, by their callers; S services.
+makes one call), then by service, callers before callees; E calls, by their callers; S services; K pairs of services of
+which one calls the other.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from typing import NamedTuple
 
 import numpy as np
@@ -28,6 +30,9 @@ class Graph(NamedTuple):
     """Who calls whom.
 
     Attributes:
+        order: int64 ``(S,)``; services, callers before callees.
+        begins: int64 ``(S + 1,)``; the operations of the i-th service in that order are ``begins[i]`` to
+            ``begins[i + 1]``.
         share: float64 ``(C,)``; of all requests.
         service: int64 ``(O,)``; NO_SERVICE of a class.
         work: float64 ``(O, 3)``; cumulants of an operation's own work, seconds to the power 1, 2 and 3.
@@ -46,6 +51,8 @@ class Graph(NamedTuple):
         optional: bool ``(E,)``.
     """
 
+    order: Ints
+    begins: Ints
     share: Floats
     service: Ints
     work: Floats
@@ -72,10 +79,13 @@ class Stations(NamedTuple):
         request_variance: float64 ``(S,)``; of the work that one client's request makes, seconds squared.
         units: float64 ``(S,)``; work that a pod can do in a second, over what its CPU request can.
         slots: float64 ``(S,)``; of a pod; inf where they are free while its calls are out.
+        pairs: int64 ``(K, 2)``; caller and callee, the last callers first.
+        pair_calls: float64 ``(K,)``; calls that one of the caller's makes there.
         room: float64 ``(S,)``; calls that a pod may have beyond those at work, inf without a limit.
-        pods: float64 ``(P,)``; logarithms of the numbers of pods for which ``extra`` is known.
-        loads: float64 ``(U,)``; the loads.
-        extra: float64 ``(S, P, U, 3)``; cumulants of what a call takes beside its work at full speed.
+        fewness: float64 ``(P,)``; one over the numbers of pods for which ``extra`` is known.
+        stress: float64 ``(U,)``; one over what the loads for which it is known leave free.
+        extra: float64 ``(S, P, U, 3)``; what a call takes beside its work at full speed: the roots of its cumulants
+            by their order, seconds.
         survival: float64; see ``simulator.flow.tails``.
         p95: float64; see ``simulator.flow.tails``.
     """
@@ -84,9 +94,11 @@ class Stations(NamedTuple):
     request_variance: Floats
     units: Floats
     slots: Floats
+    pairs: Ints
+    pair_calls: Floats
     room: Floats
-    pods: Floats
-    loads: Floats
+    fewness: Floats
+    stress: Floats
     extra: Floats
     survival: Floats
     p95: Floats
@@ -97,15 +109,16 @@ class Flows(NamedTuple):
 
     Attributes:
         calls: float64 ``(N, O)``; in this part.
-        response: float64 ``(N, O, 3)``; cumulants of how long a call takes, seconds.
+        response: float64 ``(N, O, 4)``; cumulants of how long a call takes, seconds, and the first of them without
+            waits for backlogs.
         failing: float64 ``(N, O)``; share of calls that fail.
         lost: float64 ``(N, E)``; share of attempts that fail or take too long.
-        demand: float64 ``(N, S, 2)``; calls and work of a service in this part.
-        served: float64 ``(N, S)``; calls that have been worked on, over those that came.
+        demand: float64 ``(N, S)``; calls of a service in this part.
         turned_away: float64 ``(N, S)``; share of calls.
         wait_seconds: float64 ``(N, S)``; for the backlog.
         extra: float64 ``(N, S, 3)``; see ``Stations``.
-        held_seconds: float64 ``(N, S)``; how long a call keeps a slot.
+        held_seconds: float64 ``(N, S)``; how long a call keeps a slot where no backlog is waited for.
+        most: float64 ``(N, S)``; calls that can be worked on in this part.
         busy: float64 ``(N, S)``; work done.
         offered: float64 ``(N, S)``; calls in this control step, and what rounding left of the one before.
     """
@@ -115,11 +128,11 @@ class Flows(NamedTuple):
     failing: Floats
     lost: Floats
     demand: Floats
-    served: Floats
     turned_away: Floats
     wait_seconds: Floats
     extra: Floats
     held_seconds: Floats
+    most: Floats
     busy: Floats
     offered: Floats
 
@@ -129,15 +142,15 @@ class Flows(NamedTuple):
         operations, calls = len(graph.service), len(graph.callee)
         return Flows(
             calls=np.zeros((count, operations)),
-            response=np.zeros((count, operations, 3)),
+            response=np.zeros((count, operations, 4)),
             failing=np.zeros((count, operations)),
             lost=np.zeros((count, calls)),
-            demand=np.zeros((count, services, 2)),
-            served=np.ones((count, services)),
+            demand=np.zeros((count, services)),
             turned_away=np.zeros((count, services)),
             wait_seconds=np.zeros((count, services)),
             extra=np.zeros((count, services, 3)),
             held_seconds=np.zeros((count, services)),
+            most=np.zeros((count, services)),
             busy=np.zeros((count, services)),
             offered=np.zeros((count, services)),
         )
@@ -146,13 +159,14 @@ class Flows(NamedTuple):
         """Begin anew in these clusters, int64 ``(n,)``."""
         for values in self:
             values[which] = 0.0
-        self.served[which] = 1.0
 
 
 def flatten(application: Application) -> Graph:
     """The call graph of an application."""
-    places = list(application.visits)
-    numbers = {place: len(application.classes) + row for row, place in enumerate(places)}
+    order = services_in_order(application)
+    places = sorted(application.visits, key=lambda place: (order.index(place[0]), place[1]))
+    classes = len(application.classes)
+    numbers = {place: classes + row for row, place in enumerate(places)}
     made: list[tuple[Call, int, int]] = []
     first = [0]
     for group in application.classes:
@@ -165,7 +179,10 @@ def flatten(application: Application) -> Graph:
     retries = [call.retry for call in calls]
     budgets = [retry.budget if retry else None for retry in retries]
     share = np.array([group.share for group in application.classes])
+    begins = np.searchsorted([order.index(place[0]) for place in places], range(len(order) + 1))
     return Graph(
+        order=np.array(order),
+        begins=classes + begins,
         share=share / share.sum(),
         service=np.array([NO_SERVICE] * len(share) + [place[0] for place in places]),
         work=np.array(
@@ -198,19 +215,54 @@ def equip(application: Application) -> Stations:
         tuple(visits.get((place, operation), 0.0) for operation in range(len(service.all_operations)))
         for place, service in enumerate(services)
     ]
+    pairs = _pairs(application)
     learnt = [learn_station(service, mix) for service, mix in zip(services, mixes, strict=True)]
     return Stations(
         mean_seconds=np.array([each.mean_seconds for each in learnt]),
         request_variance=works[:, 1] - works[:, 0] ** 2,
         units=np.array([work_units(each) / metric_units(each) for each in services]),
         slots=np.array([_held_slots(each) for each in services]),
+        pairs=np.array([pair for pair, _ in pairs], np.int64).reshape(-1, 2),
+        pair_calls=np.array([calls for _, calls in pairs], np.float64),
         room=np.array([_room(each) for each in services]),
-        pods=np.log(learnt[0].pods),
-        loads=learnt[0].loads,
+        fewness=1 / learnt[0].pods,
+        stress=1 / (1 - learnt[0].loads),
         extra=np.array([each.extra for each in learnt]),
         survival=PEARSON_SURVIVAL,
         p95=PEARSON_P95,
     )
+
+
+def services_in_order(application: Application) -> list[int]:
+    """Services, callers before callees.
+
+    Raises:
+        CycleError: if services call each other in a circle.
+    """
+    graph: dict[int, set[int]] = {place: set() for place in range(len(application.services))}
+    for caller, callee in _service_calls(application):
+        graph[callee].add(caller)
+    return list(TopologicalSorter(graph).static_order())
+
+
+def _service_calls(application: Application) -> dict[tuple[int, int], float]:
+    """Calls from one service to another that a client's request makes."""
+    found: dict[tuple[int, int], float] = {}
+    for place, visits in application.visits.items():
+        for call in (call for step in application.operation(place).steps for call in step):
+            pair = place[0], application.find(call)[0]
+            found[pair] = found.get(pair, 0.0) + visits * call.probability * call.count
+    return found
+
+
+def _pairs(application: Application) -> list[tuple[tuple[int, int], float]]:
+    """Caller and callee with the calls there that one of the caller's makes, the last callers first."""
+    order = services_in_order(application)
+    visits = [0.0] * len(order)
+    for place, calls in application.visits.items():
+        visits[place[0]] += calls
+    calls = {pair: made / visits[pair[0]] for pair, made in _service_calls(application).items() if made > 0}
+    return sorted(calls.items(), key=lambda one: -order.index(one[0][0]))
 
 
 def work_units(service: Service) -> float:

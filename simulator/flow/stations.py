@@ -23,7 +23,7 @@ from simulator.service import Service
 
 PODS = (1, 4, 16)
 LOADS = (0.1, 0.3, 0.5, 0.65, 0.8, 0.9, 0.95)
-_CALLS = 8_000
+_CALLS = 10_000
 _WARM_UP_SHARE = 0.1
 _DRAWS = 100_000
 _SEED = np.uint64(20260101)
@@ -37,7 +37,7 @@ class Station:
         mean_seconds: work of a call of the mix.
         pods: float64 ``(P,)``.
         loads: float64 ``(U,)``.
-        extra: float64 ``(P, U, 3)``; cumulants of what a call takes beside its work, at least 0 each.
+        extra: float64 ``(P, U, 3)``; what a call takes beside its work: the roots of its cumulants by their order.
     """
 
     mean_seconds: float
@@ -69,7 +69,7 @@ def learn_station(service: Service, mix: tuple[float, ...]) -> Station:
     mean = float(shares @ works[:, 0])
     work = _mixed(works, shares)
     extra = np.array([[_measure(service, shares, mean, pods, load) for load in LOADS] for pods in PODS])
-    return Station(mean, np.array(PODS, np.float64), np.array(LOADS), np.maximum(extra - work, 0.0))
+    return Station(mean, np.array(PODS, np.float64), np.array(LOADS), np.maximum(extra - work, 0.0) ** (1 / np.arange(1, 4)))
 
 
 def _mixed(cumulants: Floats, shares: Floats) -> Floats:

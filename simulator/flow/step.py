@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from simulator.compiled import inlined, kernel
-from simulator.flow.calls import answer, propagate, serve_calls, show_calls
+from simulator.flow.calls import answer, begin_calls, limit_calls, serve_calls, show_calls
 from simulator.flow.cohorts import make_ready, remove_pods, start_cohort
 from simulator.flow.draws import ARRIVALS, expected, part_key, poisson, service_key
 from simulator.flow.queue import latency_p95, serve
@@ -104,16 +104,19 @@ def _advance_graph(clock, loads, graph, stations, world, state, flows, happened,
         key = part_key(world.key[n], first + part)
         mean, requests = _requests(clock, loads, world, n, first + part, key)
         happened.requests[n] += np.int64(requests)
-        propagate(graph, flows, n, requests, span)
         for s in range(services):
             make_ready(clock, world, state, n, s, part)
             state.history[n, s, (first + part) % state.history.shape[2]] = state.ready[n, s]
-        for s in range(services):
-            serve_calls(stations, world, state, flows, happened, n, s, (mean, requests), span, key)
+        limit_calls(stations, world, state, flows, n, span)
+        begin_calls(graph, flows, n, requests, span)
+        for place in range(services):
+            serve_calls(
+                graph, stations, world, state, flows, happened, n, place, (mean, requests), span, key
+            )
         answer(graph, stations, world, flows, happened, n, requests, span)
         due = is_read(clock, world, n, begin, span)
         for s in range(services):
-            calls = flows.demand[n, s, 0]
+            calls = flows.demand[n, s]
             gains = calls, flows.busy[n, s], state.ready[n, s] * world.slots[n, s] * span
             if due:
                 shown = show_calls(graph, stations, world, state, flows, n, s)
