@@ -41,6 +41,8 @@ def limit_calls(stations, world, state, flows, n, span):
     """
     for s in range(flows.most.shape[1]):
         pods = state.ready[n, s]
+        flows.kept_full[n, s] = False
+        flows.waits_for[n, s] = NO_SERVICE
         flows.most[n, s] = pods * world.slots[n, s] * stations.units[s] * span / world.mean_seconds[n, s]
         if flows.held_seconds[n, s] > 0.0:
             flows.most[n, s] = min(flows.most[n, s], pods * stations.slots[s] * span / flows.held_seconds[n, s])
@@ -49,7 +51,9 @@ def limit_calls(stations, world, state, flows, n, span):
         if stations.slots[s] < np.inf:
             there = flows.most[n, callee] - state.backlog[n, callee] / world.mean_seconds[n, callee]
             room = state.ready[n, s] * stations.slots[s] + there / stations.pair_calls[k]
-            flows.most[n, s] = max(min(flows.most[n, s], room), 0.0)
+            if room < flows.most[n, s]:
+                flows.most[n, s] = max(room, 0.0)
+                flows.waits_for[n, s] = callee
 
 
 @inlined
@@ -105,13 +109,21 @@ def serve_calls(graph, stations, world, state, flows, happened, n, place, reques
         calls += flows.calls[n, o]
         expected_work += flows.calls[n, o] * graph.work[o, 0] * stretch
     deviation = stretch * math.sqrt(came * stations.request_variance[s] * world.scv[n, s])
-    work = max(expected_work + deviation * deviate_of(service_key(key, s), NOISE), 0.0)
+    work = expected_work
+    if not flows.kept_full[n, s]:
+        work = max(work + deviation * deviate_of(service_key(key, s), NOISE), 0.0)
     per_call = expected_work / calls if calls > 0.0 else world.mean_seconds[n, s]
     pods = np.float64(state.ready[n, s])
-    capacity = flows.most[n, s] * per_call
+    capacity = pods * world.slots[n, s] * stations.units[s] * span
+    if flows.held_seconds[n, s] > 0.0:
+        capacity = min(capacity, pods * stations.slots[s] * span / flows.held_seconds[n, s] * per_call)
+    if flows.waits_for[n, s] != NO_SERVICE:
+        capacity = min(capacity, flows.most[n, s] * per_call)
     before = state.backlog[n, s]
     busy = min(before + work, capacity)
     after = before + work - busy
+    if after > 0.0 and flows.waits_for[n, s] != NO_SERVICE:
+        flows.kept_full[n, flows.waits_for[n, s]] = True
     turned_away = 0.0
     if after > stations.room[s] * pods * per_call:
         kept = stations.room[s] * pods * per_call

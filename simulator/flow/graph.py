@@ -119,6 +119,8 @@ class Flows(NamedTuple):
         extra: float64 ``(N, S, 3)``; see ``Stations``.
         held_seconds: float64 ``(N, S)``; how long a call keeps a slot where no backlog is waited for.
         most: float64 ``(N, S)``; calls that can be worked on in this part.
+        waits_for: int64 ``(N, S)``; the callee that limits ``most``, or NO_SERVICE.
+        kept_full: bool ``(N, S)``; whether a caller has more calls for it than it can take: then it works all the time.
         busy: float64 ``(N, S)``; work done.
         offered: float64 ``(N, S)``; calls in this control step, and what rounding left of the one before.
     """
@@ -133,6 +135,8 @@ class Flows(NamedTuple):
     extra: Floats
     held_seconds: Floats
     most: Floats
+    waits_for: Ints
+    kept_full: NDArray[np.bool_]
     busy: Floats
     offered: Floats
 
@@ -151,6 +155,8 @@ class Flows(NamedTuple):
             extra=np.zeros((count, services, 3)),
             held_seconds=np.zeros((count, services)),
             most=np.zeros((count, services)),
+            waits_for=np.zeros((count, services), np.int64),
+            kept_full=np.zeros((count, services), np.bool_),
             busy=np.zeros((count, services)),
             offered=np.zeros((count, services)),
         )
@@ -158,7 +164,7 @@ class Flows(NamedTuple):
     def forget(self, which: Ints) -> None:
         """Begin anew in these clusters, int64 ``(n,)``."""
         for values in self:
-            values[which] = 0.0
+            values[which] = 0
 
 
 def flatten(application: Application) -> Graph:

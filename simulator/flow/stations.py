@@ -25,6 +25,7 @@ PODS = (1, 4, 16)
 LOADS = (0.1, 0.3, 0.5, 0.65, 0.8, 0.9, 0.95)
 _CALLS = 10_000
 _WARM_UP_SHARE = 0.1
+_SHUFFLED_SECONDS = 1e4
 _DRAWS = 100_000
 _SEED = np.uint64(20260101)
 
@@ -86,15 +87,22 @@ def _measure(service: Service, shares: Floats, mean: float, pods: int, load: flo
     plane = DataPlane(_alone(service, shares), _SEED, log=taken.append)
     for pod in range(pods):
         plane.open_pod(pod, 0, service.most_vcpu)
+    _shuffle(plane, pods * service.slots_per_pod)
     units = service.slots_per_pod if service.discipline == "slots" else service.most_vcpu
     rng = np.random.default_rng(int(_SEED))
-    arrivals = np.cumsum(rng.exponential(mean / (load * pods * units), _CALLS))
+    arrivals = _SHUFFLED_SECONDS + np.cumsum(rng.exponential(mean / (load * pods * units), _CALLS))
     plane.advance(float(np.nextafter(arrivals[-1], np.inf)), arrivals)
     plane.flush_log()
     log = np.concatenate(taken)
-    seconds = log["latency_seconds"][log["arrived_seconds"] >= arrivals[round(_WARM_UP_SHARE * _CALLS)]]
+    counted = log["arrived_seconds"] >= arrivals[round(_WARM_UP_SHARE * _CALLS)]
+    seconds = log["latency_seconds"][counted]
     offset = seconds - seconds.mean()
     return np.array([seconds.mean(), np.mean(offset**2), np.mean(offset**3)])
+
+
+def _shuffle(plane: DataPlane, slots: int) -> None:
+    """Use all slots at once, so that they are free in no order of pods any more."""
+    plane.advance(_SHUFFLED_SECONDS, np.zeros(slots))
 
 
 def _alone(service: Service, shares: Sequence[float] | Floats) -> Application:
