@@ -182,7 +182,9 @@ class Application(Settings):
             calls = {place: visits for place, visits in self.visits.items() if place[0] == index}
             if not any(calls.values()):
                 calls = dict.fromkeys(calls, 1.0)
-            work = sum(visits * self.operation(place).service_time.mean_seconds for place, visits in calls.items())
+            work = sum(
+                visits * self.operation(place).service_time.mean_seconds for place, visits in calls.items()
+            )
             means.append(work / sum(calls.values()))
         return tuple(means)
 

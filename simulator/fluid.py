@@ -17,7 +17,9 @@ from pydantic import TypeAdapter
 from simulator.application import Application
 from simulator.arrays import Floats, Ints
 from simulator.errors import InputError
+from simulator.faults import SlowStart
 from simulator.flow.episode import Episodes, begin_episodes
+from simulator.flow.faults import MODELLED, hazards
 from simulator.flow.graph import Flows, equip, flatten, metric_units
 from simulator.flow.step import advance, advance_graph
 from simulator.flow.survival import survival_table
@@ -26,7 +28,7 @@ from simulator.flow.trust import sort_pods
 from simulator.laws.law import ServiceTimeLaw
 from simulator.plant import Metric, Snapshot
 from simulator.prices import SECONDS_PER_HOUR
-from simulator.processes import DeterministicProcess, PoissonProcess
+from simulator.processes import DeterministicProcess, ModulatedProcess
 from simulator.randomization import Randomization
 from simulator.randomness import seed_key
 from simulator.scenario import Scenario
@@ -39,9 +41,11 @@ _LAWS = 8
 """How many laws are drawn from where their variability differs."""
 _LONGEST_START_DEVIATIONS = 3.72
 """All but a ten-thousandth of the pods have started by then."""
+_MOST_LOST = 8
+"""Readings in a row that a window may be longer by where some are lost."""
 _FEWEST_CLUSTERS = 256
 """A thread of its own is worth it for so many."""
-_AS_DRAWN = ("load", "service_time", "slo", "slots", "start_up", "lag", "price")
+_AS_DRAWN = ("load", "service_time", "slo", "slots", "start_up", "lag", "price", "faults")
 """Factors in the order in which the compiled code has them."""
 
 
@@ -71,7 +75,16 @@ class FluidClusters:
         metrics = scenario.metrics
         parts = math.ceil(period_seconds / _LONGEST_PART_SECONDS - 1e-9)
         window = round(metrics.window_seconds / metrics.scrape_seconds)
-        self._clock = Clock(period_seconds, parts, metrics.scrape_seconds, window)
+        self._clock = Clock(
+            period_seconds,
+            parts,
+            metrics.scrape_seconds,
+            window,
+            metrics.noise,
+            metrics.gap_probability,
+            metrics.stale_seconds,
+        )
+        self._hazards = hazards(scenario.faults, [service.name for service in scenario.system.services])
         self._count = count
         self._loads = _loads(scenario, traces)
         system = scenario.system
@@ -88,11 +101,16 @@ class FluidClusters:
         points = math.ceil(metrics.window_seconds * parts / period_seconds) + 1
         seen_after = metrics.lag_seconds * randomization.lag[1] + period_seconds
         kept = window + math.ceil(seen_after / metrics.scrape_seconds) + 2
+        if metrics.gap_probability or scenario.faults:
+            kept += math.ceil(metrics.stale_seconds / metrics.scrape_seconds) + _MOST_LOST
+        slowest = max([1.0, *(fault.factor for fault in scenario.faults if isinstance(fault, SlowStart))])
         self.world = _empty_world(shape, (steps + 1) * parts)
         remembered = math.ceil(
             (seen_after + metrics.scrape_seconds + metrics.window_seconds) * parts / period_seconds
         )
-        self.state = _empty_state(shape, steps + 1, points, kept, remembered + 2)
+        self.state = _empty_state(
+            shape, math.ceil(slowest * steps) + 1, points, kept, remembered + 2, len(scenario.faults)
+        )
         self.happened = Happened(
             requests=np.zeros(count, np.int64),
             offered=np.zeros(shape, np.int64),
@@ -135,6 +153,7 @@ class FluidClusters:
         begin_episodes(
             self._clock,
             self._loads,
+            self._hazards,
             self._laws,
             self._episodes,
             self.world,
@@ -210,10 +229,10 @@ class FluidClusters:
     def _advance(self, begin: int, end: int) -> None:
         what = self.world, self.state, self.happened, self.seen
         if self._graph is None or self._flows is None:
-            advance(begin, end, self._clock, self._loads, self._laws, *what)
+            advance(begin, end, self._clock, self._loads, self._hazards, self._laws, *what)
         else:
             world, state, happened, seen = what
-            shape = self._clock, self._loads, *self._graph
+            shape = self._clock, self._loads, self._hazards, *self._graph
             advance_graph(begin, end, *shape, world, state, self._flows, happened, seen)
 
 
@@ -223,13 +242,10 @@ def check_supported(scenario: Scenario) -> None:
         what
         for what, there in (
             ("nodes", scenario.cluster is not None),
-            ("faults", bool(scenario.faults)),
-            ("noisy metrics and gaps", bool(scenario.metrics.noise or scenario.metrics.gap_probability)),
+            *((f"faults of kind {fault.kind}", not isinstance(fault, MODELLED)) for fault in scenario.faults),
         )
         if there
     ]
-    if not isinstance(scenario.workload.arrivals, DeterministicProcess | PoissonProcess):
-        lacks.append(f"arrivals of kind {scenario.workload.arrivals.process}")
     for service in scenario.system.services:
         lacks += [f"{what} of service {service.name}" for what in _lacking(service)]
     if lacks:
@@ -268,10 +284,16 @@ def quantile(law: ServiceTimeLaw, share: float) -> float:
 
 
 def _loads(scenario: Scenario, traces: Sequence[Trace]) -> Loads:
-    dispersion = 0.0 if isinstance(scenario.workload.arrivals, DeterministicProcess) else 1.0
+    arrivals = scenario.workload.arrivals
+    dispersion = 0.0 if isinstance(arrivals, DeterministicProcess) else 1.0
+    levels = sojourns = stationary = np.empty(0)
+    jumps = np.empty((0, 0))
+    if isinstance(arrivals, ModulatedProcess):
+        levels, sojourns = arrivals.factors(), np.array(arrivals.mean_sojourn_seconds)
+        stationary, jumps = np.cumsum(arrivals.stationary()), np.cumsum(arrivals.jumps(), axis=1)
     counts = np.array([trace.requests for trace in traces])
     edges = np.concatenate([np.zeros((len(traces), 1)), np.cumsum(counts, axis=1)], axis=1)
-    return Loads(edges, traces[0].bin_seconds, dispersion)
+    return Loads(edges, traces[0].bin_seconds, dispersion, levels, sojourns, stationary, jumps)
 
 
 def _varied(law: ServiceTimeLaw, factors: tuple[float, float]) -> list[ServiceTimeLaw]:
@@ -348,13 +370,17 @@ def _empty_world(shape: tuple[int, int], ages: int) -> World:
         load=np.zeros(count, np.int64),
         load_begin_seconds=np.zeros(count),
         load_scale=np.ones(count),
+        hazard=np.ones(count),
     )
 
 
-def _empty_state(shape: tuple[int, int], steps: int, points: int, kept: int, remembered: int) -> State:
+def _empty_state(
+    shape: tuple[int, int], steps: int, points: int, kept: int, remembered: int, faults: int
+) -> State:
     return State(
         step=np.zeros(shape[0], np.int64),
         wanted=np.zeros(shape, np.int64),
+        applied=np.zeros(shape, np.int64),
         ready=np.zeros(shape, np.int64),
         starting=np.zeros(shape, np.int64),
         work=np.zeros(shape),
@@ -363,9 +389,22 @@ def _empty_state(shape: tuple[int, int], steps: int, points: int, kept: int, rem
         done=np.zeros((*shape, steps), np.int32),
         mark=np.zeros((*shape, steps), np.float32),
         spread=np.zeros((*shape, steps), np.float32),
+        stretch=np.ones((*shape, steps), np.float32),
         totals=np.zeros((*shape, 3)),
         readings=np.full((*shape, kept, READING), np.nan),
         waits=np.zeros((*shape, points)),
         counts=np.zeros((*shape, points)),
         history=np.zeros((*shape, remembered), np.int32),
+        level=np.zeros(shape[0], np.int64),
+        level_end=np.zeros(shape[0]),
+        level_number=np.zeros(shape[0], np.int64),
+        fault_begin=np.zeros((shape[0], faults)),
+        fault_number=np.zeros((shape[0], faults), np.int64),
+        killed=np.zeros(shape, np.int64),
+        cpu_share=np.ones(shape),
+        delay_seconds=np.zeros(shape),
+        start_factor=np.ones(shape),
+        refusal=np.zeros(shape[0]),
+        is_out=np.zeros(shape[0], np.bool_),
+        frozen_seconds=np.full(shape[0], np.inf),
     )

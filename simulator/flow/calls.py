@@ -43,9 +43,18 @@ def limit_calls(stations, world, state, flows, n, span):
         pods = state.ready[n, s]
         flows.kept_full[n, s] = False
         flows.waits_for[n, s] = NO_SERVICE
-        flows.most[n, s] = pods * world.slots[n, s] * stations.units[s] * span / world.mean_seconds[n, s]
+        flows.most[n, s] = (
+            state.cpu_share[n, s]
+            * pods
+            * world.slots[n, s]
+            * stations.units[s]
+            * span
+            / world.mean_seconds[n, s]
+        )
         if flows.held_seconds[n, s] > 0.0:
-            flows.most[n, s] = min(flows.most[n, s], pods * stations.slots[s] * span / flows.held_seconds[n, s])
+            flows.most[n, s] = min(
+                flows.most[n, s], pods * stations.slots[s] * span / flows.held_seconds[n, s]
+            )
     for k in range(len(stations.pairs)):
         s, callee = stations.pairs[k]
         if stations.slots[s] < np.inf:
@@ -70,7 +79,7 @@ def begin_calls(graph, flows, n, requests, span):
 def _call(graph, flows, n, o, made, span):
     """Make the calls of an operation."""
     for e in range(graph.first[o], graph.first[o + 1]):
-        asked = made * graph.count[e] * graph.probability[e]
+        asked = made * graph.times[e] * graph.probability[e]
         flows.calls[n, graph.callee[e]] += asked * _attempts(graph, e, flows.lost[n, e], asked, span)
 
 
@@ -114,7 +123,7 @@ def serve_calls(graph, stations, world, state, flows, happened, n, place, reques
         work = max(work + deviation * deviate_of(service_key(key, s), NOISE), 0.0)
     per_call = expected_work / calls if calls > 0.0 else world.mean_seconds[n, s]
     pods = np.float64(state.ready[n, s])
-    capacity = pods * world.slots[n, s] * stations.units[s] * span
+    capacity = state.cpu_share[n, s] * pods * world.slots[n, s] * stations.units[s] * span
     if flows.held_seconds[n, s] > 0.0:
         capacity = min(capacity, pods * stations.slots[s] * span / flows.held_seconds[n, s] * per_call)
     if flows.waits_for[n, s] != NO_SERVICE:
@@ -162,10 +171,10 @@ def _answer_call(graph, stations, flows, n, e, calls, span):
     flows.lost[n, e] = lost
     failed = lost
     if lost > 0.0 and graph.attempts[e] > 1.0:
-        attempts = _attempts(graph, e, lost, calls * graph.count[e] * graph.probability[e], span)
+        attempts = _attempts(graph, e, lost, calls * graph.times[e] * graph.probability[e], span)
         failed = max(1.0 - (1.0 - lost) * attempts, 0.0)
         first += (attempts - 1.0) * (min(first, most) + graph.back_off_seconds[e])
-    chance, count = graph.probability[e], graph.count[e]
+    chance, count = graph.probability[e], graph.times[e]
     if chance < 1.0:
         square = second + first * first
         cube = third + 3.0 * first * second + first**3
@@ -184,7 +193,7 @@ def _answer_call(graph, stations, flows, n, e, calls, span):
 
 
 @inlined
-def answer(graph, stations, world, flows, happened, n, requests, span):
+def answer(graph, stations, world, state, flows, happened, n, requests, span):
     """How long the calls of a part of a step take and how many fail, callees first; and requests that are late."""
     for s in range(flows.held_seconds.shape[1]):
         flows.held_seconds[n, s] = 0.0
@@ -195,7 +204,8 @@ def answer(graph, stations, world, flows, happened, n, requests, span):
         if s != NO_SERVICE:
             stretch = world.mean_seconds[n, s] / stations.mean_seconds[s]
             spread = world.scv[n, s]
-            calm = graph.work[o, 0] * stretch + flows.extra[n, s, 0]
+            pace = state.cpu_share[n, s] if stations.own_pace[s] else 1.0
+            calm = graph.work[o, 0] * stretch / pace + flows.extra[n, s, 0] + state.delay_seconds[n, s]
             first = calm + flows.wait_seconds[n, s]
             second = graph.work[o, 1] * stretch**2 * spread + flows.extra[n, s, 1]
             third = graph.work[o, 2] * stretch**3 * spread * spread + flows.extra[n, s, 2]

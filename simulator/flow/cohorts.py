@@ -17,7 +17,17 @@ def start_cohort(world, state, n, s, count, key):
     state.done[n, s, slot] = 0
     state.mark[n, s, slot] = 0.0
     state.spread[n, s, slot] = uniform(key, COHORT)
+    state.stretch[n, s, slot] = state.start_factor[n, s]
     state.starting[n, s] += count
+
+
+@inlined
+def _started(clock, world, state, n, s, slot, age):
+    """Share of a cohort that is ready at an age in parts of a step."""
+    stretch = state.stretch[n, s, slot]
+    if stretch > 1.0:
+        age = np.int64(age / stretch)
+    return world.started[n, s, min(age, world.started.shape[2] - 1)]
 
 
 @inlined
@@ -36,7 +46,7 @@ def remove_pods(clock, world, state, n, s, count, key):
             continue
         state.left[n, s, slot] = waiting - taken
         state.done[n, s, slot] = 0
-        state.mark[n, s, slot] = world.started[n, s, age * clock.parts - 1]
+        state.mark[n, s, slot] = _started(clock, world, state, n, s, slot, age * clock.parts - 1)
         state.spread[n, s, slot] = uniform(key, COHORT + age)
         state.starting[n, s] -= taken
         count -= taken
@@ -55,7 +65,7 @@ def make_ready(clock, world, state, n, s, part):
         left = np.int64(state.left[n, s, slot])
         if left == state.done[n, s, slot]:
             continue
-        share = world.started[n, s, age * clock.parts + part]
+        share = _started(clock, world, state, n, s, slot, age * clock.parts + part)
         mark = state.mark[n, s, slot]
         due = left
         if share < 1.0:

@@ -9,7 +9,8 @@ import numpy as np
 
 from simulator.arrays import Floats, Ints
 from simulator.compiled import inlined, kernel
-from simulator.flow.draws import expected, part_key
+from simulator.flow.draws import begin_levels, expected, part_key
+from simulator.flow.faults import begin_faults, suffer
 from simulator.flow.readings import see_one
 from simulator.randomness import mix, uniform
 
@@ -18,7 +19,7 @@ _ONE = np.uint64(1)
 _DRAWS = -1
 """The number of the part that stands for what is before the first step."""
 _LOAD, _BEGIN, _SCRAPE, _LAW, _FACTORS = range(5)
-LOAD, SERVICE_TIME, SLO, SLOTS, START_UP, LAG, PRICE = range(7)
+LOAD, SERVICE_TIME, SLO, SLOTS, START_UP, LAG, PRICE, HAZARD = range(8)
 _STAFFED_SECONDS = 60.0
 _ALL = 0.9999
 _HALF_ROOT = math.sqrt(0.5)
@@ -28,7 +29,7 @@ class Episodes(NamedTuple):
     """What episodes are drawn from.
 
     Attributes:
-        factors: float64 ``(7, 2)``; logarithms of the lowest and highest factor of LOAD to PRICE.
+        factors: float64 ``(8, 2)``; logarithms of the lowest and highest factor of LOAD to HAZARD.
         grid_seconds: an episode begins at a whole multiple of it within its load.
         beginnings: how many there are.
         mean_seconds: float64 ``(S,)``.
@@ -84,6 +85,7 @@ def _draw(clock, loads, laws, episodes, world, n, key):
     begin = np.int64(uniform(key, _BEGIN) * episodes.beginnings)
     world.load_begin_seconds[n] = episodes.grid_seconds * begin
     world.load_scale[n] = _factor(episodes, key, LOAD)
+    world.hazard[n] = _factor(episodes, key, HAZARD)
     law = np.int64(uniform(key, _LAW) * len(laws.survival))
     price = _factor(episodes, key, PRICE)
     slots = _factor(episodes, key, SLOTS)
@@ -122,7 +124,7 @@ def _staff(loads, episodes, world, state, n):
         slots = math.ceil(busy + episodes.staffing_quality * math.sqrt(busy))
         a_pod = episodes.staff_slots[s] * world.slots[n, s] / episodes.slots[s]
         pods = min(max(math.ceil(slots / a_pod), episodes.fewest[s]), episodes.most[s])
-        state.wanted[n, s] = state.ready[n, s] = pods
+        state.wanted[n, s] = state.applied[n, s] = state.ready[n, s] = pods
         state.starting[n, s] = 0
         state.work[n, s] = state.backlog[n, s] = 0.0
         for slot in range(state.left.shape[2]):
@@ -136,7 +138,7 @@ def _staff(loads, episodes, world, state, n):
 
 
 @kernel
-def begin_episodes(clock, loads, laws, episodes, world, state, seen, which, seeds, numbers):
+def begin_episodes(clock, loads, hazards, laws, episodes, world, state, seen, which, seeds, numbers):
     """Begin an episode of each of these clusters.
 
     Args:
@@ -148,5 +150,8 @@ def begin_episodes(clock, loads, laws, episodes, world, state, seen, which, seed
         n = which[place]
         world.key[n] = mix(seeds[n] + _EPISODE * (np.uint64(numbers[n]) + _ONE))
         _draw(clock, loads, laws, episodes, world, n, part_key(world.key[n], _DRAWS))
+        begin_levels(loads, world, state, n)
+        begin_faults(hazards, world, state, n)
         _staff(loads, episodes, world, state, n)
+        suffer(hazards, clock, world, state, n, world.key[n])
         see_one(clock, world, state, seen, n)

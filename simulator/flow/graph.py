@@ -39,7 +39,7 @@ class Graph(NamedTuple):
         first: int64 ``(O + 1,)``; an operation's calls are ``first[o]`` to ``first[o + 1]``.
         callee: int64 ``(E,)``.
         step: int64 ``(E,)``; calls of the same are made at once.
-        count: float64 ``(E,)``; such calls, one after another, or at once where ``at_once``.
+        times: float64 ``(E,)``; such calls, one after another, or at once where ``at_once``.
         at_once: bool ``(E,)``.
         probability: float64 ``(E,)``.
         network_seconds: float64 ``(E,)``; there and back.
@@ -59,7 +59,7 @@ class Graph(NamedTuple):
     first: Ints
     callee: Ints
     step: Ints
-    count: Floats
+    times: Floats
     at_once: NDArray[np.bool_]
     probability: Floats
     network_seconds: Floats
@@ -79,6 +79,7 @@ class Stations(NamedTuple):
         request_variance: float64 ``(S,)``; of the work that one client's request makes, seconds squared.
         units: float64 ``(S,)``; work that a pod can do in a second, over what its CPU request can.
         slots: float64 ``(S,)``; of a pod; inf where they are free while its calls are out.
+        own_pace: bool ``(S,)``; whether a call works on a slot by itself, and takes longer where that has less CPU.
         pairs: int64 ``(K, 2)``; caller and callee, the last callers first.
         pair_calls: float64 ``(K,)``; calls that one of the caller's makes there.
         room: float64 ``(S,)``; calls that a pod may have beyond those at work, inf without a limit.
@@ -94,6 +95,7 @@ class Stations(NamedTuple):
     request_variance: Floats
     units: Floats
     slots: Floats
+    own_pace: NDArray[np.bool_]
     pairs: Ints
     pair_calls: Floats
     room: Floats
@@ -198,7 +200,7 @@ def flatten(application: Application) -> Graph:
         first=np.array(first),
         callee=np.array([numbers[application.find(call)] for call in calls]),
         step=np.array([step for _, _, step in made]),
-        count=np.array([float(count) for _, count, _ in made]),
+        times=np.array([float(count) for _, count, _ in made]),
         at_once=np.array([call.count > 1 for call in calls]),
         probability=np.array([call.probability for call in calls]),
         network_seconds=np.array([2 * call.network_seconds for call in calls]),
@@ -228,6 +230,7 @@ def equip(application: Application) -> Stations:
         request_variance=works[:, 1] - works[:, 0] ** 2,
         units=np.array([work_units(each) / metric_units(each) for each in services]),
         slots=np.array([_held_slots(each) for each in services]),
+        own_pace=np.array([each.discipline == "slots" for each in services]),
         pairs=np.array([pair for pair, _ in pairs], np.int64).reshape(-1, 2),
         pair_calls=np.array([calls for _, calls in pairs], np.float64),
         room=np.array([_room(each) for each in services]),
@@ -267,8 +270,8 @@ def _pairs(application: Application) -> list[tuple[tuple[int, int], float]]:
     visits = [0.0] * len(order)
     for place, calls in application.visits.items():
         visits[place[0]] += calls
-    calls = {pair: made / visits[pair[0]] for pair, made in _service_calls(application).items() if made > 0}
-    return sorted(calls.items(), key=lambda one: -order.index(one[0][0]))
+    made = {pair: calls / visits[pair[0]] for pair, calls in _service_calls(application).items() if calls > 0}
+    return sorted(made.items(), key=lambda one: -order.index(one[0][0]))
 
 
 def work_units(service: Service) -> float:
@@ -291,7 +294,9 @@ def _held_slots(service: Service) -> float:
 def _room(service: Service) -> float:
     if service.queue_limit_per_pod is None:
         return math.inf
-    return float(service.queue_limit_per_pod + (0 if service.discipline == "slots" else service.slots_per_pod))
+    return float(
+        service.queue_limit_per_pod + (0 if service.discipline == "slots" else service.slots_per_pod)
+    )
 
 
 def _merged(operation: Operation) -> Iterator[tuple[Call, int, int]]:

@@ -78,7 +78,7 @@ def serve(loads, laws, world, state, happened, n, s, arrived, span, part, key):
         part: its number since the episode's beginning.
     """
     mean_calls, calls = arrived
-    mean, scv = world.mean_seconds[n, s], world.scv[n, s]
+    mean, scv = world.mean_seconds[n, s] / state.cpu_share[n, s], world.scv[n, s]
     slots = state.ready[n, s] * world.slots[n, s]
     before = state.backlog[n, s]
     work = calls * mean
@@ -96,7 +96,7 @@ def serve(loads, laws, world, state, happened, n, s, arrived, span, part, key):
         end = max(begin + flow, flow - fall)
         depth = idle_depth(mean, loads.dispersion + scv, slots, utilization)
         wait = max(end - depth, 0.0)
-        survival, slo = laws.survival[world.law[n, s]], world.slo_seconds[n]
+        survival, slo = laws.survival[world.law[n, s]], world.slo_seconds[n] - state.delay_seconds[n, s]
         late_at_begin = exceeds(survival, (slo - max(begin - depth, 0.0)) / mean)
         late_at_end = exceeds(survival, (slo - wait) / mean)
         late = 0.5 * calls * (late_at_begin + late_at_end)
@@ -111,4 +111,4 @@ def serve(loads, laws, world, state, happened, n, s, arrived, span, part, key):
     state.counts[n, s, place] = calls
     happened.waiting_seconds[n, s] += 0.5 * (before + state.backlog[n, s]) / mean * span
     happened.late[n] += late
-    return busy, slots * span
+    return busy * state.cpu_share[n, s], slots * span

@@ -70,7 +70,12 @@ def learn_station(service: Service, mix: tuple[float, ...]) -> Station:
     mean = float(shares @ works[:, 0])
     work = _mixed(works, shares)
     extra = np.array([[_measure(service, shares, mean, pods, load) for load in LOADS] for pods in PODS])
-    return Station(mean, np.array(PODS, np.float64), np.array(LOADS), np.maximum(extra - work, 0.0) ** (1 / np.arange(1, 4)))
+    return Station(
+        mean,
+        np.array(PODS, np.float64),
+        np.array(LOADS),
+        np.maximum(extra - work, 0.0) ** (1 / np.arange(1, 4)),
+    )
 
 
 def _mixed(cumulants: Floats, shares: Floats) -> Floats:

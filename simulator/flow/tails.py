@@ -20,7 +20,7 @@ _P95 = 0.95
 
 def _table() -> tuple[Floats, Floats]:
     """Survival by skewness and distance from the mean in standard deviations, and the 95th percentile by skewness."""
-    from scipy.special import gammainccinv, gammaincc, ndtr, ndtri
+    from scipy.special import gammaincc, gammainccinv, ndtr, ndtri
 
     places = np.linspace(_LOWEST, _HIGHEST, _PLACES)
     survival, p95 = [ndtr(-places)], [float(ndtri(_P95))]
@@ -36,7 +36,7 @@ PEARSON_SURVIVAL, PEARSON_P95 = _table()
 
 
 @inlined
-def skewness_place(second, third):
+def _skewness_place(second, third):
     """Where a skewness stands in the tables."""
     if second <= 0.0:
         return 0.0
@@ -56,8 +56,8 @@ def time_exceeds(survival, first, second, third, seconds):
     if place >= _PLACES - 1:
         return 0.0
     column = np.int64(place)
-    row_place = skewness_place(second, third)
-    row = min(np.int64(row_place), _SKEWS - 2)
+    row_place = _skewness_place(second, third)
+    row = np.int64(min(row_place, _SKEWS - 1.001))
     right, down = place - column, row_place - row
     upper = survival[row, column] + right * (survival[row, column + 1] - survival[row, column])
     lower = survival[row + 1, column] + right * (survival[row + 1, column + 1] - survival[row + 1, column])
@@ -67,7 +67,7 @@ def time_exceeds(survival, first, second, third, seconds):
 @inlined
 def time_p95(p95, first, second, third):
     """The 95th percentile of a time with these cumulants."""
-    place = skewness_place(second, third)
-    row = min(np.int64(place), _SKEWS - 2)
+    place = _skewness_place(second, third)
+    row = np.int64(min(place, _SKEWS - 1.001))
     deviations = p95[row] + (place - row) * (p95[row + 1] - p95[row])
     return first + deviations * math.sqrt(max(second, 0.0))
