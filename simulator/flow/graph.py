@@ -8,7 +8,9 @@ which one calls the other.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from graphlib import TopologicalSorter
 from typing import NamedTuple
 
@@ -224,7 +226,8 @@ def equip(application: Application) -> Stations:
         for place, service in enumerate(services)
     ]
     pairs = _pairs(application)
-    learnt = [learn_station(service, mix) for service, mix in zip(services, mixes, strict=True)]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        learnt = list(pool.map(learn_station, services, mixes))
     return Stations(
         mean_seconds=np.array([each.mean_seconds for each in learnt]),
         request_variance=works[:, 1] - works[:, 0] ** 2,

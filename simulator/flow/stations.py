@@ -23,7 +23,7 @@ from simulator.service import Service
 
 PODS = (1, 4, 16)
 LOADS = (0.1, 0.3, 0.5, 0.65, 0.8, 0.9, 0.95)
-_CALLS = 10_000
+_CALLS = 40_000
 _WARM_UP_SHARE = 0.1
 _SHUFFLED_SECONDS = 1e4
 _DRAWS = 100_000
