@@ -150,7 +150,7 @@ class AutoscaleVectorEnv(VectorEnv[Observations, Actions, NDArray[Any]]):
         happened = clusters.advance()
         usd = happened.usd.sum(axis=1)
         rewards = -(usd + self.task.objective.usd_per_violation * happened.late) / self._unit_usd
-        offered = happened.offered.sum(axis=1)
+        offered = happened.requests.copy()
         violations = happened.late.copy()
         if resets:
             which = np.flatnonzero(waiting)
@@ -184,9 +184,10 @@ class AutoscaleVectorEnv(VectorEnv[Observations, Actions, NDArray[Any]]):
     def _begin(self, which: Ints) -> None:
         """Begin an episode of these clusters."""
         self.clusters.begin(which)
-        world, facts = self.clusters.world, self._facts
-        facts.slots_per_pod[which] = world.slots[which]
-        facts.capacity_rps[which] = world.slots[which] / world.mean_seconds[which]
+        world, facts, said = self.clusters.world, self._facts, self.task.interface.observer
+        work, slots = self.clusters.factors(which)
+        facts.slots_per_pod[which] = slots * np.array(said.slots_per_pod)
+        facts.capacity_rps[which] = slots / work * np.array(said.capacity_rps)
         facts.slo_seconds[which, 0] = world.slo_seconds[which]
         self._unit_usd[which] = self._units(which)
         mask = np.zeros(self.num_envs, dtype=bool)
@@ -198,11 +199,11 @@ class AutoscaleVectorEnv(VectorEnv[Observations, Actions, NDArray[Any]]):
     def _units(self, which: Ints) -> NDArray[np.float64]:
         """What the pods cost in a step that a cluster's mean load keeps fully busy: float64 ``(n,)``."""
         world, scenario = self.clusters.world, self.task.scenario
-        visits = np.array(scenario.system.load_seconds()) / [
-            service.all_operations[0].service_time.mean_seconds for service in scenario.system.services
-        ]
+        system = scenario.system
+        work, slots = self.clusters.factors(which)
+        slots_per_pod = np.array([service.slots_per_pod for service in system.services])
         rate = scenario.workload.mean_rps * world.load_scale[which, np.newaxis]
-        pods = rate * visits * world.mean_seconds[which] / world.slots[which]
+        pods = rate * np.array(system.load_seconds()) * work / (slots_per_pod * slots)
         return np.asarray((pods * world.usd_per_second[which]).sum(axis=1) * self.task.period_seconds)
 
     def _begin_anew(self, ended: NDArray[np.bool_], last: Observations, infos: Infos) -> Observations:

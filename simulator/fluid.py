@@ -14,20 +14,25 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from pydantic import TypeAdapter
 
+from simulator.application import Application
 from simulator.arrays import Floats, Ints
 from simulator.errors import InputError
+from simulator.faults import SlowStart
 from simulator.flow.episode import Episodes, begin_episodes
-from simulator.flow.step import advance
+from simulator.flow.faults import MODELLED, hazards
+from simulator.flow.graph import Flows, equip, flatten, metric_units
+from simulator.flow.step import advance, advance_graph
 from simulator.flow.survival import survival_table
 from simulator.flow.tables import READING, Clock, Happened, Laws, Loads, Seen, State, Trusted, World
 from simulator.flow.trust import sort_pods
 from simulator.laws.law import ServiceTimeLaw
 from simulator.plant import Metric, Snapshot
 from simulator.prices import SECONDS_PER_HOUR
-from simulator.processes import DeterministicProcess, PoissonProcess
+from simulator.processes import DeterministicProcess, ModulatedProcess
 from simulator.randomization import Randomization
 from simulator.randomness import seed_key
 from simulator.scenario import Scenario
+from simulator.service import Service
 from simulator.trace import Trace
 
 _LONGEST_PART_SECONDS = 5.0
@@ -36,9 +41,11 @@ _LAWS = 8
 """How many laws are drawn from where their variability differs."""
 _LONGEST_START_DEVIATIONS = 3.72
 """All but a ten-thousandth of the pods have started by then."""
+_MOST_LOST = 8
+"""Readings in a row that a window may be longer by where some are lost."""
 _FEWEST_CLUSTERS = 256
 """A thread of its own is worth it for so many."""
-_AS_DRAWN = ("load", "service_time", "slo", "slots", "start_up", "lag", "price")
+_AS_DRAWN = ("load", "service_time", "slo", "slots", "start_up", "lag", "price", "faults")
 """Factors in the order in which the compiled code has them."""
 
 
@@ -68,16 +75,24 @@ class FluidClusters:
         metrics = scenario.metrics
         parts = math.ceil(period_seconds / _LONGEST_PART_SECONDS - 1e-9)
         window = round(metrics.window_seconds / metrics.scrape_seconds)
-        self._clock = Clock(period_seconds, parts, metrics.scrape_seconds, window)
+        self._clock = Clock(
+            period_seconds,
+            parts,
+            metrics.scrape_seconds,
+            window,
+            metrics.noise,
+            metrics.gap_probability,
+            metrics.stale_seconds,
+        )
+        self._hazards = hazards(scenario.faults, [service.name for service in scenario.system.services])
         self._count = count
         self._loads = _loads(scenario, traces)
-        laws = _varied(scenario.system.services[0].all_operations[0].service_time, randomization.scv)
-        self._laws = Laws(
-            np.array([survival_table(law) for law in laws]),
-            np.array([quantile(law, 0.95) / law.mean_seconds for law in laws]),
-        )
+        system = scenario.system
+        self._graph = None if system.is_one_queue else (flatten(system), equip(system))
+        self._flows = None if self._graph is None else Flows.of(count, self._graph[0], len(system.services))
+        self._laws, scv = _laws(system, randomization)
         beginnings = math.floor((traces[0].duration_seconds - horizon_seconds) / _GRID_SECONDS + 1e-9) + 1
-        self._episodes = _episodes(scenario, laws, slo_seconds, beginnings, randomization)
+        self._episodes = _episodes(scenario, scv, slo_seconds, beginnings, randomization)
         longest = self._episodes.start_up * (randomization.start_up[1], 1.0)
         steps = math.ceil(
             (longest[:, 0] * np.exp(_LONGEST_START_DEVIATIONS * longest[:, 1])).max() / period_seconds
@@ -86,13 +101,20 @@ class FluidClusters:
         points = math.ceil(metrics.window_seconds * parts / period_seconds) + 1
         seen_after = metrics.lag_seconds * randomization.lag[1] + period_seconds
         kept = window + math.ceil(seen_after / metrics.scrape_seconds) + 2
+        if metrics.gap_probability or scenario.faults:
+            kept += math.ceil(metrics.stale_seconds / metrics.scrape_seconds) + _MOST_LOST
+        slowest = max([1.0, *(fault.factor for fault in scenario.faults if isinstance(fault, SlowStart))])
         self.world = _empty_world(shape, (steps + 1) * parts)
         remembered = math.ceil(
             (seen_after + metrics.scrape_seconds + metrics.window_seconds) * parts / period_seconds
         )
-        self.state = _empty_state(shape, steps + 1, points, kept, remembered + 2)
+        self.state = _empty_state(
+            shape, math.ceil(slowest * steps) + 1, points, kept, remembered + 2, len(scenario.faults)
+        )
         self.happened = Happened(
+            requests=np.zeros(count, np.int64),
             offered=np.zeros(shape, np.int64),
+            dropped=np.zeros(shape),
             started=np.zeros(shape, np.int64),
             late=np.zeros(count),
             busy_seconds=np.zeros(shape),
@@ -105,8 +127,8 @@ class FluidClusters:
         services = scenario.system.services
         self.request_milli = np.array([round(1000 * service.vcpu_per_pod) for service in services])
         """int64 ``(S,)``; CPU that a pod requests."""
-        self.cores_per_slot = np.array([service.vcpu_per_pod / service.slots_per_pod for service in services])
-        """float64 ``(S,)``; that a busy slot uses."""
+        self.cores_per_slot = np.array([each.vcpu_per_pod / metric_units(each) for each in services])
+        """float64 ``(S,)``; cores that a unit of work takes: a busy slot's, where slots work."""
         self._running_seconds = np.array(
             [each.start_up.p50_seconds * (1 - each.start_up.pending_share) for each in services]
         )
@@ -131,6 +153,7 @@ class FluidClusters:
         begin_episodes(
             self._clock,
             self._loads,
+            self._hazards,
             self._laws,
             self._episodes,
             self.world,
@@ -141,6 +164,13 @@ class FluidClusters:
             self._numbers,
         )
         self._numbers[which] += 1
+        if self._flows is not None:
+            self._flows.forget(which)
+
+    def factors(self, which: Ints) -> tuple[Floats, Floats]:
+        """By what the work of calls and the slots of pods differ from the Scenario's: float64 ``(n, S)`` each."""
+        world, episodes = self.world, self._episodes
+        return world.mean_seconds[which] / episodes.mean_seconds, world.slots[which] / episodes.slots
 
     @property
     def period_seconds(self) -> float:
@@ -197,27 +227,49 @@ class FluidClusters:
             self._pool.shutdown()
 
     def _advance(self, begin: int, end: int) -> None:
-        advance(
-            begin, end, self._clock, self._loads, self._laws, self.world, self.state, self.happened, self.seen
-        )
+        what = self.world, self.state, self.happened, self.seen
+        if self._graph is None or self._flows is None:
+            advance(begin, end, self._clock, self._loads, self._hazards, self._laws, *what)
+        else:
+            world, state, happened, seen = what
+            shape = self._clock, self._loads, self._hazards, *self._graph
+            advance_graph(begin, end, *shape, world, state, self._flows, happened, seen)
 
 
 def check_supported(scenario: Scenario) -> None:
     """Raises InputError for what the batch engine does not model."""
-    lacks = []
-    if not scenario.system.is_one_queue:
-        lacks.append("more than one service with a shared queue")
-    if scenario.cluster is not None:
-        lacks.append("nodes")
-    if scenario.faults:
-        lacks.append("faults")
-    if not isinstance(scenario.workload.arrivals, DeterministicProcess | PoissonProcess):
-        lacks.append(f"arrivals of kind {scenario.workload.arrivals.process}")
-    if scenario.metrics.noise or scenario.metrics.gap_probability:
-        lacks.append("noisy metrics and gaps")
+    lacks = [
+        what
+        for what, there in (
+            ("nodes", scenario.cluster is not None),
+            *((f"faults of kind {fault.kind}", not isinstance(fault, MODELLED)) for fault in scenario.faults),
+        )
+        if there
+    ]
+    for service in scenario.system.services:
+        lacks += [f"{what} of service {service.name}" for what in _lacking(service)]
     if lacks:
         msg = f"the batch engine does not model: {'; '.join(lacks)}. The request engine does"
         raise InputError(msg)
+
+
+def _lacking(service: Service) -> list[str]:
+    """What of a service is not modelled."""
+    calls = [call for operation in service.all_operations for step in operation.steps for call in step]
+    return [
+        what
+        for what, there in (
+            ("batching", service.discipline == "batching"),
+            ("load shedding", service.shedding is not None),
+            ("waking from zero", service.wakes),
+            ("warm-up", service.warm_up is not None),
+            ("CPU use while starting", service.start_cpu_share > 0),
+            ("memory use", service.memory.base_gib + service.memory.gib_per_request > 0),
+            ("circuit breakers", any(call.breaker for call in calls)),
+            ("fallbacks", any(call.fallback for call in calls)),
+        )
+        if there
+    ]
 
 
 def quantile(law: ServiceTimeLaw, share: float) -> float:
@@ -232,10 +284,16 @@ def quantile(law: ServiceTimeLaw, share: float) -> float:
 
 
 def _loads(scenario: Scenario, traces: Sequence[Trace]) -> Loads:
-    dispersion = 0.0 if isinstance(scenario.workload.arrivals, DeterministicProcess) else 1.0
+    arrivals = scenario.workload.arrivals
+    dispersion = 0.0 if isinstance(arrivals, DeterministicProcess) else 1.0
+    levels = sojourns = stationary = np.empty(0)
+    jumps = np.empty((0, 0))
+    if isinstance(arrivals, ModulatedProcess):
+        levels, sojourns = arrivals.factors(), np.array(arrivals.mean_sojourn_seconds)
+        stationary, jumps = np.cumsum(arrivals.stationary()), np.cumsum(arrivals.jumps(), axis=1)
     counts = np.array([trace.requests for trace in traces])
     edges = np.concatenate([np.zeros((len(traces), 1)), np.cumsum(counts, axis=1)], axis=1)
-    return Loads(edges, traces[0].bin_seconds, dispersion)
+    return Loads(edges, traces[0].bin_seconds, dispersion, levels, sojourns, stationary, jumps)
 
 
 def _varied(law: ServiceTimeLaw, factors: tuple[float, float]) -> list[ServiceTimeLaw]:
@@ -252,21 +310,25 @@ def _varied(law: ServiceTimeLaw, factors: tuple[float, float]) -> list[ServiceTi
 
 def _episodes(
     scenario: Scenario,
-    laws: list[ServiceTimeLaw],
+    scv: Floats,
     slo_seconds: float,
     beginnings: int,
     randomization: Randomization,
 ) -> Episodes:
-    services = scenario.system.services
+    system = scenario.system
+    services = system.services
     price = scenario.usd_per_vcpu_hour / SECONDS_PER_HOUR
-    means = [service.all_operations[0].service_time.mean_seconds for service in services]
+    means = system.work_seconds()
     return Episodes(
         factors=np.log([getattr(randomization, name) for name in _AS_DRAWN]),
         grid_seconds=_GRID_SECONDS,
         beginnings=beginnings,
         mean_seconds=np.array(means),
-        scv=np.array([law.scv for law in laws]),
-        slots=np.array([float(service.slots_per_pod) for service in services]),
+        scv=scv,
+        slots=np.array([metric_units(service) for service in services]),
+        whole_slots=system.is_one_queue,
+        staff_seconds=np.array(system.load_seconds()),
+        staff_slots=np.array([float(service.slots_per_pod) for service in services]),
         usd_per_second=np.array([price * service.vcpu_per_pod for service in services]),
         drain_seconds=np.array(
             [min(mean, service.drain_grace_seconds) for mean, service in zip(means, services, strict=True)]
@@ -278,6 +340,17 @@ def _episodes(
         lag_seconds=scenario.metrics.lag_seconds,
         staffing_quality=scenario.staffing_quality,
     )
+
+
+def _laws(system: Application, randomization: Randomization) -> tuple[Laws, Floats]:
+    """The laws that clusters may have, and how variable each is: its scv; of several services a factor on theirs."""
+    if not system.is_one_queue:
+        factors = np.geomspace(*randomization.scv, 1 if randomization.scv == (1.0, 1.0) else _LAWS)
+        return Laws(np.zeros((len(factors), 1)), np.zeros(len(factors))), factors
+    laws = _varied(system.services[0].all_operations[0].service_time, randomization.scv)
+    tables = np.array([survival_table(law) for law in laws])
+    p95 = np.array([quantile(law, 0.95) / law.mean_seconds for law in laws])
+    return Laws(tables, p95), np.array([law.scv for law in laws])
 
 
 def _empty_world(shape: tuple[int, int], ages: int) -> World:
@@ -297,13 +370,17 @@ def _empty_world(shape: tuple[int, int], ages: int) -> World:
         load=np.zeros(count, np.int64),
         load_begin_seconds=np.zeros(count),
         load_scale=np.ones(count),
+        hazard=np.ones(count),
     )
 
 
-def _empty_state(shape: tuple[int, int], steps: int, points: int, kept: int, remembered: int) -> State:
+def _empty_state(
+    shape: tuple[int, int], steps: int, points: int, kept: int, remembered: int, faults: int
+) -> State:
     return State(
         step=np.zeros(shape[0], np.int64),
         wanted=np.zeros(shape, np.int64),
+        applied=np.zeros(shape, np.int64),
         ready=np.zeros(shape, np.int64),
         starting=np.zeros(shape, np.int64),
         work=np.zeros(shape),
@@ -312,9 +389,22 @@ def _empty_state(shape: tuple[int, int], steps: int, points: int, kept: int, rem
         done=np.zeros((*shape, steps), np.int32),
         mark=np.zeros((*shape, steps), np.float32),
         spread=np.zeros((*shape, steps), np.float32),
+        stretch=np.ones((*shape, steps), np.float32),
         totals=np.zeros((*shape, 3)),
         readings=np.full((*shape, kept, READING), np.nan),
         waits=np.zeros((*shape, points)),
         counts=np.zeros((*shape, points)),
         history=np.zeros((*shape, remembered), np.int32),
+        level=np.zeros(shape[0], np.int64),
+        level_end=np.zeros(shape[0]),
+        level_number=np.zeros(shape[0], np.int64),
+        fault_begin=np.zeros((shape[0], faults)),
+        fault_number=np.zeros((shape[0], faults), np.int64),
+        killed=np.zeros(shape, np.int64),
+        cpu_share=np.ones(shape),
+        delay_seconds=np.zeros(shape),
+        start_factor=np.ones(shape),
+        refusal=np.zeros(shape[0]),
+        is_out=np.zeros(shape[0], np.bool_),
+        frozen_seconds=np.full(shape[0], np.inf),
     )

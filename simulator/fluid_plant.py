@@ -71,7 +71,8 @@ class FluidPlant:
         happened = clusters.advance()
         offered, usd = happened.offered.copy(), happened.usd.copy()
         waiting = clusters.waiting
-        served = offered - (waiting - self._waiting)
+        dropped = np.rint(happened.dropped).astype(np.int64)
+        served = offered - dropped - (waiting - self._waiting)
         self._waiting = waiting
         none, unknown = np.zeros_like(offered), np.full(offered.shape, np.nan)
         busy, cores = happened.busy_seconds.copy(), clusters.cores_per_slot
@@ -81,7 +82,7 @@ class FluidPlant:
             offered=offered,
             started=served,
             served=served,
-            dropped=none,
+            dropped=dropped,
             timed_out=none,
             failed=none,
             retried=none,
@@ -100,19 +101,20 @@ class FluidPlant:
             pod_seconds=happened.pod_seconds.copy(),
             pods_started=happened.started.copy(),
             cost_usd=usd,
-            requests=self._requests(offered, served, waiting),
+            requests=self._requests(),
         )
 
-    def _requests(self, offered: Ints, served: Ints, waiting: Ints) -> Requests:
-        """What clients see; of the one class that there is."""
+    def _requests(self) -> Requests:
+        """What clients see, of all classes together; those that wait count as served."""
+        offered = self._clusters.happened.requests[:, np.newaxis].copy()
         shape, none = offered.shape, np.zeros_like(offered)
         return Requests(
             offered=offered,
-            served=served,
+            served=offered,
             dropped=none,
             timed_out=none,
             failed=none,
-            in_flight=waiting,
+            in_flight=none,
             late=self._clusters.happened.late[:, np.newaxis, np.newaxis].copy(),
             latency_counts=np.zeros((*shape, 0), np.int64),
             response_seconds=np.full(shape, np.nan),

@@ -40,6 +40,9 @@ class Randomization(Settings):
     slots: Factors = Field(default=(0.5, 2.0), description="On the slots of a pod, then rounded, at least 1.")
     start_up: Factors = Field(default=(0.5, 2.0), description="On the time from a pod's creation to ready.")
     lag: Factors = Field(default=(0.5, 2.0), description="On the metrics' lag.")
+    faults: Factors = Field(
+        default=(1.0, 1.0), description="On how often those faults come that have a hazard rate."
+    )
     price: Factors = Field(default=(1.0, 1.0), description="On what pods cost.")
 
     @staticmethod

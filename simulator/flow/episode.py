@@ -9,7 +9,9 @@ import numpy as np
 
 from simulator.arrays import Floats, Ints
 from simulator.compiled import inlined, kernel
-from simulator.flow.step import expected, part_key, see_one
+from simulator.flow.draws import begin_levels, expected, part_key
+from simulator.flow.faults import begin_faults, suffer
+from simulator.flow.readings import see_one
 from simulator.randomness import mix, uniform
 
 _EPISODE = np.uint64(0xD1B54A32D192ED03)
@@ -17,7 +19,7 @@ _ONE = np.uint64(1)
 _DRAWS = -1
 """The number of the part that stands for what is before the first step."""
 _LOAD, _BEGIN, _SCRAPE, _LAW, _FACTORS = range(5)
-LOAD, SERVICE_TIME, SLO, SLOTS, START_UP, LAG, PRICE = range(7)
+LOAD, SERVICE_TIME, SLO, SLOTS, START_UP, LAG, PRICE, HAZARD = range(8)
 _STAFFED_SECONDS = 60.0
 _ALL = 0.9999
 _HALF_ROOT = math.sqrt(0.5)
@@ -27,12 +29,15 @@ class Episodes(NamedTuple):
     """What episodes are drawn from.
 
     Attributes:
-        factors: float64 ``(7, 2)``; logarithms of the lowest and highest factor of LOAD to PRICE.
+        factors: float64 ``(8, 2)``; logarithms of the lowest and highest factor of LOAD to HAZARD.
         grid_seconds: an episode begins at a whole multiple of it within its load.
         beginnings: how many there are.
         mean_seconds: float64 ``(S,)``.
         scv: float64 ``(L,)``; of each law.
-        slots: float64 ``(S,)``; of a pod.
+        slots: float64 ``(S,)``; work that makes a pod's CPU usage its request, a second; slots where those work.
+        whole_slots: whether ``slots`` are drawn, and whole.
+        staff_seconds: float64 ``(S,)``; slot-seconds that a request takes on average.
+        staff_slots: float64 ``(S,)``; slots of a pod.
         usd_per_second: float64 ``(S,)``; of a pod.
         drain_seconds: float64 ``(S,)``.
         start_up: float64 ``(S, 2)``; median, and standard deviation of its logarithm.
@@ -49,6 +54,9 @@ class Episodes(NamedTuple):
     mean_seconds: Floats
     scv: Floats
     slots: Floats
+    whole_slots: bool
+    staff_seconds: Floats
+    staff_slots: Floats
     usd_per_second: Floats
     drain_seconds: Floats
     start_up: Floats
@@ -77,6 +85,7 @@ def _draw(clock, loads, laws, episodes, world, n, key):
     begin = np.int64(uniform(key, _BEGIN) * episodes.beginnings)
     world.load_begin_seconds[n] = episodes.grid_seconds * begin
     world.load_scale[n] = _factor(episodes, key, LOAD)
+    world.hazard[n] = _factor(episodes, key, HAZARD)
     law = np.int64(uniform(key, _LAW) * len(laws.survival))
     price = _factor(episodes, key, PRICE)
     slots = _factor(episodes, key, SLOTS)
@@ -85,7 +94,9 @@ def _draw(clock, loads, laws, episodes, world, n, key):
         world.law[n, s] = law
         world.mean_seconds[n, s] = episodes.mean_seconds[s] * scale
         world.scv[n, s] = episodes.scv[law]
-        world.slots[n, s] = max(np.rint(episodes.slots[s] * slots), 1.0)
+        world.slots[n, s] = episodes.slots[s]
+        if episodes.whole_slots:
+            world.slots[n, s] = max(np.rint(episodes.slots[s] * slots), 1.0)
         world.usd_per_second[n, s] = episodes.usd_per_second[s] * price
         world.drain_seconds[n, s] = episodes.drain_seconds[s] * scale
         median, deviation = episodes.start_up[s, 0] * starts, episodes.start_up[s, 1]
@@ -108,10 +119,12 @@ def _staff(loads, episodes, world, state, n):
     rate = world.load_scale[n] * requests / _STAFFED_SECONDS
     state.step[n] = 0
     for s in range(len(episodes.slots)):
-        busy = rate * world.mean_seconds[n, s]
+        stretch = world.mean_seconds[n, s] / episodes.mean_seconds[s]
+        busy = rate * episodes.staff_seconds[s] * stretch
         slots = math.ceil(busy + episodes.staffing_quality * math.sqrt(busy))
-        pods = min(max(math.ceil(slots / world.slots[n, s]), episodes.fewest[s]), episodes.most[s])
-        state.wanted[n, s] = state.ready[n, s] = pods
+        a_pod = episodes.staff_slots[s] * world.slots[n, s] / episodes.slots[s]
+        pods = min(max(math.ceil(slots / a_pod), episodes.fewest[s]), episodes.most[s])
+        state.wanted[n, s] = state.applied[n, s] = state.ready[n, s] = pods
         state.starting[n, s] = 0
         state.work[n, s] = state.backlog[n, s] = 0.0
         for slot in range(state.left.shape[2]):
@@ -125,7 +138,7 @@ def _staff(loads, episodes, world, state, n):
 
 
 @kernel
-def begin_episodes(clock, loads, laws, episodes, world, state, seen, which, seeds, numbers):
+def begin_episodes(clock, loads, hazards, laws, episodes, world, state, seen, which, seeds, numbers):
     """Begin an episode of each of these clusters.
 
     Args:
@@ -137,5 +150,8 @@ def begin_episodes(clock, loads, laws, episodes, world, state, seen, which, seed
         n = which[place]
         world.key[n] = mix(seeds[n] + _EPISODE * (np.uint64(numbers[n]) + _ONE))
         _draw(clock, loads, laws, episodes, world, n, part_key(world.key[n], _DRAWS))
+        begin_levels(loads, world, state, n)
+        begin_faults(hazards, world, state, n)
         _staff(loads, episodes, world, state, n)
+        suffer(hazards, clock, world, state, n, world.key[n])
         see_one(clock, world, state, seen, n)

@@ -28,12 +28,18 @@ class Clock(NamedTuple):
         parts: K.
         scrape_seconds: between two readings.
         window: scrapes that a value is averaged over.
+        noise: relative standard deviation of a value that is shown.
+        gap_probability: that a reading is lost.
+        stale_seconds: an older value is not shown, lag not counted.
     """
 
     period_seconds: float
     parts: int
     scrape_seconds: float
     window: int
+    noise: float
+    gap_probability: float
+    stale_seconds: float
 
 
 class Loads(NamedTuple):
@@ -43,11 +49,19 @@ class Loads(NamedTuple):
         expected: float64 ``(P, B + 1)``; requests expected since the beginning, at the edges of bins.
         bin_seconds: of a bin.
         dispersion: squared coefficient of variation of the time between requests.
+        levels: float64 ``(L,)``; factors of the rate in each state of a chain, of length 0 where there is none.
+        sojourn_seconds: float64 ``(L,)``; mean time in each state.
+        stationary: float64 ``(L,)``; probabilities of each state and those before it.
+        jumps: float64 ``(L, L)``; row i: probabilities to jump from state i to each state and those before it.
     """
 
     expected: Floats
     bin_seconds: float
     dispersion: float
+    levels: Floats
+    sojourn_seconds: Floats
+    stationary: Floats
+    jumps: Floats
 
 
 class Laws(NamedTuple):
@@ -70,7 +84,7 @@ class World(NamedTuple):
         mean_seconds: float64 ``(N, S)``; of a service time.
         scv: float64 ``(N, S)``; its squared coefficient of variation.
         law: int64 ``(N, S)``.
-        slots: float64 ``(N, S)``; of a pod.
+        slots: float64 ``(N, S)``; of a pod: work that makes its CPU usage its request, a second.
         usd_per_second: float64 ``(N, S)``; of a pod.
         drain_seconds: float64 ``(N, S)``; from being told to go until gone.
         started: float32 ``(N, S, M K)``; share of pods that are ready in the middle of each part after their creation.
@@ -80,6 +94,7 @@ class World(NamedTuple):
         load: int64 ``(N,)``.
         load_begin_seconds: float64 ``(N,)``; where in the load an episode begins.
         load_scale: float64 ``(N,)``.
+        hazard: float64 ``(N,)``; factor of the rates at which faults come.
     """
 
     key: NDArray[np.uint64]
@@ -96,6 +111,7 @@ class World(NamedTuple):
     load: Ints
     load_begin_seconds: Floats
     load_scale: Floats
+    hazard: Floats
 
 
 class State(NamedTuple):
@@ -104,6 +120,7 @@ class State(NamedTuple):
     Attributes:
         step: int64 ``(N,)``; control steps since an episode's beginning.
         wanted: int64 ``(N, S)``.
+        applied: int64 ``(N, S)``; wanted in the step before.
         ready: int64 ``(N, S)``.
         starting: int64 ``(N, S)``.
         work: float64 ``(N, S)``; slot-seconds, the state of the reflected process.
@@ -112,15 +129,29 @@ class State(NamedTuple):
         done: int32 ``(N, S, M)``; those of them that are ready.
         mark: float32 ``(N, S, M)``; share that was ready then.
         spread: float32 ``(N, S, M)``; where between two whole numbers a cohort's count turns.
+        stretch: float32 ``(N, S, M)``; times the usual start-up.
         totals: float64 ``(N, S, 3)``; OFFERED, BUSY and CAPACITY.
         readings: float64 ``(N, S, Q, READING)``.
         waits: float64 ``(N, S, R)``; waiting time at the end of the last parts.
         counts: float64 ``(N, S, R)``; calls offered in them.
         history: int32 ``(N, S, H)``; pods ready in the last parts.
+        level: int64 ``(N,)``; state of the chain that the load's rate goes with.
+        level_end: float64 ``(N,)``; when it jumps, seconds since the episode's beginning.
+        level_number: int64 ``(N,)``; jumps so far.
+        fault_begin: float64 ``(N, J)``; when a fault began or will.
+        fault_number: int64 ``(N, J)``; how often it has been there.
+        killed: int64 ``(N, S)``; pods in this step.
+        cpu_share: float64 ``(N, S)``; what a pod has of its CPU.
+        delay_seconds: float64 ``(N, S)``; added to each answer.
+        start_factor: float64 ``(N, S)``; of start-ups that begin.
+        refusal: float64 ``(N,)``; probability that what is asked for is refused.
+        is_out: bool ``(N,)``; whether there are no metrics.
+        frozen_seconds: float64 ``(N,)``; when the newest metrics that can be seen were measured, inf if just now.
     """
 
     step: Ints
     wanted: Ints
+    applied: Ints
     ready: Ints
     starting: Ints
     work: Floats
@@ -129,18 +160,33 @@ class State(NamedTuple):
     done: NDArray[np.int32]
     mark: NDArray[np.float32]
     spread: NDArray[np.float32]
+    stretch: NDArray[np.float32]
     totals: Floats
     readings: Floats
     waits: Floats
     counts: Floats
     history: NDArray[np.int32]
+    level: Ints
+    level_end: Floats
+    level_number: Ints
+    fault_begin: Floats
+    fault_number: Ints
+    killed: Ints
+    cpu_share: Floats
+    delay_seconds: Floats
+    start_factor: Floats
+    refusal: Floats
+    is_out: NDArray[np.bool_]
+    frozen_seconds: Floats
 
 
 class Happened(NamedTuple):
     """What happened in the last step.
 
     Attributes:
-        offered: int64 ``(N, S)``.
+        requests: int64 ``(N,)``; of clients.
+        offered: int64 ``(N, S)``; calls.
+        dropped: float64 ``(N, S)``; calls turned away.
         started: int64 ``(N, S)``; pods created.
         late: float64 ``(N,)``; requests expected to pass the SLO.
         busy_seconds: float64 ``(N, S)``; busy slot-seconds.
@@ -150,7 +196,9 @@ class Happened(NamedTuple):
         usd: float64 ``(N, S)``.
     """
 
+    requests: Ints
     offered: Ints
+    dropped: Floats
     started: Ints
     late: Floats
     busy_seconds: Floats

@@ -7,11 +7,10 @@ Source: kubernetes/kubernetes pkg/controller/podautoscaler/replica_calculator.go
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from simulator.compiled import inlined, kernel
+from simulator.flow.readings import CPU, blur, find_sample
 from simulator.flow.tables import BUSY, CAPACITY
 
 _MILLI = 1000.0
@@ -36,27 +35,25 @@ def sort_pods(begin, end, clock, running_seconds, milli, world, state, trusted):
         milli: float64 ``(S,)``; what a pod requests, thousandths.
     """
     span = clock.period_seconds / clock.parts
-    seconds = clock.window * clock.scrape_seconds
     kept = state.readings.shape[2]
     for n in range(begin, end):
-        now = state.step[n] * clock.period_seconds
         last = state.step[n] * clock.parts - 1
-        first = world.first_scrape_seconds[n]
-        newest = math.floor((now - world.lag_seconds[n] - first) / clock.scrape_seconds)
-        read_at = first + newest * clock.scrape_seconds
+        newest, oldest = find_sample(clock, world, state, n)
+        seconds = (newest - oldest) * clock.scrape_seconds
+        read_at = world.first_scrape_seconds[n] + newest * clock.scrape_seconds
         for s in range(state.wanted.shape[1]):
             alive = state.ready[n, s] + state.starting[n, s]
             trusted.counted[n, s] = trusted.usage_milli[n, s] = trusted.unready[n, s] = 0
             trusted.missing[n, s] = alive
-            if newest < clock.window:
+            if newest < 0:
                 continue
-            before = state.readings[n, s, (newest - clock.window) % kept]
-            reading = state.readings[n, s, newest % kept]
+            before, reading = state.readings[n, s, oldest % kept], state.readings[n, s, newest % kept]
             counted = _fewest_since(state, n, s, round((read_at - seconds) / span) - 1, last)
             running = _fewest_since(state, n, s, round((read_at + running_seconds[s]) / span) - 1, last)
             come = max(state.ready[n, s] - running, 0)
             capacity = reading[CAPACITY] - before[CAPACITY]
             share = (reading[BUSY] - before[BUSY]) / capacity if capacity > 0.0 else 0.0
+            share *= blur(clock, world, n, s, newest, CPU, counted)
             trusted.counted[n, s] = counted
             trusted.missing[n, s] = come
             trusted.unready[n, s] = alive - counted - come

@@ -10,7 +10,7 @@ import pytest
 from gymnasium.vector import AutoresetMode
 
 from envs.autoscale import AutoscaleEnv
-from envs.task import load_task
+from envs.task import Task, load_task
 from envs.vector import AutoscaleVectorEnv
 from simulator.errors import InputError
 from simulator.randomization import Randomization
@@ -20,8 +20,13 @@ TASK = load_task("web").model_copy(update={"horizon_seconds": 600.0})
 STEPS = 40
 
 
-def made(count: int, mode: AutoresetMode = AutoresetMode.NEXT_STEP, **more: Any) -> AutoscaleVectorEnv:
-    return AutoscaleVectorEnv(count, task=TASK, autoreset_mode=mode, **more)
+STORM = load_task("retry-storm").model_copy(update={"horizon_seconds": 600.0})
+
+
+def made(
+    count: int, mode: AutoresetMode = AutoresetMode.NEXT_STEP, task: Task = TASK, **more: Any
+) -> AutoscaleVectorEnv:
+    return AutoscaleVectorEnv(count, task=task, autoreset_mode=mode, **more)
 
 
 def test_gymnasium_picks_it() -> None:
@@ -34,17 +39,19 @@ def test_gymnasium_picks_it() -> None:
     assert env.observation_space.contains(observations)
 
 
+@pytest.mark.parametrize("task", [TASK, STORM], ids=lambda task: task.name)
 @pytest.mark.parametrize("mode", [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP])
-def test_a_cluster_is_a_function_of_its_own_seed(mode: AutoresetMode) -> None:
+def test_a_cluster_is_a_function_of_its_own_seed(mode: AutoresetMode, task: Task) -> None:
     """Bit by bit the same alone and among 600 on two threads, over the end of its episode."""
-    many, picked = made(600, mode), (0, 7, 299, 300, 599)
-    ones = [made(1, mode) for _ in picked]
+    many, picked = made(600, mode, task), (0, 7, 299, 300, 599)
+    ones = [made(1, mode, task) for _ in picked]
+    services = len(task.interface.services)
     observations, _ = many.reset(seed=100)
     firsts = [one.reset(seed=100 + place)[0][0] for one, place in zip(ones, picked, strict=True)]
     np.testing.assert_array_equal(observations[list(picked)], firsts)
     rng = np.random.default_rng(3)
     for _ in range(3 * STEPS + 5):
-        actions = rng.integers(0, many.single_action_space.n, 600)  # type: ignore[attr-defined]
+        actions = rng.integers(0, task.actions.count, (600, services))
         observations, rewards, _, truncated, infos = many.step(actions)
         for one, place in zip(ones, picked, strict=True):
             seen, reward, _, ended, info = one.step(actions[[place]])
@@ -101,8 +108,8 @@ def test_what_is_wrong_is_refused() -> None:
         env.step(np.array([-1, 0]))
     with pytest.raises(InputError, match="an episode needs 600 s"):
         made(1, trace=Trace(np.ones(5), 60.0, name="short"))
-    with pytest.raises(InputError, match="the batch engine does not model: more than one service"):
-        AutoscaleVectorEnv(1, task=load_task("shop3"))
+    with pytest.raises(InputError, match="the batch engine does not model: nodes"):
+        AutoscaleVectorEnv(1, task=load_task("spot-fleet"))
 
 
 def test_clusters_differ_as_they_are_told() -> None:

@@ -139,8 +139,8 @@ def test_the_table_of_a_law_is_its_survival(law: LognormalLaw | GammaLaw | Paret
 def test_what_is_not_modelled_is_named() -> None:
     with pytest.raises(InputError, match="does not model: nodes"):
         check_supported(load_task("spot-fleet").scenario)
-    with pytest.raises(InputError, match="more than one service"):
-        check_supported(load_task("boutique11").scenario)
+    with pytest.raises(InputError, match="batching of service"):
+        check_supported(load_task("llm-inference").scenario)
 
 
 def test_other_wishes_and_steps_are_refused() -> None:
