@@ -6,7 +6,7 @@ The request engine is the truth. ``setpoint conformance`` runs it; a small grid 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from itertools import combinations, product
 from typing import Any
 
@@ -48,6 +48,18 @@ LAWS: dict[str, dict[str, Any]] = {
     "constant": {"law": "deterministic"},
     "heavy": {"law": "lognormal", "scv": 4.0},
 }
+BURSTS = {"process": "mmpp", "levels": [0.7, 1.9], "mean_sojourn_seconds": [60, 20]}
+FAULTS: dict[str, list[dict[str, Any]]] = {
+    "pods killed": [{"kind": "pod_kill", "at_seconds": 1000.0 * n, "count": 3} for n in range(1, 4)],
+    "CPU short": [{"kind": "cpu_starvation", "at_seconds": 2000.0, "duration_seconds": 300.0, "share": 0.7}],
+    "slow starts": [{"kind": "slow_start", "at_seconds": 600.0, "duration_seconds": 3000.0}],
+    "no metrics": [{"kind": "metric_outage", "at_seconds": 1500.0, "duration_seconds": 600.0}],
+    "API refuses": [
+        {"kind": "api_refusal", "at_seconds": 600.0, "duration_seconds": 3000.0, "probability": 0.7}
+    ],
+}
+NO_TROUBLE, BURSTY, NOISY = "none", "bursts", "noisy metrics"
+TROUBLES = (BURSTY, NOISY, *FAULTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +73,8 @@ class World:
             task's own.
         start_up_seconds: median.
         lag_seconds: of the metrics.
+        level: times the task's mean rate.
+        trouble: NO_TROUBLE or one of TROUBLES.
     """
 
     load: str = "sine"
@@ -68,6 +82,8 @@ class World:
     slots: int | None = 4
     start_up_seconds: float = 25.0
     lag_seconds: float = 15.0
+    level: float = 1.0
+    trouble: str = NO_TROUBLE
 
     def task(self, base: Task) -> Task:
         """The base with these changes; the SLO keeps its ratio to the mean service time of a single service."""
@@ -78,6 +94,11 @@ class World:
         for service in services:
             service["start_up"] |= start_up
         scenario["metrics"]["lag_seconds"] = self.lag_seconds
+        scenario.setdefault("faults", []).extend(FAULTS.get(self.trouble, []))
+        if self.trouble == BURSTY:
+            scenario["workload"]["arrivals"] = BURSTS
+        if self.trouble == NOISY:
+            scenario["metrics"] |= {"noise": 0.25, "gap_probability": 0.1}
         if self.law is not None and self.slots is not None:
             service, law = services[0], base.scenario.system.services[0].all_operations[0].service_time
             stretch = self.slots / service["slots_per_pod"]
@@ -87,8 +108,16 @@ class World:
         return Task.model_validate(content)
 
 
-SMALL = (World(), World(load="jumps", slots=1), World(load="walk", law="heavy", start_up_seconds=90.0))
+SMALL = (
+    World(),
+    World(load="jumps", slots=1),
+    World(load="walk", law="heavy", start_up_seconds=90.0),
+    World(level=4.0, trouble="pods killed"),
+)
 """The grid that is always tested."""
+ASIDE = (*(World(level=level) for level in (0.25, 4.0)), *(World(trouble=trouble) for trouble in TROUBLES))
+"""What is tried by itself, not with all else, in the larger grids."""
+_CROSSED = ("load", "law", "slots", "start_up_seconds", "lag_seconds")
 
 
 def full_grid(loads: Sequence[str] = MADE_LOADS) -> tuple[World, ...]:
@@ -102,7 +131,7 @@ def covering_grid(loads: Sequence[str] = MADE_LOADS, strength: int = 3) -> tuple
     Worlds are taken one after another, each time the first of those in which most combinations are new.
     Source: D. Cohen et al., The AETG system, 1997.
     """
-    axes = list(combinations([field.name for field in fields(World)], strength))
+    axes = list(combinations(_CROSSED, strength))
 
     def combined(world: World) -> set[tuple[object, ...]]:
         return {(names, *(getattr(world, name) for name in names)) for names in axes}
@@ -129,7 +158,8 @@ def grid(name: str, base: Task, traces: Sequence[str] = ()) -> tuple[World, ...]
     if name == "small":
         worlds = (*SMALL, *(World(load=trace) for trace in traces))
     else:
-        worlds = (full_grid if name == "full" else covering_grid)((*MADE_LOADS, *traces))
+        crossed = full_grid if name == "full" else covering_grid
+        worlds = (*crossed((*MADE_LOADS, *traces)), *ASIDE)
     if not base.scenario.system.is_one_queue:
         worlds = tuple(dict.fromkeys(replace(world, law=None, slots=None) for world in worlds))
     return worlds
@@ -230,8 +260,11 @@ def compare(
         compared: hears of each cell, once the batch engine has run it, too.
     """
 
+    def load_of(world: World) -> Trace:
+        return loads[world.load].scale(world.level)
+
     def runs(world: World, policy: str, count: int) -> list[Run]:
-        task, load = world.task(base), loads[world.load]
+        task, load = world.task(base), load_of(world)
         return [Run(task, load, None, policy, policy, seed) for seed in range(count)]
 
     places = list(product(worlds, policies))
@@ -239,7 +272,7 @@ def compare(
     cells = []
     for world, policy in places:
         truth = [next(rows).row for _ in range(seeds)]
-        found = on_batch_engine(world.task(base), loads[world.load], policy)
+        found = on_batch_engine(world.task(base), load_of(world), policy)
         cells.append(make_cell(world, policy, truth, found))
         if compared:
             compared(cells[-1])

@@ -25,6 +25,8 @@ _NAMES = {
     "law": "service times: {}",
     "slots": "slots a pod: {}",
     "start_up_seconds": "start-up: {} s",
+    "level": "mean load: {} times",
+    "trouble": "trouble: {}",
     "lag_seconds": "metrics' lag: {} s",
 }
 

@@ -21,8 +21,11 @@ from envs.task import load_task
 from experiments import conformance_command
 from experiments.cli import app
 from experiments.conformance import (
+    ASIDE,
     MADE_LOADS,
+    NO_TROUBLE,
     SMALL,
+    TROUBLES,
     Cell,
     World,
     covering_grid,
@@ -34,6 +37,7 @@ from experiments.conformance import (
 from experiments.conformance_figure import draw_conformance
 from experiments.verdict import judge, rank_correlation, write_table
 from simulator.errors import InputError
+from simulator.fluid import check_supported
 from simulator.trace import Trace, write_trace
 
 SETPOINT = Path(sys.executable).with_name("setpoint")
@@ -143,6 +147,7 @@ def test_any_three_settings_meet_in_the_covering_grid() -> None:
     values = {
         field.name: {getattr(world, field.name) for world in full_grid()}
         for field in dataclasses.fields(World)
+        if field.name not in {"level", "trouble"}
     }
     for axes in combinations(values, 3):
         met = {tuple(getattr(world, axis) for axis in axes) for world in worlds}
@@ -152,9 +157,18 @@ def test_any_three_settings_meet_in_the_covering_grid() -> None:
 def test_traces_are_loads_of_the_grid() -> None:
     assert grid("small", WEB, ["a.csv"]) == (*SMALL, World(load="a.csv"))
     assert {world.load for world in grid("cover", WEB, ["a.csv"])} == {*MADE_LOADS, "a.csv"}
-    assert len(grid("full", WEB)) == 108
+    assert len(grid("full", WEB)) == 108 + len(ASIDE)
+    assert {world.trouble for world in ASIDE} == {NO_TROUBLE, *TROUBLES}
     with pytest.raises(InputError, match="--grid 'big' is unknown; there are: small, cover, full"):
         grid("big", WEB)
+
+
+def test_troubles_are_in_the_task_and_levels_in_the_load() -> None:
+    for trouble in TROUBLES:
+        scenario = World(trouble=trouble).task(WEB).scenario
+        changed = scenario.faults, scenario.workload.arrivals, scenario.metrics.noise
+        assert changed != (WEB.scenario.faults, WEB.scenario.workload.arrivals, WEB.scenario.metrics.noise)
+        check_supported(scenario)
 
 
 def test_an_application_keeps_its_service_times() -> None:
@@ -231,7 +245,7 @@ def test_the_command_writes_its_table_and_goes_on_where_it_stopped(tmp_path: Pat
     table = pd.read_csv(tmp_path / "out" / "conformance.csv")
     assert done.returncode == (0 if "keeps all bounds" in done.stdout else 1), done.stderr
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
-    assert len(table) == 8
+    assert len(table) == 10
     assert set(table["load"]) == {*MADE_LOADS, "even.csv"}
     assert (tmp_path / "out" / "conformance.png").exists()
 
