@@ -125,7 +125,9 @@ def _kill_pods(hazards, state, n, j, key):
 
 @inlined
 def suffer(hazards, clock, world, state, n, key):
-    """Let faults begin and end at a step's beginning."""
+    """Let faults begin and end at a step's beginning; where there are none, nothing is ever touched."""
+    if len(hazards.kind) == 0:
+        return
     services = state.ready.shape[1]
     state.refusal[n], state.is_out[n], state.frozen_seconds[n] = 0.0, False, np.inf
     for s in range(services):

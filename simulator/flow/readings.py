@@ -77,6 +77,8 @@ def find_sample(clock, world, state, n):
     oldest = now - world.lag_seconds[n] - clock.stale_seconds
     if state.is_out[n]:
         return -1, -1
+    if clock.gap_probability == 0.0 and state.fault_begin.shape[1] == 0:
+        return (number, number - clock.window) if number >= clock.window else (-1, -1)
     kept = state.readings.shape[2]
     while number >= clock.window and first + number * clock.scrape_seconds >= oldest:
         before = number
