@@ -101,7 +101,7 @@ class UtilizationTarget:
         if not (needed & over).any():
             return missing.request_milli
         msg = (
-            f"missing pods with different requests and a target of {self.percent}%: only pods of one service"
+            f"missing pods with different requests and a target of {np.max(self.percent)}%: only pods of one service"
             " with their single requests, or a target of at most 100%, are allowed"
         )
         raise ValueError(msg)
