@@ -22,6 +22,9 @@ TRIAL_SEEDS = 4
 """Of each setting on the batch engine."""
 CLEARLY_DEARER, CLEARLY_OVER = 1.02, 1.3
 """A neighbour that the batch engine finds so much dearer, or over so many budgets, is not run."""
+_FEWEST_VIOLATIONS = 1e-6
+FRONT_BUDGETS = 10.0
+"""A front is run as far as its violations are within so many budgets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,13 +133,13 @@ def calibrate(
         report: told the share of the batch engine's work that is done.
     """
     template, space, budget = search.template, search.space, search.budget
-    batch = _try_all(search, sweep, report) if is_possible(template.task, template.judged) else {}
+    batch = _try_all(search, sweep, note, report) if is_possible(template.task, template.judged) else {}
     tried: dict[Point, Tried] = {}
     finished: list[Run] = []
 
     def done(run: Run) -> None:
         finished.append(run)
-        note(f"{template.label}: {len(finished)} settings run, last {run.policy}")
+        note(f"{template.label}: {len(finished)} run on the request engine, last {run.policy}")
 
     asked = _first(search, batch)
     for _ in range(MOST_ROUNDS):
@@ -161,13 +164,16 @@ def rank(tried: Tried, budget: float) -> tuple[bool, float, float]:
     return over, first, tried.cost_usd
 
 
-def _try_all(search: Search, sweep: Sweep, report: Report | None) -> dict[Point, Tried]:
+def _try_all(
+    search: Search, sweep: Sweep, note: Callable[[str], None], report: Report | None
+) -> dict[Point, Tried]:
     """The whole grid on the batch engine, or what is kept of it."""
     points, seed = search.space.points, search.template.seed
     specs = tuple(search.space.spec(point) for point in points)
     trial = Trial(search.template, specs, tuple(range(seed, seed + TRIAL_SEEDS)))
 
     def work() -> Outcome:
+        note(f"{search.template.label}: {len(specs)} settings x {TRIAL_SEEDS} seeds on the batch engine")
         usd, ratio = try_together(trial, report)
         return Outcome({}, {"cost_usd": usd, "slo_violation_ratio": ratio})
 
@@ -182,7 +188,7 @@ def _first(search: Search, batch: dict[Point, Tried]) -> list[Point]:
         return list(product(*search.space.coarse))
     best = min(batch, key=lambda point: rank(batch[point], search.budget))
     near = _promising(search, batch, best, batch[best])
-    return list(dict.fromkeys((best, *near, *_spread(batch, search.front))))
+    return list(dict.fromkeys((best, *near, *_spread(batch, search))))
 
 
 def _promising(search: Search, batch: dict[Point, Tried], best: Point, truth: Tried) -> list[Point]:
@@ -206,17 +212,21 @@ def _ratio(truth: float, shown: float) -> float:
     return truth / shown if truth and shown else 1.0
 
 
-def _spread(batch: dict[Point, Tried], count: int) -> list[Point]:
-    """So many points of the batch engine's front, as even in the logarithm of their violations as there are."""
-    curve = front(tuple(tried for tried in batch.values() if tried.slo_violation_ratio > 0))
-    if not count or not curve:
-        return []
-    violations = np.log([tried.slo_violation_ratio for tried in curve])
-    places = {
-        int(np.abs(violations - at).argmin()) for at in np.linspace(violations[0], violations[-1], count)
-    }
-    specs = {curve[place].spec for place in places}
+def _spread(batch: dict[Point, Tried], search: Search) -> list[Point]:
+    """Points of the batch engine's front."""
+    most = FRONT_BUDGETS * search.budget
+    curve = front(tuple(tried for tried in batch.values() if 0 < tried.slo_violation_ratio <= most))
+    specs = {tried.spec for tried in thin(curve, search.front)}
     return [point for point, tried in batch.items() if tried.spec in specs]
+
+
+def thin(curve: list[Tried], count: int) -> list[Tried]:
+    """At most so many points of a front, as even in the logarithm of their violations as there are."""
+    if len(curve) <= count:
+        return curve
+    violations = np.log([max(tried.slo_violation_ratio, _FEWEST_VIOLATIONS) for tried in curve])
+    evenly = np.linspace(violations[0], violations[-1], count)
+    return [curve[place] for place in sorted({int(np.abs(violations - at).argmin()) for at in evenly})]
 
 
 def front(points: tuple[Tried, ...]) -> list[Tried]:
