@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+import numpy as np
+
 from agents.policy import Mask, Policy
 from simulator.arrays import Floats, Ints
 from simulator.errors import InputError
@@ -16,10 +18,17 @@ Array = TypeVar("Array", Floats, Ints)
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """Some of the N clusters, int64 ``(n,)``, and the Policy that decides for them."""
+    """Some of the N clusters, and the Policy that decides for them."""
 
-    clusters: Ints
+    clusters: Ints | slice
     policy: Policy
+
+    @staticmethod
+    def of(places: list[int], policy: Policy) -> Share:
+        """A share of clusters by their places, in rising order; even steps are a slice, which copies nothing."""
+        step = places[1] - places[0] if len(places) > 1 else 1
+        even = places == list(range(places[0], places[-1] + 1, step))
+        return Share(slice(places[0], places[-1] + 1, step) if even else np.array(places), policy)
 
 
 class Each:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
 from pydantic import ValidationError
 
@@ -134,7 +133,7 @@ def make_each(specs: Sequence[str], context: Context) -> Policy:
             policy: Policy = make_learned(first, context)
         else:
             policy = RULES[rule.name].make([settings[specs[place]] for place in places], context)
-        shares.append(Share(np.array(places), policy))
+        shares.append(Share.of(places, policy))
     return shares[0].policy if len(shares) == 1 else Each(shares)
 
 

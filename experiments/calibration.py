@@ -25,7 +25,7 @@ from experiments.outputs import check_folder
 from experiments.recipes import SEED
 from experiments.run import Run
 from experiments.sweep import Sweep
-from experiments.trials import is_possible
+from experiments.trials import why_not
 from experiments.wording import duration, plain_number
 from simulator.errors import InputError
 from simulator.files import whole_file
@@ -76,8 +76,8 @@ def calibrate_rule(
         raise InputError(msg)
     budget = task.objective.violation_budget if budget is None else budget
     search = Search(Run(task, split.judged, split.history, policy, policy, SEED), space, budget)
-    if not is_possible(task, split.judged):
-        STATUS.print(f"task {task.name}: not for the batch engine, so settings are run one by one")
+    if unmodelled := why_not(task):
+        STATUS.print(f"task {task.name}: {unmodelled}, one setting after another")
     out.mkdir(parents=True, exist_ok=True)
     with status() as say, Sweep(out / "runs", processes) as sweep:
         found = calibrate(search, sweep, say, tenths("on the batch engine", say))

@@ -58,15 +58,20 @@ class Trial:
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-def is_possible(task: Task, part: Trace) -> bool:
-    """Whether the batch engine models a task, and a part of a trace is as long as a control step."""
+def why_not(task: Task) -> str:
+    """What the batch engine does not model of a task; empty where it models all."""
     from simulator.fluid import check_supported
 
     try:
         check_supported(task.scenario)
-    except InputError:
-        return False
-    return part.duration_seconds >= task.period_seconds
+    except InputError as error:
+        return str(error)
+    return ""
+
+
+def is_possible(task: Task, part: Trace) -> bool:
+    """Whether the batch engine models a task, and a part of a trace is as long as a control step."""
+    return not why_not(task) and part.duration_seconds >= task.period_seconds
 
 
 def try_together(trial: Trial, report: Report | None = None) -> tuple[Floats, Floats]:
@@ -78,12 +83,12 @@ def try_together(trial: Trial, report: Report | None = None) -> tuple[Floats, Fl
         report: called now and then with the share that is done.
     """
     template = trial.template
-    specs = [spec for spec in trial.specs for _ in trial.seeds]
+    specs = trial.specs * len(trial.seeds)
     policy = make_each(specs, make_context(template.task, template.history, template.seed))
     with closing(_clusters(trial, policy)) as clusters:
         late, offered, usd = _run(trial, clusters, policy, report)
-    shape = len(trial.specs), len(trial.seeds)
-    late, offered, usd = (sums.reshape(shape).mean(axis=1) for sums in (late, offered, usd))
+    shape = len(trial.seeds), len(trial.specs)
+    late, offered, usd = (sums.reshape(shape).mean(axis=0) for sums in (late, offered, usd))
     ratio = np.divide(late, offered, out=np.full_like(late, np.nan), where=offered > 0)
     return usd, ratio
 
@@ -103,7 +108,7 @@ def _clusters(trial: Trial, policy: Policy) -> FluidClusters:
         randomization=Randomization.none(),
     )
     everyone = np.arange(count)
-    clusters.seed(everyone, trial.seeds * len(trial.specs))
+    clusters.seed(everyone, np.repeat(trial.seeds, len(trial.specs)).tolist())
     clusters.begin(everyone)
     return clusters
 

@@ -8,7 +8,7 @@ cluster and for thousands of simulated ones.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -87,14 +87,14 @@ class Snapshot:
     nodes: NodeCounts | None = None
 
 
-def take_clusters(seen: Any, which: Ints) -> Any:  # noqa: ANN401 - of whatever a Snapshot is made of
-    """A Snapshot, or a part of one, of some of the clusters along its first axis, int64 ``(n,)``; arrays are copied."""
+def take_clusters(seen: Any, which: Ints | slice) -> Any:  # noqa: ANN401 - of whatever a Snapshot is made of
+    """A Snapshot, or a part of one, of some of the clusters along its first axis; with a slice arrays are views."""
     if isinstance(seen, np.ndarray):
         return seen[which]
+    if names := getattr(seen, "__dataclass_fields__", None):
+        return type(seen)(*(take_clusters(getattr(seen, name), which) for name in names))
     if isinstance(seen, Mapping):
         return {name: take_clusters(value, which) for name, value in seen.items()}
-    if is_dataclass(seen) and not isinstance(seen, type):
-        return type(seen)(*(take_clusters(getattr(seen, one.name), which) for one in fields(seen)))
     return seen
 
 

@@ -38,3 +38,18 @@ def test_the_environments_peer_serves_as_many_requests_as_its_steps_offered(
     assert mean > 0
     assert figure["peer_value"] == pytest.approx(9000.0 / mean)
     assert figure["ratio"] == pytest.approx(1.0)
+
+
+def test_a_thousand_settings_are_held_against_one_a_thousand_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both make 240 decisions an hour, at 10 a second."""
+    monkeypatch.setattr(bench, "WEEK_HOURS", 0.1)
+
+    def rate(work: Callable[[], int]) -> float:
+        assert work() in {24, 1440}
+        return 10.0
+
+    monkeypatch.setattr(bench, "_rate", rate)
+    (figure,) = bench._calibration_figures()
+    assert figure["name"] == "hpa_settings_week"
+    assert figure["value"] == pytest.approx(2.4)
+    assert figure["peer_value"] == pytest.approx(2400.0)
