@@ -33,6 +33,8 @@ from simulator.trace import Trace
 
 ENGINES = ("batch", "request")
 _MOST_OF_FRONT = 12
+_SHOWN_BUDGETS = 30
+"""Violations of more budgets are not drawn."""
 CSV_NAME, PNG_NAME = "calibration.csv", "calibration.png"
 
 
@@ -149,6 +151,7 @@ def draw_calibration(rows: list[Row], budget: float, title: str, path: Path) -> 
     axes.axvline(100 * budget, color=LIMIT, linewidth=1, linestyle="--", label="budget")
     axes.set(xscale="log", xlabel="requests violating the SLO, % (log)", ylabel="cost, USD")
     axes.set_ylim(bottom=0)
+    axes.set_xlim(right=min(axes.get_xlim()[1], max(100 * _SHOWN_BUDGETS * budget, 2 * place[0])))
     axes.xaxis.set_major_formatter(lambda value, _: plain_number(value, 4))
     axes.set_title(plain(title), loc="left")
     axes.legend(loc="upper right", frameon=False)
