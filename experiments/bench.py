@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -19,9 +20,11 @@ from rich.console import Console
 from rich.table import Table
 
 from envs.autoscale import AutoscaleEnv
+from envs.task import load_task
 from experiments.bench_batch import CLUSTERS, MANY_CLUSTERS, VectorSteps, memory_of, plain_steps
 from experiments.days import day_of_20000_pods, day_of_web
 from experiments.peers import SimpyApplication, ciw_mmc, simpy_mmc
+from experiments.run import Run, execute
 from simulator.application import Application, load_application
 from simulator.arrivals import PoissonArrivals
 from simulator.dataplane import DataPlane
@@ -36,6 +39,7 @@ APPLICATION_RPS, APPLICATION_UTILIZATION = 1000.0, 0.7
 REPEATS, ENVIRONMENT_STEPS = 5, 480
 STRETCH_SECONDS = 15.0
 BATCH_SECONDS, PLAIN_STEPS = 3.0, 50_000
+WEEK_HOURS, DECISIONS_PER_HOUR = 168.0, 240
 Figure = dict[str, Any]
 
 
@@ -99,6 +103,28 @@ def environment_requests(steps: int) -> int:
     return offered
 
 
+def hpa_settings(hours: float) -> int:
+    """A thousand HPA settings on setpoint/Web-v1 at once on the batch engine: decisions made for each of them."""
+    from experiments.trials import Trial, try_together
+
+    grid = product(range(30, 80), range(0, 600, 60), ("default", "gentle"))
+    specs = tuple(f"hpa:target={percent / 100},window={window},scale_up={up}" for percent, window, up in grid)
+    try_together(Trial(_web_run(hours), specs, (0,)))
+    return round(hours * DECISIONS_PER_HOUR)
+
+
+def hpa_setting(hours: float) -> int:
+    """One HPA setting on setpoint/Web-v1 on the request engine: decisions made."""
+    execute(_web_run(hours))
+    return round(hours * DECISIONS_PER_HOUR)
+
+
+def _web_run(hours: float) -> Run:
+    task = load_task("web")
+    part = task.scenario.workload.draw(3600.0 * hours, np.random.default_rng(0))
+    return Run(task, part, None, "hpa", "hpa", 0)
+
+
 def first_call(seconds: float) -> dict[str, float]:
     """In a fresh process: seconds until the first request of the shop is run, and MiB in the end."""
     begin = time.perf_counter()
@@ -133,7 +159,13 @@ def _side_by_side(*works: Callable[[], int]) -> list[float]:
 
 def measure() -> list[Figure]:
     """All figures."""
-    return [*_queue_figures(), *_application_figures(), *_batch_figures(), *_process_figures()]
+    return [
+        *_queue_figures(),
+        *_application_figures(),
+        *_batch_figures(),
+        *_process_figures(),
+        *_calibration_figures(),
+    ]
 
 
 def _queue_figures() -> list[Figure]:
@@ -232,6 +264,16 @@ def _process_figures() -> list[Figure]:
         _figure("first_call", cached["first_call_s"], "s, cached", "s, compiling", compiled["first_call_s"]),
         _figure("memory_of_20_min", longer["peak_mib"], "MiB", "MiB of 1 min", cached["peak_mib"]),
     ]
+
+
+def _calibration_figures() -> list[Figure]:
+    """Seconds that a thousand HPA settings take over a week: together, and one by one, from hours of one."""
+    hpa_settings(0.1)
+    hpa_setting(0.1)
+    decisions = DECISIONS_PER_HOUR * WEEK_HOURS
+    together = decisions / _rate(lambda: hpa_settings(WEEK_HOURS))
+    one_by_one = 1000 * decisions / _rate(lambda: hpa_setting(6.0))
+    return [_figure("hpa_settings_week", together, "s", "s, one by one, every request", one_by_one)]
 
 
 def _figure(name: str, value: float, unit: str, peer: str, peer_value: float) -> Figure:

@@ -215,6 +215,45 @@ def conformance(
 
 
 @app.command()
+def calibrate(
+    task: TaskOption = "web",
+    *,
+    trace: Annotated[
+        Path | None,
+        typer.Option(
+            help="The load: counts, a request log or an access log; drawn from the task's workload if not given."
+        ),
+    ] = None,
+    policy: Annotated[str, typer.Option(help="The rule whose settings are searched: hpa.")] = "hpa",
+    budget: Annotated[
+        float | None,
+        typer.Option(help="Most violations, as a share of the requests; the task's if not given."),
+    ] = None,
+    start: StartOption = None,
+    duration: DurationOption = None,
+    mean_rps: MeanOption = None,
+    out: Annotated[Path, typer.Option(help="Folder of calibration.csv and calibration.png.")],
+    processes: Annotated[
+        int | None, typer.Option(min=1, help="Runs at a time; all cores if not given.")
+    ] = None,
+) -> None:
+    """Find a rule's cheapest settings that keep the violation budget on a part of a trace.
+
+    Without --start it is all of the trace. Interrupted, the same command goes on where it stopped.
+    """
+    from experiments.calibration import calibrate_rule
+    from experiments.commands import Part
+
+    part = Part(task, trace, start, duration, mean_rps)
+    try:
+        calibrate_rule(part, policy, budget, out, processes)
+    except KeyboardInterrupt:
+        raise Interrupted(
+            "interrupted: what is finished stays, and the same command goes on from there"
+        ) from None
+
+
+@app.command()
 def train(
     task: TaskOption = "web",
     *,

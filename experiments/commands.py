@@ -265,7 +265,7 @@ def rehearse(part: Part, policy: str, seed: int, log: Path | None) -> None:
 def bar(title: str, *, lines: bool = False) -> Iterator[Callable[..., None]]:
     """A progress bar; without a terminal nothing or, for long work, a line about every tenth of it."""
     if lines and not STATUS.is_terminal:
-        yield _lines(title)
+        yield tenths(title, STATUS.print)
         return
     columns = (
         SpinnerColumn(),
@@ -285,7 +285,8 @@ def bar(title: str, *, lines: bool = False) -> Iterator[Callable[..., None]]:
         yield update
 
 
-def _lines(title: str) -> Callable[..., None]:
+def tenths(title: str, say: Callable[[str], None]) -> Callable[..., None]:
+    """Takes the share of work that is done, and says every tenth of it."""
     told = 0
 
     def update(share: float, text: str = "") -> None:
@@ -293,7 +294,7 @@ def _lines(title: str) -> Callable[..., None]:
         tenths = int(10 * np.clip(share, 0, 1) + _ROUNDING)
         if tenths > told:
             told = tenths
-            STATUS.print(f"{title}: {10 * tenths} %{', ' if text else ''}{text}")
+            say(f"{title}: {10 * tenths} %{', ' if text else ''}{text}")
 
     return update
 

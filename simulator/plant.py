@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -85,6 +85,17 @@ class Snapshot:
     vcpu: Floats | None = None
     memory_gib: Floats | None = None
     nodes: NodeCounts | None = None
+
+
+def take_clusters(seen: Any, which: Ints | slice) -> Any:  # noqa: ANN401 - of whatever a Snapshot is made of
+    """A Snapshot, or a part of one, of some of the clusters along its first axis; with a slice arrays are views."""
+    if isinstance(seen, np.ndarray):
+        return seen[which]
+    if names := getattr(seen, "__dataclass_fields__", None):
+        return type(seen)(*(take_clusters(getattr(seen, name), which) for name in names))
+    if isinstance(seen, Mapping):
+        return {name: take_clusters(value, which) for name, value in seen.items()}
+    return seen
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,3 +73,18 @@ def test_the_plain_peer_is_a_cluster_that_scales_waits_and_costs() -> None:
 def test_the_memory_of_a_batch_is_within_its_share_of_the_goal() -> None:
     """Two GiB for 16,384 clusters; what does not depend on their number is there before."""
     assert 1 < memory_of(4096) < 2048 / 4
+
+
+def test_a_thousand_settings_are_held_against_one_a_thousand_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both make 240 decisions an hour, at 10 a second."""
+    monkeypatch.setattr(bench, "WEEK_HOURS", 0.1)
+
+    def rate(work: Callable[[], int]) -> float:
+        assert work() in {24, 1440}
+        return 10.0
+
+    monkeypatch.setattr(bench, "_rate", rate)
+    (figure,) = bench._calibration_figures()
+    assert figure["name"] == "hpa_settings_week"
+    assert figure["value"] == pytest.approx(2.4)
+    assert figure["peer_value"] == pytest.approx(2400.0)

@@ -230,8 +230,10 @@ def test_training_refuses_an_infinite_mean(trace: Path, tmp_path: Path) -> None:
     assert_refused(done, out, "--mean-rps inf: must be a finite number")
 
 
+FOLDERS = ("evaluate", "calibrate", "demo", "simulate")
 OUTPUTS = {
     "evaluate": ("evaluate", "--trace", "waves.csv", "--seeds", 1, "--out"),
+    "calibrate": ("calibrate", "--trace", "waves.csv", "--out"),
     "demo": ("demo", "--out"),
     "simulate": ("simulate", "--trace", "waves.csv", "--export"),
     "train": ("train", "--steps", 1024, "--out"),
@@ -248,11 +250,8 @@ OUTPUTS = {
 @pytest.mark.parametrize(
     ("name", "path", "message"),
     [
-        *((name, "file", "file is a file; it must be a folder") for name in ("evaluate", "demo", "simulate")),
-        *(
-            (name, "file/new", "file/new: file is a file; it must be a folder")
-            for name in ("evaluate", "demo", "simulate")
-        ),
+        *((name, "file", "file is a file; it must be a folder") for name in FOLDERS),
+        *((name, "file/new", "file/new: file is a file; it must be a folder") for name in FOLDERS),
         ("train", "folder/p.bundle", "folder/p.bundle is a folder; it must be a file"),
         ("rehearse", "folder", "folder is a folder; it must be a file"),
         ("log", "folder/l.parquet", "folder/l.parquet is a folder; it must be a file"),
