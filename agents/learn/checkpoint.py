@@ -87,7 +87,14 @@ def load_checkpoint(path: Path, asked: Mapping[str, Any]) -> Checkpoint | None:
         )
     except FileNotFoundError:
         return None
-    except (zipfile.BadZipFile, zlib.error, pickle.UnpicklingError, KeyError, ValueError, RuntimeError) as error:
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        pickle.UnpicklingError,
+        KeyError,
+        ValueError,
+        RuntimeError,
+    ) as error:
         msg = f"{path}: not a whole checkpoint ({' '.join(str(error).split())}); {_ANEW}"
         raise InputError(msg) from None
     there, here = dict(_flat(found.asked)), dict(_flat(json.loads(json.dumps(dict(asked)))))

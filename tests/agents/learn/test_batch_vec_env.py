@@ -58,7 +58,7 @@ def test_spaces_shapes_and_types_are_those_of_the_environment() -> None:
         assert (rewards.shape, rewards.dtype) == ((COUNT,), np.float32)
         assert (dones.shape, dones.dtype) == ((COUNT,), np.bool_)
         assert len(infos) == COUNT
-        assert (-1 <= rewards).all()
+        assert (rewards >= -1).all()
         assert (rewards <= 0).all()
         assert dones.tolist() == ["terminal_observation" in info for info in infos]
 
