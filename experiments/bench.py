@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from envs.autoscale import AutoscaleEnv
+from envs.task import load_task
 from experiments.days import day_of_20000_pods, day_of_web
 from experiments.peers import SimpyApplication, ciw_mmc, simpy_mmc
 from simulator.application import Application, load_application
@@ -97,6 +98,23 @@ def environment_requests(steps: int) -> int:
     return offered
 
 
+def training_rate(engine: str, steps: int) -> float:
+    """Environment steps/s from one update of PPO to the last, with the settings that ship for an engine."""
+    from agents.learn.ppo import DEFAULTS
+    from agents.learn.training import Plan, train
+
+    told: list[tuple[float, int]] = []
+    plan = Plan(load_task("web"), None, steps, 0, DEFAULTS[engine], engine)
+    with tempfile.TemporaryDirectory() as folder:
+        train(
+            plan,
+            Path(folder) / "ppo.bundle",
+            lambda progress: told.append((time.perf_counter(), progress.steps)),
+        )
+    (begin, first), (end, last) = told[0], told[-1]
+    return (last - first) / (end - begin)
+
+
 def first_call(seconds: float) -> dict[str, float]:
     """In a fresh process: seconds until the first request of the shop is run, and MiB in the end."""
     begin = time.perf_counter()
@@ -131,7 +149,7 @@ def _side_by_side(*works: Callable[[], int]) -> list[float]:
 
 def measure() -> list[Figure]:
     """All figures."""
-    return [*_queue_figures(), *_application_figures(), *_process_figures()]
+    return [*_queue_figures(), *_application_figures(), *_training_figures(), *_process_figures()]
 
 
 def _queue_figures() -> list[Figure]:
@@ -193,6 +211,11 @@ def _application_figures() -> list[Figure]:
             _figure(figure, value, "user requests/s", "a SimPy process per call, simplified", peer_value)
         )
     return figures
+
+
+def _training_figures() -> list[Figure]:
+    batch, request = training_rate("batch", 1_000_000), training_rate("request", 16_384)
+    return [_figure("ppo_train", batch, "steps/s", "training on the request engine", request)]
 
 
 def _process_figures() -> list[Figure]:
