@@ -264,9 +264,7 @@ def policies() -> None:
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Where everything goes.")] = Path("build/demo"),
-    steps: Annotated[
-        int | None, typer.Option(min=1, help="Training steps, 3,000,000 by default.")
-    ] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Training steps, 3,000,000 by default.")] = None,
 ) -> None:
     """From a workload to a trained policy and a finished report, in a few minutes."""
     from experiments.demo import run_demo
