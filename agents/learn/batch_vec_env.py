@@ -53,13 +53,14 @@ class BatchVecEnv(VecEnv):
 
     def reset(self) -> NDArray[np.float32]:
         """Begin an episode of every cluster: float32 ``(N, F)``."""
-        seeds = self._seeds if self._seeds[0] is not None else None
+        seeds = [seed for seed in self._seeds if seed is not None]
         parts = len(self._cohorts)
         observations = [
-            cohort.begin(seeds and seeds[begin:end], share=(place + 1) / parts)  # type: ignore[arg-type]
+            cohort.begin(seeds[begin:end], share=(place + 1) / parts)
             for place, (cohort, begin, end) in enumerate(self._placed())
         ]
         self._reset_seeds()
+        self._reset_options()
         return np.concatenate(observations)
 
     def step_async(self, actions: NDArray[np.int64]) -> None:
@@ -153,12 +154,16 @@ class _Cohort:
         """Whether the episodes have ended."""
         return self._step >= self._length
 
-    def begin(self, seeds: Sequence[int] | None = None, share: float = 1.0) -> NDArray[np.float32]:
-        """Begin episodes and cut them at a share of their length: the first observations, float32 ``(n, F)``."""
+    def begin(self, seeds: Sequence[int] = (), share: float = 1.0) -> NDArray[np.float32]:
+        """Begin episodes and cut them at a share of their length: the first observations, float32 ``(n, F)``.
+
+        Args:
+            seeds: one of each cluster; by default they go on as they are.
+        """
         count = self.env.num_envs
-        if seeds is not None:
+        if seeds:
             self._rng = np.random.default_rng([seeds[0], _EXPLORING])
-        observations, _ = self.env.reset(seed=seeds)
+        observations, _ = self.env.reset(seed=seeds or None)
         repeats = self._rng.integers(MOST_REPEATS + 1, size=count)
         repeated = self._rng.integers(self._choices, size=count)
         for left in range(self._before, 0, -1):

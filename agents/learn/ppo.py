@@ -38,11 +38,19 @@ class PpoSettings(Settings):
 
 
 BATCH_DEFAULTS = PpoSettings(
-    environments=1024, rollout_steps=64, batch_size=2048, epochs=4, activation="relu"
+    environments=1024,
+    rollout_steps=64,
+    batch_size=2048,
+    epochs=4,
+    learning_rate=3e-3,
+    hidden=(32, 32),
+    activation="relu",
 )
 """What suits a thousand clusters at once."""
 DEFAULTS = {"batch": BATCH_DEFAULTS, "request": PpoSettings()}
 """By the engine that is trained on."""
+_FEWEST_EPISODES = 100
+"""That a reported reward is the mean of."""
 _ACTIVATIONS = {"tanh": torch.nn.Tanh, "relu": torch.nn.ReLU}
 
 
@@ -62,6 +70,7 @@ def make_ppo(env: VecEnv, settings: PpoSettings, hold_action: int, seed: int) ->
             "net_arch": list(settings.hidden),
             "activation_fn": _ACTIVATIONS[settings.activation],
         },
+        stats_window_size=max(_FEWEST_EPISODES, settings.environments),
         seed=seed,
         device="cpu",
     )
