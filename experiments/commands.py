@@ -200,7 +200,9 @@ def train(part: Part, training: Training, out: Path) -> None:
     begun = None if training.fresh else learning.find_checkpoint(plan, out)
     if begun:
         STATUS.print(f"going on from step {begun.steps}, where {out} was stopped")
-    bundle = _learn(plan, out, begun)
+    again = "the same command without --fresh" if training.fresh else "the same command"
+    with _told_of_interruption(out, again) as kept:
+        bundle = _learn(plan, out, begun, kept)
     CONSOLE.print(f"trained for {bundle.provenance['steps']} steps: {out}")
 
 
@@ -231,8 +233,8 @@ def _engine(asked: str, task: Task, trace: Trace | None) -> str:
     return learning.BATCH
 
 
-def _learn(plan: Plan, out: Path, begun: Checkpoint | None) -> Bundle:
-    """Train with progress on the screen and in MLflow."""
+def _learn(plan: Plan, out: Path, begun: Checkpoint | None, kept: Callable[[int], None]) -> Bundle:
+    """Train with progress on the screen and in MLflow; ``kept`` hears which step the file holds."""
     from agents.learn import training as learning
     from experiments.tracking import track
 
@@ -245,33 +247,34 @@ def _learn(plan: Plan, out: Path, begun: Checkpoint | None) -> Bundle:
         "begun_at_step": begun.steps if begun else 0,
         **plan.settings.model_dump(),
     }
-    kept = begun.steps if begun else 0
-    with _told_of_interruption(out, lambda: kept):
-        store = out.parent / "mlflow.db"
-        with track("setpoint", parameters, store) as log, bar("training ppo", lines=True) as update:
+    kept(begun.steps if begun else 0)
+    store = out.parent / "mlflow.db"
+    with track("setpoint", parameters, store) as log, bar("training ppo", lines=True) as update:
 
-            def report(progress: Trained) -> None:
-                nonlocal kept
-                kept = progress.steps
-                reward = progress.reward_per_step
-                text = "" if np.isnan(reward) else f"reward {reward:.2f} a step"
-                update(progress.steps / plan.steps, text)
-                log({"reward_per_step": progress.reward_per_step, **progress.losses}, progress.steps)
+        def report(progress: Trained) -> None:
+            kept(progress.steps)
+            reward = progress.reward_per_step
+            text = "" if np.isnan(reward) else f"reward {reward:.2f} a step"
+            update(progress.steps / plan.steps, text)
+            log({"reward_per_step": progress.reward_per_step, **progress.losses}, progress.steps)
 
-            return learning.train(plan, out, report, begun)
+        return learning.train(plan, out, report, begun)
 
 
 @contextmanager
-def _told_of_interruption(out: Path, kept_steps: Callable[[], int]) -> Iterator[None]:
-    """Ctrl-C says which policy the file holds; an older run's file is none of this one's."""
+def _told_of_interruption(out: Path, again: str) -> Iterator[Callable[[int], None]]:
+    """Ctrl-C says which policy the file holds, of which it is told; an older run's file is none of this one's."""
+    steps = 0
+
+    def keep(at: int) -> None:
+        nonlocal steps
+        steps = at
+
     try:
-        yield
+        yield keep
     except KeyboardInterrupt:
-        if steps := kept_steps():
-            text = (
-                f"interrupted at step {steps}: {out} holds the policy of step {steps}; "
-                "the same command goes on from there"
-            )
+        if steps:
+            text = f"interrupted at step {steps}: {out} holds the policy of step {steps}; {again} goes on from there"
         else:
             there = "as it was" if out.exists() else "not there yet"
             text = f"interrupted before the first update: {out} is {there}; the same command begins anew"

@@ -21,6 +21,16 @@ from simulator.files import whole_file
 SUFFIX = ".checkpoint"
 _COUNTERS, _PARAMETERS = "checkpoint.json", "parameters.pt"
 _ANEW = "--fresh begins anew"
+_DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    pickle.UnpicklingError,
+    EOFError,
+    KeyError,
+    TypeError,
+    ValueError,
+    RuntimeError,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,14 +97,7 @@ def load_checkpoint(path: Path, asked: Mapping[str, Any]) -> Checkpoint | None:
         )
     except FileNotFoundError:
         return None
-    except (
-        zipfile.BadZipFile,
-        zlib.error,
-        pickle.UnpicklingError,
-        KeyError,
-        ValueError,
-        RuntimeError,
-    ) as error:
+    except _DAMAGE as error:
         msg = f"{path}: not a whole checkpoint ({' '.join(str(error).split())}); {_ANEW}"
         raise InputError(msg) from None
     there, here = dict(_flat(found.asked)), dict(_flat(json.loads(json.dumps(dict(asked)))))

@@ -435,9 +435,14 @@ def test_what_an_interruption_says_of_the_bundle(kept: int, there: bool, tmp_pat
         (
             2048,
             True,
-        ): f"at step 2048: {out} holds the policy of step 2048; the same command goes on from there",
+        ): f"at step 2048: {out} holds the policy of step 2048; "
+        "the same command without --fresh goes on from there",
     }[kept, there]
-    with pytest.raises(Interrupted) as caught, commands._told_of_interruption(out, lambda: kept):
+    with (
+        pytest.raises(Interrupted) as caught,
+        commands._told_of_interruption(out, "the same command without --fresh") as keep,
+    ):
+        keep(kept)
         raise KeyboardInterrupt
     assert str(caught.value) == f"interrupted {expected}"
 
