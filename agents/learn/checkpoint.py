@@ -105,7 +105,7 @@ def load_checkpoint(path: Path, asked: Mapping[str, Any]) -> Checkpoint | None:
         if there.get(name) != here.get(name):
             msg = (
                 f"{path}: of a training whose {name} is {there.get(name)}, not {here.get(name)}; "
-                f"the same command goes on with it, {_ANEW}"
+                f"the command it began with goes on, {_ANEW}"
             )
             raise InputError(msg)
     return found

@@ -395,7 +395,7 @@ def test_interrupted_training_keeps_a_bundle_and_goes_on_from_there(tmp_path: Pa
     assert other.returncode == 2
     assert other.stderr == (
         "setpoint: p.bundle.checkpoint: of a training whose steps is 600000, not 700000; "
-        "the same command goes on with it, --fresh begins anew\n"
+        "the command it began with goes on, --fresh begins anew\n"
     )
     again = subprocess.run(
         command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
@@ -438,12 +438,14 @@ def test_what_an_interruption_says_of_the_bundle(kept: int, there: bool, tmp_pat
         ): f"at step 2048: {out} holds the policy of step 2048; "
         "the same command without --fresh goes on from there",
     }[kept, there]
-    with (
-        pytest.raises(Interrupted) as caught,
-        commands._told_of_interruption(out, "the same command without --fresh") as keep,
-    ):
-        keep(kept)
-        raise KeyboardInterrupt
+
+    def interrupted() -> None:
+        with commands._told_of_interruption(out, "the same command without --fresh") as keep:
+            keep(kept)
+            raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted) as caught:
+        interrupted()
     assert str(caught.value) == f"interrupted {expected}"
 
 

@@ -191,7 +191,9 @@ def test_a_checkpoint_of_another_training_is_refused(
     out = tmp_path / "cut.bundle"
     with pytest.raises(Stopped):
         train(plan_of(128), out, stop_at(32))
-    with pytest.raises(InputError, match=f"{message}; the same command goes on with it, --fresh begins anew"):
+    with pytest.raises(
+        InputError, match=f"{message}; the command it began with goes on, --fresh begins anew"
+    ):
         find_checkpoint(plan_of(**{"steps": 128, **other}), out)
 
 
