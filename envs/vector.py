@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from simulator.errors import InputError
 from simulator.fluid import FluidClusters
 from simulator.ownership import check_import_names
 from simulator.randomization import Randomization
+from simulator.scenario import Workload
 from simulator.trace import Trace, read_trace
 
 _DAY_SECONDS = 86_400.0
@@ -225,9 +227,7 @@ def _loads(task: Task, trace: Trace | str | Path | None) -> list[Trace]:
         InputError: if the trace is shorter than an episode.
     """
     if trace is None:
-        rng = np.random.default_rng(_LOADS_SEED)
-        workload = task.scenario.workload
-        return [workload.draw(_DRAWN_DAYS * _DAY_SECONDS, rng) for _ in range(_DRAWN_WEEKS)]
+        return _drawn(task.scenario.workload)
     read = (read_trace(trace) if isinstance(trace, str | Path) else trace).refine()
     if read.duration_seconds < task.horizon_seconds:
         msg = (
@@ -236,6 +236,13 @@ def _loads(task: Task, trace: Trace | str | Path | None) -> list[Trace]:
         )
         raise InputError(msg)
     return [read]
+
+
+@lru_cache(maxsize=1)
+def _drawn(workload: Workload) -> list[Trace]:
+    """The same weeks for every environment of a task."""
+    rng = np.random.default_rng(_LOADS_SEED)
+    return [workload.draw(_DRAWN_DAYS * _DAY_SECONDS, rng) for _ in range(_DRAWN_WEEKS)]
 
 
 def make_vector_env(num_envs: int = 1, **settings: Any) -> AutoscaleVectorEnv:  # noqa: ANN401 - passed on

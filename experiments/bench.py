@@ -125,6 +125,23 @@ def _web_run(hours: float) -> Run:
     return Run(task, part, None, "hpa", "hpa", 0)
 
 
+def training_rate(engine: str, steps: int) -> float:
+    """Environment steps/s from one update of PPO to the last, with the settings that ship for an engine."""
+    from agents.learn.ppo import DEFAULTS
+    from agents.learn.training import Plan, train
+
+    told: list[tuple[float, int]] = []
+    plan = Plan(load_task("web"), None, steps, 0, DEFAULTS[engine], engine)
+    with tempfile.TemporaryDirectory() as folder:
+        train(
+            plan,
+            Path(folder) / "ppo.bundle",
+            lambda progress: told.append((time.perf_counter(), progress.steps)),
+        )
+    (begin, first), (end, last) = told[0], told[-1]
+    return (last - first) / (end - begin)
+
+
 def first_call(seconds: float) -> dict[str, float]:
     """In a fresh process: seconds until the first request of the shop is run, and MiB in the end."""
     begin = time.perf_counter()
@@ -165,6 +182,7 @@ def measure() -> list[Figure]:
         *_batch_figures(),
         *_process_figures(),
         *_calibration_figures(),
+        *_training_figures(),
     ]
 
 
@@ -253,6 +271,11 @@ def _batch_figures() -> list[Figure]:
             f"{name}_memory", growth, f"MiB, {MANY_CLUSTERS:,}", f"MiB, {CLUSTERS:,}", memory_of(CLUSTERS)
         ),
     ]
+
+
+def _training_figures() -> list[Figure]:
+    batch, request = training_rate("batch", 1_000_000), training_rate("request", 16_384)
+    return [_figure("ppo_train", batch, "steps/s", "training on the request engine", request)]
 
 
 def _process_figures() -> list[Figure]:

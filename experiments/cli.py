@@ -268,17 +268,32 @@ def train(
     mean_rps: Annotated[float | None, typer.Option(min=1e-9, help="Scale that part to this mean.")] = None,
     agent: Annotated[str, typer.Option(help="The learning algorithm: ppo.")] = "ppo",
     steps: Annotated[
-        int,
-        typer.Option(min=1, help="Environment steps, rounded up to whole rollouts (1,024 by default)."),
-    ] = 100_000,
+        int | None,
+        typer.Option(
+            min=1,
+            help="Environment steps, rounded up to whole rollouts; 3,000,000 on the batch engine and 100,000 on "
+            "the request engine by default.",
+        ),
+    ] = None,
+    engine: Annotated[
+        str,
+        typer.Option(
+            help="What is trained on: batch (a thousand clusters at once), request (every request is simulated, "
+            "some thirty times slower) or auto, which is batch wherever it models the task."
+        ),
+    ] = "auto",
     seed: SeedOption = 0,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Begin anew, whatever a stopped training has left.")
+    ] = False,
     out: Annotated[Path, typer.Option(help="The bundle to write, *.bundle.")],
 ) -> None:
-    """Train a policy; Ctrl-C keeps the last good bundle."""
-    from experiments.commands import Part
+    """Train a policy; stopped by Ctrl-C it keeps the last good bundle, and the same command goes on from there."""
+    from experiments.commands import Part, Training
     from experiments.commands import train as command
 
-    command(Part(task, trace, start, duration, mean_rps), agent, steps, seed, out)
+    training = Training(agent, steps, seed, engine, fresh)
+    command(Part(task, trace, start, duration, mean_rps), training, out)
 
 
 @control_app.command("rehearse")
@@ -339,7 +354,7 @@ def policies() -> None:
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Where everything goes.")] = Path("build/demo"),
-    steps: Annotated[int, typer.Option(min=1, help="Training steps.")] = 80_000,
+    steps: Annotated[int | None, typer.Option(min=1, help="Training steps, 3,000,000 by default.")] = None,
 ) -> None:
     """From a workload to a trained policy and a finished report, in a few minutes."""
     from experiments.demo import run_demo

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 
+from agents.learn.ppo import DEFAULTS, PpoSettings
 from envs.autoscale import AutoscaleEnv
 from envs.vector import AutoscaleVectorEnv
 from experiments import bench
@@ -88,3 +91,15 @@ def test_a_thousand_settings_are_held_against_one_a_thousand_times(monkeypatch: 
     assert figure["name"] == "hpa_settings_week"
     assert figure["value"] == pytest.approx(2.4)
     assert figure["peer_value"] == pytest.approx(2400.0)
+
+
+@pytest.mark.parametrize("engine", ["batch", "request"])
+def test_training_is_timed_from_its_first_update_to_its_last(
+    engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a clock that ticks twice an update."""
+    tiny = PpoSettings(environments=2, rollout_steps=16, batch_size=16, epochs=1, hidden=(8,))
+    monkeypatch.setitem(DEFAULTS, engine, tiny)
+    ticks = itertools.count(step=2.0)
+    monkeypatch.setattr(bench, "time", SimpleNamespace(perf_counter=lambda: next(ticks)))
+    assert bench.training_rate(engine, 96) == 16
