@@ -21,7 +21,14 @@ from rich.table import Table
 
 from envs.autoscale import AutoscaleEnv
 from envs.task import load_task
-from experiments.bench_batch import CLUSTERS, MANY_CLUSTERS, VectorSteps, memory_of, plain_steps
+from experiments.bench_batch import (
+    CLUSTERS,
+    CLUSTERS_OF_MANY,
+    MANY_CLUSTERS,
+    VectorSteps,
+    memory_of,
+    plain_steps,
+)
 from experiments.days import day_of_20000_pods, day_of_web
 from experiments.peers import SimpyApplication, ciw_mmc, simpy_mmc
 from experiments.run import Run, execute
@@ -38,7 +45,7 @@ RATE_RPS = SERVERS * UTILIZATION / MEAN_SERVICE_SECONDS
 APPLICATION_RPS, APPLICATION_UTILIZATION = 1000.0, 0.7
 REPEATS, ENVIRONMENT_STEPS = 5, 480
 STRETCH_SECONDS = 15.0
-BATCH_SECONDS, PLAIN_STEPS = 3.0, 50_000
+BATCH_SECONDS, PLAIN_STEPS, BOUTIQUE_STEPS = 3.0, 50_000, 40
 WEEK_HOURS, DECISIONS_PER_HOUR = 168.0, 240
 Figure = dict[str, Any]
 
@@ -89,9 +96,9 @@ def _run(plane: OneQueue | DataPlane, rate: float, seconds: float, seed: np.rand
         plane.advance(until, arrivals.until(until))
 
 
-def environment_requests(steps: int) -> int:
-    """Requests that setpoint/Web-v1 offers in so many steps with random actions."""
-    env = AutoscaleEnv()
+def environment_requests(steps: int, task: str = "web") -> int:
+    """Requests that a task offers in so many steps with random actions."""
+    env = AutoscaleEnv(task)
     env.action_space.seed(0)
     env.reset(seed=0)
     offered = 0
@@ -247,6 +254,19 @@ def _application_figures() -> list[Figure]:
     return figures
 
 
+def _boutique_figure() -> Figure:
+    """Steps of clusters of eleven services."""
+    batch = VectorSteps(CLUSTERS_OF_MANY, "boutique11")
+    batch.run(BATCH_SECONDS)
+
+    def single() -> int:
+        environment_requests(BOUTIQUE_STEPS, "boutique11")
+        return BOUTIQUE_STEPS
+
+    ours, alone = _side_by_side(lambda: batch.run(BATCH_SECONDS), single)
+    return _figure("batch_engine_boutique11", ours, "steps/s", "a single environment, request engine", alone)
+
+
 def _batch_figures() -> list[Figure]:
     """Steps of single clusters a second, their CPU time, and memory."""
     batch = VectorSteps()
@@ -262,6 +282,7 @@ def _batch_figures() -> list[Figure]:
     )
     name, growth = "batch_engine_web", memory_of(MANY_CLUSTERS)
     return [
+        _boutique_figure(),
         _figure(name, ours, "steps/s", "a single environment, request engine", alone),
         _figure(name, ours, "steps/s", "a plain Python step, simplified", plain),
         _figure(

@@ -16,17 +16,17 @@ import numpy as np
 
 from envs.vector import AutoscaleVectorEnv, make_vector_env
 
-CLUSTERS, MANY_CLUSTERS = 4096, 16_384
+CLUSTERS, CLUSTERS_OF_MANY, MANY_CLUSTERS = 4096, 1024, 16_384
 _CHANGES = (-0.5, -0.25, -0.1, -0.01, 0.0, 0.01, 0.1, 0.25, 0.5, 1.0)
 _STEPS_A_LOOK = 16
 _MIB = 1024**2
 
 
 class VectorSteps:
-    """Steps of ``setpoint/Web-v1`` as it ships, in a batch, with random actions and autoreset."""
+    """Steps of ``setpoint/Web-v1`` as it ships or of another task, in a batch, with random actions and autoreset."""
 
-    def __init__(self, clusters: int = CLUSTERS) -> None:
-        self._env: AutoscaleVectorEnv = gymnasium.make_vec("setpoint/Web-v1", num_envs=clusters)  # type: ignore[assignment]
+    def __init__(self, clusters: int = CLUSTERS, task: str = "web") -> None:
+        self._env: AutoscaleVectorEnv = gymnasium.make_vec("setpoint/Web-v1", num_envs=clusters, task=task)  # type: ignore[assignment]
         self._rng = np.random.default_rng(0)
         self._env.reset(seed=0)
         self.cpu_ns: list[float] = []
@@ -38,7 +38,7 @@ class VectorSteps:
         begin, cpu_begin, steps = time.perf_counter(), time.process_time(), 0
         while steps == 0 or time.perf_counter() - begin < seconds:
             for _ in range(_STEPS_A_LOOK):
-                env.step(self._rng.integers(0, env.task.actions.count, env.num_envs))
+                env.step(self._rng.integers(0, env.task.actions.count, env.action_space.shape))
             steps += _STEPS_A_LOOK * env.num_envs
         self.cpu_ns.append(1e9 * (time.process_time() - cpu_begin) / steps)
         return steps
