@@ -39,10 +39,9 @@ class PpoSettings(Settings):
 
 BATCH_DEFAULTS = PpoSettings(
     environments=1024,
-    rollout_steps=64,
+    rollout_steps=32,
     batch_size=2048,
     epochs=4,
-    learning_rate=3e-3,
     hidden=(32, 32),
     activation="relu",
 )
