@@ -59,12 +59,15 @@ def make_ready(clock, world, state, n, s, part):
     """Let pods become ready whose time has come by this part of the step."""
     if state.starting[n, s] == 0:
         return
-    cohorts = state.left.shape[2]
+    cohorts, others = state.left.shape[2], state.starting[n, s]
     for age in range(min(cohorts, state.step[n] + 1)):
+        if others == 0:
+            break
         slot = (state.step[n] - age) % cohorts
         left = np.int64(state.left[n, s, slot])
         if left == state.done[n, s, slot]:
             continue
+        others -= left - state.done[n, s, slot]
         share = _started(clock, world, state, n, s, slot, age * clock.parts + part)
         mark = state.mark[n, s, slot]
         due = left
