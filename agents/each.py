@@ -76,10 +76,10 @@ class Each:
         parts = [getattr(wish, name) for wish in wishes]
         if all(part is None for part in parts):
             return None
-        if shown is None:
-            msg = f"{name} is asked for, but the plant does not show it"
+        if shown is None and any(part is None for part in parts):
+            msg = f"{name} is asked for, but the plant does not show it, so that others could keep theirs"
             raise InputError(msg)
-        joined = shown.copy()
+        joined: Array = np.concatenate(parts) if shown is None else shown.copy()
         for share, part in zip(self._shares, parts, strict=True):
             if part is not None:
                 joined[share.clusters] = part

@@ -125,6 +125,10 @@ def test_what_some_ask_for_leaves_the_others_as_they_are() -> None:
     assert desired.memory_gib is None
     with pytest.raises(InputError, match="vcpu is asked for, but the plant does not show it"):
         together.decide(dataclasses.replace(shown, vcpu=None))
+    both = make_each(("fixed:replicas=7,vcpu=1", "fixed:replicas=5,vcpu=2"), make_context(TASK, None, 0))
+    desired = both.decide(stack([FakePlant().snapshot()] * 2))
+    assert desired.vcpu is not None
+    assert desired.vcpu[:, 0].tolist() == [1.0, 2.0]
 
 
 def test_policies_that_decide_together_have_one_period() -> None:
