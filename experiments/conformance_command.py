@@ -27,7 +27,7 @@ from experiments.run import Run
 from experiments.sweep import Sweep
 from experiments.verdict import Bound, Verdict, judge, write_table
 from simulator.errors import InputError
-from simulator.fluid import check_supported
+from simulator.flow.support import check_supported
 from simulator.trace import Trace
 
 _WORST_SHOWN = 8

@@ -60,7 +60,7 @@ class Trial:
 
 def why_not(task: Task) -> str:
     """What the batch engine does not model of a task; empty where it models all."""
-    from simulator.fluid import check_supported
+    from simulator.flow.support import check_supported
 
     try:
         check_supported(task.scenario)

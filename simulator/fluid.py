@@ -16,14 +16,14 @@ from pydantic import TypeAdapter
 
 from simulator.application import Application
 from simulator.arrays import Floats, Ints
-from simulator.errors import InputError
 from simulator.faults import SlowStart
 from simulator.flow.episode import Episodes, begin_episodes
-from simulator.flow.faults import MODELLED, hazards
+from simulator.flow.faults import hazards
 from simulator.flow.graph import Flows, equip, flatten, metric_units
 from simulator.flow.step import advance, advance_graph
+from simulator.flow.support import check_supported
 from simulator.flow.survival import survival_table
-from simulator.flow.tables import READING, Clock, Happened, Laws, Loads, Seen, State, Trusted, World
+from simulator.flow.tables import Clock, Happened, Laws, Loads, Seen, Trusted, empty_state, empty_world
 from simulator.flow.trust import sort_pods
 from simulator.laws.law import ServiceTimeLaw
 from simulator.plant import Metric, Snapshot
@@ -32,7 +32,6 @@ from simulator.processes import DeterministicProcess, ModulatedProcess
 from simulator.randomization import Randomization
 from simulator.randomness import seed_key
 from simulator.scenario import Scenario
-from simulator.service import Service
 from simulator.trace import Trace
 
 _LONGEST_PART_SECONDS = 5.0
@@ -104,11 +103,11 @@ class FluidClusters:
         if metrics.gap_probability or scenario.faults:
             kept += math.ceil(metrics.stale_seconds / metrics.scrape_seconds) + _MOST_LOST
         slowest = max([1.0, *(fault.factor for fault in scenario.faults if isinstance(fault, SlowStart))])
-        self.world = _empty_world(shape, (steps + 1) * parts)
+        self.world = empty_world(shape, (steps + 1) * parts)
         remembered = math.ceil(
             (seen_after + metrics.scrape_seconds + metrics.window_seconds) * parts / period_seconds
         )
-        self.state = _empty_state(
+        self.state = empty_state(
             shape, math.ceil(slowest * steps) + 1, points, kept, remembered + 2, len(scenario.faults)
         )
         self.happened = Happened(
@@ -236,42 +235,6 @@ class FluidClusters:
             advance_graph(begin, end, *shape, world, state, self._flows, happened, seen)
 
 
-def check_supported(scenario: Scenario) -> None:
-    """Raises InputError for what the batch engine does not model."""
-    lacks = [
-        what
-        for what, there in (
-            ("nodes", scenario.cluster is not None),
-            *((f"faults of kind {fault.kind}", not isinstance(fault, MODELLED)) for fault in scenario.faults),
-        )
-        if there
-    ]
-    for service in scenario.system.services:
-        lacks += [f"{what} of service {service.name}" for what in _lacking(service)]
-    if lacks:
-        msg = f"the batch engine does not model: {'; '.join(lacks)}. The request engine does"
-        raise InputError(msg)
-
-
-def _lacking(service: Service) -> list[str]:
-    """What of a service is not modelled."""
-    calls = [call for operation in service.all_operations for step in operation.steps for call in step]
-    return [
-        what
-        for what, there in (
-            ("batching", service.discipline == "batching"),
-            ("load shedding", service.shedding is not None),
-            ("waking from zero", service.wakes),
-            ("warm-up", service.warm_up is not None),
-            ("CPU use while starting", service.start_cpu_share > 0),
-            ("memory use", service.memory.base_gib + service.memory.gib_per_request > 0),
-            ("circuit breakers", any(call.breaker for call in calls)),
-            ("fallbacks", any(call.fallback for call in calls)),
-        )
-        if there
-    ]
-
-
 def quantile(law: ServiceTimeLaw, share: float) -> float:
     """The service time that ``share`` are within, to a billionth, seconds."""
     low, high = 0.0, law.mean_seconds
@@ -351,60 +314,3 @@ def _laws(system: Application, randomization: Randomization) -> tuple[Laws, Floa
     tables = np.array([survival_table(law) for law in laws])
     p95 = np.array([quantile(law, 0.95) / law.mean_seconds for law in laws])
     return Laws(tables, p95), np.array([law.scv for law in laws])
-
-
-def _empty_world(shape: tuple[int, int], ages: int) -> World:
-    count, _ = shape
-    return World(
-        key=np.zeros(count, np.uint64),
-        mean_seconds=np.ones(shape),
-        scv=np.ones(shape),
-        law=np.zeros(shape, np.int64),
-        slots=np.ones(shape),
-        usd_per_second=np.zeros(shape),
-        drain_seconds=np.zeros(shape),
-        started=np.ones((*shape, ages), np.float32),
-        slo_seconds=np.ones(count),
-        lag_seconds=np.zeros(count),
-        first_scrape_seconds=np.zeros(count),
-        load=np.zeros(count, np.int64),
-        load_begin_seconds=np.zeros(count),
-        load_scale=np.ones(count),
-        hazard=np.ones(count),
-    )
-
-
-def _empty_state(
-    shape: tuple[int, int], steps: int, points: int, kept: int, remembered: int, faults: int
-) -> State:
-    return State(
-        step=np.zeros(shape[0], np.int64),
-        wanted=np.zeros(shape, np.int64),
-        applied=np.zeros(shape, np.int64),
-        ready=np.zeros(shape, np.int64),
-        starting=np.zeros(shape, np.int64),
-        work=np.zeros(shape),
-        backlog=np.zeros(shape),
-        left=np.zeros((*shape, steps), np.int32),
-        done=np.zeros((*shape, steps), np.int32),
-        mark=np.zeros((*shape, steps), np.float32),
-        spread=np.zeros((*shape, steps), np.float32),
-        stretch=np.ones((*shape, steps), np.float32),
-        totals=np.zeros((*shape, 3)),
-        readings=np.full((*shape, kept, READING), np.nan),
-        waits=np.zeros((*shape, points)),
-        counts=np.zeros((*shape, points)),
-        history=np.zeros((*shape, remembered), np.int32),
-        level=np.zeros(shape[0], np.int64),
-        level_end=np.zeros(shape[0]),
-        level_number=np.zeros(shape[0], np.int64),
-        fault_begin=np.zeros((shape[0], faults)),
-        fault_number=np.zeros((shape[0], faults), np.int64),
-        killed=np.zeros(shape, np.int64),
-        cpu_share=np.ones(shape),
-        delay_seconds=np.zeros(shape),
-        start_factor=np.ones(shape),
-        refusal=np.zeros(shape[0]),
-        is_out=np.zeros(shape[0], np.bool_),
-        frozen_seconds=np.full(shape[0], np.inf),
-    )

@@ -28,7 +28,7 @@ from agents.learn.ppo import PpoSettings, make_ppo
 from agents.learn.vec_env import WORST_STEP_REWARD, make_vec_env
 from envs.task import Task
 from simulator.errors import InputError
-from simulator.fluid import check_supported
+from simulator.flow.support import check_supported
 from simulator.trace import Trace
 
 AGENTS = ("ppo",)

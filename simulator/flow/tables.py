@@ -232,3 +232,62 @@ class Trusted(NamedTuple):
     unready: Ints
     missing: Ints
     usage_milli: Ints
+
+
+def empty_world(shape: tuple[int, int], ages: int) -> World:
+    """For so many clusters and services, and ages of pods that start."""
+    count, _ = shape
+    return World(
+        key=np.zeros(count, np.uint64),
+        mean_seconds=np.ones(shape),
+        scv=np.ones(shape),
+        law=np.zeros(shape, np.int64),
+        slots=np.ones(shape),
+        usd_per_second=np.zeros(shape),
+        drain_seconds=np.zeros(shape),
+        started=np.ones((*shape, ages), np.float32),
+        slo_seconds=np.ones(count),
+        lag_seconds=np.zeros(count),
+        first_scrape_seconds=np.zeros(count),
+        load=np.zeros(count, np.int64),
+        load_begin_seconds=np.zeros(count),
+        load_scale=np.ones(count),
+        hazard=np.ones(count),
+    )
+
+
+def empty_state(
+    shape: tuple[int, int], steps: int, points: int, kept: int, remembered: int, faults: int
+) -> State:
+    """For so many clusters and services; ages in steps, parts of a percentile, readings, parts remembered, faults."""
+    return State(
+        step=np.zeros(shape[0], np.int64),
+        wanted=np.zeros(shape, np.int64),
+        applied=np.zeros(shape, np.int64),
+        ready=np.zeros(shape, np.int64),
+        starting=np.zeros(shape, np.int64),
+        work=np.zeros(shape),
+        backlog=np.zeros(shape),
+        left=np.zeros((*shape, steps), np.int32),
+        done=np.zeros((*shape, steps), np.int32),
+        mark=np.zeros((*shape, steps), np.float32),
+        spread=np.zeros((*shape, steps), np.float32),
+        stretch=np.ones((*shape, steps), np.float32),
+        totals=np.zeros((*shape, 3)),
+        readings=np.full((*shape, kept, READING), np.nan),
+        waits=np.zeros((*shape, points)),
+        counts=np.zeros((*shape, points)),
+        history=np.zeros((*shape, remembered), np.int32),
+        level=np.zeros(shape[0], np.int64),
+        level_end=np.zeros(shape[0]),
+        level_number=np.zeros(shape[0], np.int64),
+        fault_begin=np.zeros((shape[0], faults)),
+        fault_number=np.zeros((shape[0], faults), np.int64),
+        killed=np.zeros(shape, np.int64),
+        cpu_share=np.ones(shape),
+        delay_seconds=np.zeros(shape),
+        start_factor=np.ones(shape),
+        refusal=np.zeros(shape[0]),
+        is_out=np.zeros(shape[0], np.bool_),
+        frozen_seconds=np.full(shape[0], np.inf),
+    )

@@ -37,7 +37,7 @@ from experiments.conformance import (
 from experiments.conformance_figure import draw_conformance
 from experiments.verdict import judge, rank_correlation, write_table
 from simulator.errors import InputError
-from simulator.fluid import check_supported
+from simulator.flow.support import check_supported
 from simulator.trace import Trace, write_trace
 
 SETPOINT = Path(sys.executable).with_name("setpoint")

@@ -15,7 +15,8 @@ from experiments.sweep import Sweep
 from simulator.faults import AnyFault
 from simulator.flow.draws import gamma_factor
 from simulator.flow.faults import MODELLED
-from simulator.fluid import FluidClusters, check_supported
+from simulator.flow.support import check_supported
+from simulator.fluid import FluidClusters
 from simulator.processes import ModulatedProcess
 from simulator.randomization import Randomization
 from simulator.trace import Trace

@@ -13,8 +13,9 @@ from experiments.sweep import Sweep
 from experiments.verdict import judge
 from simulator import theory
 from simulator.errors import InputError
+from simulator.flow.support import check_supported
 from simulator.flow.survival import exceeds, survival_table
-from simulator.fluid import FluidClusters, check_supported, quantile
+from simulator.fluid import FluidClusters, quantile
 from simulator.fluid_plant import FluidPlant
 from simulator.laws.gamma import GammaLaw
 from simulator.laws.lognormal import LognormalLaw
