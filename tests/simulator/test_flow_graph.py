@@ -10,8 +10,7 @@ import pytest
 from scipy import stats
 
 from envs.task import Task, load_task
-from experiments.conformance import Cell, World, made_load, on_batch_engine
-from experiments.run import Run
+from experiments.conformance import World, compare, made_load
 from experiments.sweep import Sweep
 from simulator import theory
 from simulator.application import load_application
@@ -23,7 +22,6 @@ from simulator.randomization import Randomization
 from simulator.service import Service
 from simulator.trace import Trace
 
-MEASURES = ("slo_violation_ratio", "cost_usd", "cpu_utilization")
 TARGETS = ("hpa:target=0.6", "hpa:target=0.8")
 
 
@@ -128,35 +126,19 @@ def test_calls_are_conserved_in_overload() -> None:
     assert (happened.late / happened.requests > 0.99).all()
 
 
-def conforms(name: str, load: str, folder: Path, hours: int, seeds: int) -> list[Cell]:
-    """HPA targets in a task that ships, on both engines."""
-    task = load_task(name)
-    trace = made_load(load, task.scenario.workload.mean_rps, hours)
-    runs = [Run(task, trace, None, policy, policy, seed) for policy in TARGETS for seed in range(seeds)]
-    with Sweep(folder) as sweep:
-        rows = [outcome.row for outcome in sweep.outcomes(runs, None)]
-    cells = []
-    for place, policy in enumerate(TARGETS):
-        truth = rows[place * seeds : (place + 1) * seeds]
-        found = on_batch_engine(task, trace, policy)
-        pairs = [
-            (float(np.mean([row[measure] for row in truth])), value)
-            for measure, value in zip(MEASURES, found, strict=True)
-        ]
-        cells.append(Cell(World(load), policy, *pairs))
-    return cells
-
-
 @pytest.mark.parametrize(
     ("name", "load"),
     [
-        ("shop3", "sine"),
+        pytest.param("shop3", "sine", marks=pytest.mark.slow),
         ("shop3", "jumps"),
         pytest.param("boutique11", "sine", marks=pytest.mark.slow),
         pytest.param("boutique11", "jumps", marks=pytest.mark.slow),
     ],
 )
 def test_applications_conform_to_the_request_engine(name: str, load: str, tmp_path: Path) -> None:
-    for cell in conforms(name, load, tmp_path, hours=2, seeds=2):
-        assert cell.is_within or not cell.is_counted, cell
-        assert max(map(abs, cell.errors)) < 0.02, cell
+    task = load_task(name)
+    world = World(load, law=None, slots=None)
+    loads = {load: made_load(load, task.scenario.workload.mean_rps, 2)}
+    with Sweep(tmp_path) as sweep:
+        cells = compare(task, (world,), loads, sweep, policies=TARGETS)
+    assert [cell for cell in cells if cell.excess > 1] == []
