@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -37,6 +38,11 @@ class Policy(Protocol):
     def reset(self, mask: Mask | None = None) -> None:
         """Forget what was seen; with a mask ``(...)``, only for the clusters where it is True."""
         ...
+
+
+def by_cluster(values: Sequence[int]) -> int | Ints:
+    """A setting of each of N clusters as int64 ``(N, 1)``; the one value where all have the same."""
+    return values[0] if len(set(values)) == 1 else np.array(values, np.int64)[:, np.newaxis]
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,9 +10,9 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from agents.baselines.fixed import FixedSettings, make_fixed
-from agents.baselines.hpa import HpaSettings, make_hpa
+from agents.baselines import fixed, hpa
 from agents.bundle import SUFFIX, make_learned
+from agents.each import Each, Share
 from agents.policy import Context, Policy
 from simulator.errors import InputError
 from simulator.settings import Settings
@@ -20,16 +20,25 @@ from simulator.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A deployable rule: its settings, its maker and a line about it."""
+    """A deployable rule.
+
+    Attributes:
+        make: takes settings for all clusters, or a sequence of those of each of N.
+        summary: a line about it.
+        varied: the settings that the clusters of such a sequence may differ in.
+    """
 
     settings: type[Settings]
     make: Callable[[Any, Context], Policy]
     summary: str
+    varied: frozenset[str]
 
 
 RULES: dict[str, Entry] = {
-    "fixed": Entry(FixedSettings, make_fixed, "always the same number of replicas"),
-    "hpa": Entry(HpaSettings, make_hpa, "the Kubernetes HorizontalPodAutoscaler v2 on CPU"),
+    "fixed": Entry(fixed.FixedSettings, fixed.make_fixed, "always the same number of replicas", fixed.VARIED),
+    "hpa": Entry(
+        hpa.HpaSettings, hpa.make_hpa, "the Kubernetes HorizontalPodAutoscaler v2 on CPU", hpa.VARIED
+    ),
 }
 
 
@@ -102,6 +111,35 @@ def make(spec: str, context: Context) -> Policy:
     parsed = parse_spec(spec)
     settings = check_settings(parsed)
     return RULES[parsed.name].make(settings, context)
+
+
+def make_each(specs: Sequence[str], context: Context) -> Policy:
+    """One Policy for N clusters, each of which it decides for as its own spec alone would.
+
+    Clusters whose settings differ only in what their rule takes as arrays share one policy.
+
+    Raises:
+        InputError: if a name, a setting or a Bundle is wrong, or the periods differ.
+    """
+    rules = {spec: None if is_bundle(spec) else parse_spec(spec) for spec in dict.fromkeys(specs)}
+    settings = {spec: check_settings(rule) for spec, rule in rules.items() if rule is not None}
+    keys = {spec: spec if rule is None else _shared(rule, settings[spec]) for spec, rule in rules.items()}
+    shares = []
+    for key in dict.fromkeys(keys.values()):
+        places = [place for place, spec in enumerate(specs) if keys[spec] == key]
+        first = specs[places[0]]
+        rule = rules[first]
+        if rule is None:
+            policy: Policy = make_learned(first, context)
+        else:
+            policy = RULES[rule.name].make([settings[specs[place]] for place in places], context)
+        shares.append(Share.of(places, policy))
+    return shares[0].policy if len(shares) == 1 else Each(shares)
+
+
+def _shared(rule: Spec, settings: Settings) -> str:
+    """What clusters must have in common to be decided for together."""
+    return f"{rule.name} {settings.model_dump_json(exclude=set(RULES[rule.name].varied))}"
 
 
 def _describe(spec: Spec, entry: Entry, error: ValidationError) -> str:

@@ -6,4 +6,9 @@ def register_envs() -> None:
     from gymnasium import register, registry
 
     if "setpoint/Web-v1" not in registry:
-        register(id="setpoint/Web-v1", entry_point="envs.autoscale:make_env", kwargs={"task": "web"})
+        register(
+            id="setpoint/Web-v1",
+            entry_point="envs.autoscale:make_env",
+            vector_entry_point="envs.vector:make_vector_env",
+            kwargs={"task": "web"},
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,31 +57,53 @@ class ObserverSettings(Settings):
     period_seconds: float = Field(gt=0, description="Between two observations.")
 
 
-class Observer:
-    """Remembers five minutes of rates; a missing metric becomes 0 with its flag set, never NaN."""
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is observed, in arrays; those of clusters that differ are ``(..., S)`` and the SLO ``(..., 1)``.
 
-    def __init__(self, settings: ObserverSettings) -> None:
+    Attributes:
+        capacity_rps: requests/s one pod serves at most.
+        slots_per_pod: slots of a pod.
+        slo_seconds: the SLO.
+    """
+
+    capacity_rps: Floats
+    slots_per_pod: Floats
+    slo_seconds: Floats
+
+
+class Observer:
+    """Remembers five minutes of rates; a missing metric becomes 0 with its flag set, never NaN.
+
+    Args:
+        facts: what is observed, where it is not the settings': clusters that differ, drawn around them.
+    """
+
+    def __init__(self, settings: ObserverSettings, facts: Facts | None = None) -> None:
         self.settings = settings
-        self._capacity = np.array(settings.capacity_rps)
-        self._slots = np.array(settings.slots_per_pod)
-        services = len(self._capacity)
-        self._scale = np.repeat([feature.scale for feature in FEATURES], services)
-        self._low = np.repeat([feature.low for feature in FEATURES], services)
-        self._high = np.repeat([feature.high for feature in FEATURES], services)
+        self._facts = facts or Facts(
+            np.array(settings.capacity_rps), np.array(settings.slots_per_pod), np.array(settings.slo_seconds)
+        )
+        self._low = np.array([[feature.low] for feature in FEATURES])
+        self._high = np.array([[feature.high] for feature in FEATURES])
         self._minute = max(1, round(_MINUTE_SECONDS / settings.period_seconds))
         self._depth = max(2, round(_HISTORY_SECONDS / settings.period_seconds) + 1)
+        self._values = np.empty((len(FEATURES), 0))
         self._rates: Floats | None = None
+        self._newest = 0
         self._seen_seconds: Floats | None = None
 
     @property
     def size(self) -> int:
         """Length F of the vector."""
-        return len(self._scale)
+        return len(FEATURES) * len(self.settings.capacity_rps)
 
     @property
     def bounds(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Lowest and highest values: two float32 ``(F,)``."""
-        return self._low.astype(np.float32), self._high.astype(np.float32)
+        services = len(self.settings.capacity_rps)
+        low, high = (np.repeat(bound, services).astype(np.float32) for bound in (self._low, self._high))
+        return low, high
 
     def reset(self, mask: NDArray[np.bool_] | None = None) -> None:
         """Forget the rates; with a mask ``(...)``, only where it is True."""
@@ -91,10 +114,23 @@ class Observer:
 
     def observe(self, snapshot: Snapshot) -> NDArray[np.float32]:
         """The vector after this Snapshot: float32 ``(..., F)``, feature-major."""
+        self._remember(snapshot.time_seconds, snapshot.rate)
+        return self.look(snapshot)
+
+    def look(self, snapshot: Snapshot) -> NDArray[np.float32]:
+        """The same with what is remembered already: of clusters that were reset after this step's vector.
+
+        Raises:
+            ValueError: if nothing is remembered at all.
+        """
+        rates = self._rates
+        if rates is None:
+            msg = "look needs an observation before it"
+            raise ValueError(msg)
         wanted = np.maximum(snapshot.wanted, 1)
-        capacity = self._capacity * wanted
-        rates = self._remember(snapshot.time_seconds, snapshot.rate)
-        now = rates[-1]
+        facts = self._facts
+        capacity = facts.capacity_rps * wanted
+        now = rates[self._newest]
         with np.errstate(invalid="ignore"):
             raw = (
                 np.log2(1.0 + snapshot.wanted),
@@ -103,27 +139,45 @@ class Observer:
                 snapshot.draining / wanted,
                 snapshot.cpu.value,
                 now / capacity,
-                (now - rates[-1 - self._minute]) / capacity,
-                (now - rates[0]) / capacity,
+                (now - rates[self._newest - self._minute]) / capacity,
+                (now - rates[self._newest + 1 - self._depth]) / capacity,
                 np.fmax.reduce(rates, axis=0) / capacity,
-                np.log1p(snapshot.latency_p95.value / self.settings.slo_seconds),
-                np.log1p(snapshot.queue.value / (self._slots * wanted)),
+                np.log1p(snapshot.latency_p95.value / facts.slo_seconds),
+                np.log1p(snapshot.queue.value / (facts.slots_per_pod * wanted)),
                 np.maximum(snapshot.cpu.age_seconds, snapshot.rate.age_seconds),
                 np.isnan(snapshot.cpu.value) | np.isnan(now),
                 np.isnan(snapshot.latency_p95.value),
             )
-        vector = np.concatenate(raw, axis=-1) / self._scale
-        vector[np.isnan(vector)] = 0.0
-        return np.asarray(np.clip(vector, self._low, self._high), dtype=np.float32)
+        return self._scaled(raw)
 
-    def _remember(self, time_seconds: Floats, rate: Metric) -> Floats:
-        """The rates of five minutes, oldest first; a period in which nobody looked is NaN."""
+    def _scaled(self, raw: tuple[NDArray[Any], ...]) -> NDArray[np.float32]:
+        """The vector, new each time, of raw features, each ``(..., S)``; a feature's values lie together until then."""
+        shape = raw[0].shape
+        if self._values.shape[1:] != shape:
+            self._values = np.empty((len(raw), *shape))
+        values = self._values
+        for row, feature, value in zip(values, FEATURES, raw, strict=True):
+            if feature.scale == 1.0:
+                row[...] = value
+            else:
+                np.divide(value, feature.scale, out=row)
+        rows = values.reshape(len(raw), -1)
+        np.copyto(rows, 0.0, where=np.isnan(rows))
+        np.clip(rows, self._low, self._high, out=rows)
+        vector = np.empty((*shape[:-1], self.size), np.float32)
+        vector.reshape(*shape[:-1], len(raw), -1)[...] = np.moveaxis(values, 0, -2)
+        return vector
+
+    def _remember(self, time_seconds: Floats, rate: Metric) -> None:
+        """Keep the rates of five minutes, a ring around the newest; a period in which nobody looked is NaN."""
         if self._rates is None or self._seen_seconds is None:
             self._rates = np.full((self._depth, *rate.value.shape), np.nan)
             self._seen_seconds = time_seconds
         periods = (time_seconds - self._seen_seconds) / self.settings.period_seconds
         steps = int(np.clip(np.rint(np.max(periods)), 1, self._depth))
-        unseen = np.full((steps - 1, *rate.value.shape), np.nan)
-        self._rates = np.concatenate([self._rates[steps:], unseen, rate.value[np.newaxis]])
+        for _ in range(steps - 1):
+            self._newest = (self._newest + 1) % self._depth
+            self._rates[self._newest] = np.nan
+        self._newest = (self._newest + 1) % self._depth
+        self._rates[self._newest] = rate.value
         self._seen_seconds = time_seconds
-        return self._rates

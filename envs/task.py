@@ -15,6 +15,7 @@ from envs.objective import Objective
 from envs.observer import ObserverSettings
 from envs.reward import Reward
 from simulator.prices import SECONDS_PER_HOUR
+from simulator.randomization import Randomization
 from simulator.scenario import Scenario
 from simulator.settings import Settings, is_whole_multiple, parse_settings, read_text
 
@@ -35,6 +36,9 @@ class Task(Settings):
     scenario: Scenario
     objective: Objective
     actions: ActionMap = ActionMap()
+    randomization: Randomization = Field(
+        default=Randomization(), description="How the clusters differ that policies are trained on."
+    )
     period_seconds: float = Field(gt=0, le=3600, description="Between two decisions of a learned policy.")
     horizon_seconds: float = Field(gt=0, description="Length of a training episode.")
     judged_seconds: float = Field(default=86_400, gt=0, description="Length of a judged episode.")

@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -19,8 +20,18 @@ from rich.console import Console
 from rich.table import Table
 
 from envs.autoscale import AutoscaleEnv
+from envs.task import load_task
+from experiments.bench_batch import (
+    CLUSTERS,
+    CLUSTERS_OF_MANY,
+    MANY_CLUSTERS,
+    VectorSteps,
+    memory_of,
+    plain_steps,
+)
 from experiments.days import day_of_20000_pods, day_of_web
 from experiments.peers import SimpyApplication, ciw_mmc, simpy_mmc
+from experiments.run import Run, execute
 from simulator.application import Application, load_application
 from simulator.arrivals import PoissonArrivals
 from simulator.dataplane import DataPlane
@@ -34,6 +45,8 @@ RATE_RPS = SERVERS * UTILIZATION / MEAN_SERVICE_SECONDS
 APPLICATION_RPS, APPLICATION_UTILIZATION = 1000.0, 0.7
 REPEATS, ENVIRONMENT_STEPS = 5, 480
 STRETCH_SECONDS = 15.0
+BATCH_SECONDS, PLAIN_STEPS, BOUTIQUE_STEPS = 3.0, 50_000, 40
+WEEK_HOURS, DECISIONS_PER_HOUR = 168.0, 240
 Figure = dict[str, Any]
 
 
@@ -83,9 +96,9 @@ def _run(plane: OneQueue | DataPlane, rate: float, seconds: float, seed: np.rand
         plane.advance(until, arrivals.until(until))
 
 
-def environment_requests(steps: int) -> int:
-    """Requests that setpoint/Web-v1 offers in so many steps with random actions."""
-    env = AutoscaleEnv()
+def environment_requests(steps: int, task: str = "web") -> int:
+    """Requests that a task offers in so many steps with random actions."""
+    env = AutoscaleEnv(task)
     env.action_space.seed(0)
     env.reset(seed=0)
     offered = 0
@@ -95,6 +108,45 @@ def environment_requests(steps: int) -> int:
         if truncated:
             env.reset()
     return offered
+
+
+def hpa_settings(hours: float) -> int:
+    """A thousand HPA settings on setpoint/Web-v1 at once on the batch engine: decisions made for each of them."""
+    from experiments.trials import Trial, try_together
+
+    grid = product(range(30, 80), range(0, 600, 60), ("default", "gentle"))
+    specs = tuple(f"hpa:target={percent / 100},window={window},scale_up={up}" for percent, window, up in grid)
+    try_together(Trial(_web_run(hours), specs, (0,)))
+    return round(hours * DECISIONS_PER_HOUR)
+
+
+def hpa_setting(hours: float) -> int:
+    """One HPA setting on setpoint/Web-v1 on the request engine: decisions made."""
+    execute(_web_run(hours))
+    return round(hours * DECISIONS_PER_HOUR)
+
+
+def _web_run(hours: float) -> Run:
+    task = load_task("web")
+    part = task.scenario.workload.draw(3600.0 * hours, np.random.default_rng(0))
+    return Run(task, part, None, "hpa", "hpa", 0)
+
+
+def training_rate(engine: str, steps: int) -> float:
+    """Environment steps/s from one update of PPO to the last, with the settings that ship for an engine."""
+    from agents.learn.ppo import DEFAULTS
+    from agents.learn.training import Plan, train
+
+    told: list[tuple[float, int]] = []
+    plan = Plan(load_task("web"), None, steps, 0, DEFAULTS[engine], engine)
+    with tempfile.TemporaryDirectory() as folder:
+        train(
+            plan,
+            Path(folder) / "ppo.bundle",
+            lambda progress: told.append((time.perf_counter(), progress.steps)),
+        )
+    (begin, first), (end, last) = told[0], told[-1]
+    return (last - first) / (end - begin)
 
 
 def first_call(seconds: float) -> dict[str, float]:
@@ -131,7 +183,14 @@ def _side_by_side(*works: Callable[[], int]) -> list[float]:
 
 def measure() -> list[Figure]:
     """All figures."""
-    return [*_queue_figures(), *_application_figures(), *_process_figures()]
+    return [
+        *_queue_figures(),
+        *_application_figures(),
+        *_batch_figures(),
+        *_process_figures(),
+        *_calibration_figures(),
+        *_training_figures(),
+    ]
 
 
 def _queue_figures() -> list[Figure]:
@@ -195,6 +254,51 @@ def _application_figures() -> list[Figure]:
     return figures
 
 
+def _boutique_figure() -> Figure:
+    """Steps of clusters of eleven services."""
+    batch = VectorSteps(CLUSTERS_OF_MANY, "boutique11")
+    batch.run(BATCH_SECONDS)
+
+    def single() -> int:
+        environment_requests(BOUTIQUE_STEPS, "boutique11")
+        return BOUTIQUE_STEPS
+
+    ours, alone = _side_by_side(lambda: batch.run(BATCH_SECONDS), single)
+    return _figure("batch_engine_boutique11", ours, "steps/s", "a single environment, request engine", alone)
+
+
+def _batch_figures() -> list[Figure]:
+    """Steps of single clusters a second, their CPU time, and memory."""
+    batch = VectorSteps()
+    batch.run(BATCH_SECONDS)
+    batch.cpu_ns.clear()
+
+    def single() -> int:
+        environment_requests(ENVIRONMENT_STEPS)
+        return ENVIRONMENT_STEPS
+
+    ours, alone, plain = _side_by_side(
+        lambda: batch.run(BATCH_SECONDS), single, lambda: plain_steps(PLAIN_STEPS)
+    )
+    name, growth = "batch_engine_web", memory_of(MANY_CLUSTERS)
+    return [
+        _boutique_figure(),
+        _figure(name, ours, "steps/s", "a single environment, request engine", alone),
+        _figure(name, ours, "steps/s", "a plain Python step, simplified", plain),
+        _figure(
+            f"{name}_cpu", median(batch.cpu_ns), "CPU ns/step", "a plain Python step, simplified", 1e9 / plain
+        ),
+        _figure(
+            f"{name}_memory", growth, f"MiB, {MANY_CLUSTERS:,}", f"MiB, {CLUSTERS:,}", memory_of(CLUSTERS)
+        ),
+    ]
+
+
+def _training_figures() -> list[Figure]:
+    batch, request = training_rate("batch", 1_000_000), training_rate("request", 16_384)
+    return [_figure("ppo_train", batch, "steps/s", "training on the request engine", request)]
+
+
 def _process_figures() -> list[Figure]:
     with tempfile.TemporaryDirectory() as cache:
         compiled = fresh_process(60.0, Path(cache))
@@ -204,6 +308,16 @@ def _process_figures() -> list[Figure]:
         _figure("first_call", cached["first_call_s"], "s, cached", "s, compiling", compiled["first_call_s"]),
         _figure("memory_of_20_min", longer["peak_mib"], "MiB", "MiB of 1 min", cached["peak_mib"]),
     ]
+
+
+def _calibration_figures() -> list[Figure]:
+    """Seconds that a thousand HPA settings take over a week: together, and one by one, from hours of one."""
+    hpa_settings(0.1)
+    hpa_setting(0.1)
+    decisions = DECISIONS_PER_HOUR * WEEK_HOURS
+    together = decisions / _rate(lambda: hpa_settings(WEEK_HOURS))
+    one_by_one = 1000 * decisions / _rate(lambda: hpa_setting(6.0))
+    return [_figure("hpa_settings_week", together, "s", "s, one by one, every request", one_by_one)]
 
 
 def _figure(name: str, value: float, unit: str, peer: str, peer_value: float) -> Figure:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
 
+from experiments.cli_control import control_app
 from experiments.cli_options import (
     MOST_SECONDS,
     DurationOption,
@@ -30,7 +33,6 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode="markdown",
 )
-control_app = typer.Typer(no_args_is_help=True, help="The control loop.")
 app.add_typer(traces_app, name="traces")
 app.add_typer(task_app, name="task")
 bundle_app = typer.Typer(no_args_is_help=True, help="Learned policies' files.")
@@ -72,6 +74,17 @@ def setpoint(
     ] = False,
 ) -> None:
     """Learn to autoscale in a simulator, judge it against strong baselines, run what was learned."""
+
+
+@contextmanager
+def _resumable() -> Iterator[None]:
+    """Ctrl-C says that finished runs are kept."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted(
+            "interrupted: what is finished stays, and the same command goes on from there"
+        ) from None
 
 
 @app.command()
@@ -155,8 +168,85 @@ def evaluate(
     from experiments.commands import evaluate as command
 
     part = Part(task, trace, start, duration, mean_rps)
-    try:
+    with _resumable():
         command(part, tuple(policy or ("hpa",)), seeds, out, processes)
+
+
+@app.command()
+def conformance(
+    task: TaskOption = "web",
+    *,
+    grid: Annotated[
+        str,
+        typer.Option(
+            help="small: 4 worlds; cover: 39, in which any three settings meet; full: 117, all combinations."
+        ),
+    ] = "small",
+    trace: Annotated[
+        list[Path] | None,
+        typer.Option(help="A load beside the made ones, scaled to the task's mean rate, once for each."),
+    ] = None,
+    start: Annotated[
+        float | None, typer.Option(help="Where the part of each trace starts; its beginning if not given.")
+    ] = None,
+    policy: Annotated[
+        list[str] | None,
+        typer.Option(help="Once for each, in an order; HPA's targets 0.5 to 0.9 if not given."),
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, max=1000, help="Runs of the request engine a cell.")] = 2,
+    hours: Annotated[int, typer.Option(min=1, max=168, help="Length of a run.")] = 2,
+    out: Annotated[Path, typer.Option(help="Folder of conformance.csv and conformance.png.")],
+    processes: Annotated[
+        int | None, typer.Option(min=1, help="Runs at a time; all cores if not given.")
+    ] = None,
+) -> None:
+    """Hold the batch engine against the request engine on a grid of scenarios, with the same policies.
+
+    Exit code 1 if a bound is not kept. Interrupted, the same command goes on where it stopped.
+    """
+    from experiments.conformance_command import Comparison
+    from experiments.conformance_command import conformance as command
+
+    comparison = Comparison(task, grid, tuple(trace or ()), tuple(policy or ()), seeds, hours, start)
+    with _resumable():
+        kept = command(comparison, out, processes)
+    if not kept:
+        raise typer.Exit(1)
+
+
+@app.command()
+def calibrate(
+    task: TaskOption = "web",
+    *,
+    trace: Annotated[
+        Path | None,
+        typer.Option(
+            help="The load: counts, a request log or an access log; drawn from the task's workload if not given."
+        ),
+    ] = None,
+    policy: Annotated[str, typer.Option(help="The rule whose settings are searched: hpa.")] = "hpa",
+    budget: Annotated[
+        float | None,
+        typer.Option(help="Most violations, as a share of the requests; the task's if not given."),
+    ] = None,
+    start: StartOption = None,
+    duration: DurationOption = None,
+    mean_rps: MeanOption = None,
+    out: Annotated[Path, typer.Option(help="Folder of calibration.csv and calibration.png.")],
+    processes: Annotated[
+        int | None, typer.Option(min=1, help="Runs at a time; all cores if not given.")
+    ] = None,
+) -> None:
+    """Find a rule's cheapest settings that keep the violation budget on a part of a trace.
+
+    Without --start it is all of the trace. Interrupted, the same command goes on where it stopped.
+    """
+    from experiments.calibration import calibrate_rule
+    from experiments.commands import Part
+
+    part = Part(task, trace, start, duration, mean_rps)
+    try:
+        calibrate_rule(part, policy, budget, out, processes)
     except KeyboardInterrupt:
         raise Interrupted(
             "interrupted: what is finished stays, and the same command goes on from there"
@@ -178,54 +268,32 @@ def train(
     mean_rps: Annotated[float | None, typer.Option(min=1e-9, help="Scale that part to this mean.")] = None,
     agent: Annotated[str, typer.Option(help="The learning algorithm: ppo.")] = "ppo",
     steps: Annotated[
-        int,
-        typer.Option(min=1, help="Environment steps, rounded up to whole rollouts (1,024 by default)."),
-    ] = 100_000,
+        int | None,
+        typer.Option(
+            min=1,
+            help="Environment steps, rounded up to whole rollouts; 3,000,000 on the batch engine and 100,000 on "
+            "the request engine by default.",
+        ),
+    ] = None,
+    engine: Annotated[
+        str,
+        typer.Option(
+            help="What is trained on: batch (a thousand clusters at once), request (every request is simulated, "
+            "some thirty times slower) or auto, which is batch wherever it models the task."
+        ),
+    ] = "auto",
     seed: SeedOption = 0,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Begin anew, whatever a stopped training has left.")
+    ] = False,
     out: Annotated[Path, typer.Option(help="The bundle to write, *.bundle.")],
 ) -> None:
-    """Train a policy; Ctrl-C keeps the last good bundle."""
-    from experiments.commands import Part
+    """Train a policy; stopped by Ctrl-C it keeps the last good bundle, and the same command goes on from there."""
+    from experiments.commands import Part, Training
     from experiments.commands import train as command
 
-    command(Part(task, trace, start, duration, mean_rps), agent, steps, seed, out)
-
-
-@control_app.command("rehearse")
-def rehearse(
-    task: TaskOption = "web",
-    *,
-    trace: TraceOption,
-    policy: Annotated[
-        str, typer.Option(help="hpa:target=0.6, calibrated-hpa or a bundle's path; see setpoint policies.")
-    ] = "hpa",
-    start: StartOption = None,
-    duration: DurationOption = 3600.0,
-    mean_rps: MeanOption = None,
-    seed: SeedOption = 0,
-    log: Annotated[
-        Path | None, typer.Option(help="Write one JSON record a decision here, not to the screen.")
-    ] = None,
-) -> None:
-    """Run the real control loop on a simulated cluster in virtual time, a JSON record a decision."""
-    from experiments.commands import Part
-    from experiments.commands import rehearse as command
-
-    command(Part(task, trace, start, duration, mean_rps), policy, seed, log)
-
-
-@control_app.command("run")
-def control_run(
-    config: Annotated[Path, typer.Argument(help="The controller's YAML file; docs/kubernetes.md has one.")],
-    *,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Decide and tell, but change nothing.")] = False,
-) -> None:
-    """Scale a Kubernetes Deployment: a JSON record a decision on standard output, a log on standard error."""
-    from controllers.config import load_config
-    from controllers.controller import run_controller
-
-    found = load_config(config)
-    run_controller(found.model_copy(update={"dry_run": found.dry_run or dry_run}), sys.stdout)
+    training = Training(agent, steps, seed, engine, fresh)
+    command(Part(task, trace, start, duration, mean_rps), training, out)
 
 
 @bundle_app.command("inspect")
@@ -249,7 +317,7 @@ def policies() -> None:
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Where everything goes.")] = Path("build/demo"),
-    steps: Annotated[int, typer.Option(min=1, help="Training steps.")] = 80_000,
+    steps: Annotated[int | None, typer.Option(min=1, help="Training steps, 3,000,000 by default.")] = None,
 ) -> None:
     """From a workload to a trained policy and a finished report, in a few minutes."""
     from experiments.demo import run_demo

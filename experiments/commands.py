@@ -33,6 +33,9 @@ from simulator.trace import Split, Trace, read_trace
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from agents.bundle import Bundle
+    from agents.learn.checkpoint import Checkpoint
+    from agents.learn.training import Plan
     from agents.learn.training import Progress as Trained
     from experiments.report import Findings
 
@@ -160,56 +163,122 @@ def print_summary(findings: Findings) -> None:
         CONSOLE.print(line)
 
 
-def train(part: Part, agent: str, steps: int, seed: int, out: Path) -> None:
+@dataclass(frozen=True, slots=True)
+class Training:
+    """How a policy is to be trained.
+
+    Attributes:
+        steps: None for what suits the engine.
+        engine: ``auto``, ``batch`` or ``request``.
+        fresh: begin anew, whatever a stopped training has left.
+    """
+
+    agent: str
+    steps: int | None
+    seed: int
+    engine: str = "auto"
+    fresh: bool = False
+
+
+def train(part: Part, training: Training, out: Path) -> None:
     """``setpoint train``."""
-    if agent != "ppo":
-        msg = f"--agent {agent!r} is unknown; there are: ppo"
-        raise InputError(msg)
+    _check_choice("--agent", training.agent, ("ppo",))
+    _check_choice("--engine", training.engine, ("auto", "batch", "request"))
     if out.suffix != SUFFIX:
         msg = f"--out {out}: a bundle's name ends in {SUFFIX}"
         raise InputError(msg)
     task = _load_task(part.task)
     trace = training_part(part, task) if part.trace else None
     check_file("--out", out)
-    from agents.learn import training
-    from experiments.tracking import track
+    from agents.learn import training as learning
+    from agents.learn.ppo import DEFAULTS
 
-    plan = training.Plan(task, trace, steps, seed)
-    parameters = {
-        "agent": agent,
-        "task": task.name,
-        "steps": steps,
-        "seed": seed,
-        **plan.settings.model_dump(),
-    }
-    kept = 0
-    with _told_of_interruption(out, lambda: kept):
-        store = out.parent / "mlflow.db"
-        with track("setpoint", parameters, store) as log, bar(f"training {agent}", lines=True) as update:
-
-            def report(progress: Trained) -> None:
-                nonlocal kept
-                kept = progress.steps
-                reward = progress.reward_per_step
-                text = "" if np.isnan(reward) else f"reward {reward:.2f} a step"
-                update(progress.steps / steps, text)
-                log({"reward_per_step": progress.reward_per_step, **progress.losses}, progress.steps)
-
-            bundle = training.train(plan, out, report)
+    learning.check_trainable(task)
+    engine = _engine(training.engine, task, trace)
+    steps = training.steps or learning.STEPS[engine]
+    plan = learning.Plan(task, trace, steps, training.seed, DEFAULTS[engine], engine)
+    begun = None if training.fresh else learning.find_checkpoint(plan, out)
+    if begun:
+        STATUS.print(f"going on from step {begun.steps}, where {out} was stopped")
+    again = "the same command without --fresh" if training.fresh else "the same command"
+    with _told_of_interruption(out, again) as kept:
+        bundle = _learn(plan, out, begun, kept)
     CONSOLE.print(f"trained for {bundle.provenance['steps']} steps: {out}")
 
 
-@contextmanager
-def _told_of_interruption(out: Path, kept_steps: Callable[[], int]) -> Iterator[None]:
-    """Ctrl-C says which policy the file holds; an older run's file is none of this one's."""
+def _check_choice(option: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        msg = f"{option} {value!r} is unknown; there are: {', '.join(allowed)}"
+        raise InputError(msg)
+
+
+def _engine(asked: str, task: Task, trace: Trace | None) -> str:
+    """The engine to train on; says why where it is the slow one and nobody asked for that.
+
+    Raises:
+        InputError: if the batch engine is asked for and does not model the task.
+    """
+    from agents.learn import training as learning
+
+    if asked == "request":
+        return learning.REQUEST
     try:
-        yield
+        learning.check_batch(task, trace)
+    except InputError as error:
+        if asked == "batch":
+            msg = f"--engine batch: {error} (--engine request)"
+            raise InputError(msg) from None
+        STATUS.print(f"training on the request engine, since {error}")
+        return learning.REQUEST
+    return learning.BATCH
+
+
+def _learn(plan: Plan, out: Path, begun: Checkpoint | None, kept: Callable[[int], None]) -> Bundle:
+    """Train with progress on the screen and in MLflow; ``kept`` hears which step the file holds."""
+    from agents.learn import training as learning
+    from experiments.tracking import track
+
+    parameters = {
+        "agent": "ppo",
+        "engine": plan.engine,
+        "task": plan.task.name,
+        "steps": plan.steps,
+        "seed": plan.seed,
+        "begun_at_step": begun.steps if begun else 0,
+        **plan.settings.model_dump(),
+    }
+    kept(begun.steps if begun else 0)
+    store = out.parent / "mlflow.db"
+    with track("setpoint", parameters, store) as log, bar("training ppo", lines=True) as update:
+
+        def report(progress: Trained) -> None:
+            kept(progress.steps)
+            reward = progress.reward_per_step
+            text = "" if np.isnan(reward) else f"reward {reward:.2f} a step"
+            update(progress.steps / plan.steps, text)
+            log({"reward_per_step": progress.reward_per_step, **progress.losses}, progress.steps)
+
+        return learning.train(plan, out, report, begun)
+
+
+@contextmanager
+def _told_of_interruption(out: Path, again: str) -> Iterator[Callable[[int], None]]:
+    """Ctrl-C says which policy the file holds, of which it is told; an older run's file is none of this one's."""
+    steps = 0
+
+    def keep(at: int) -> None:
+        nonlocal steps
+        steps = at
+
+    try:
+        yield keep
     except KeyboardInterrupt:
-        if steps := kept_steps():
-            text = f"interrupted at step {steps}: {out} holds the policy of step {steps}"
+        if steps:
+            text = f"interrupted at step {steps}: {out} holds the policy of step {steps}; {again} goes on from there"
         else:
-            text = f"interrupted before the first update: {out} is {'as it was' if out.exists() else 'not there yet'}"
-        raise Interrupted(f"{text}; the same command begins anew") from None
+            there = "as it was" if out.exists() else "not there yet"
+            text = f"interrupted before the first update: {out} is {there}; the same command begins anew"
+        raise Interrupted(text) from None
 
 
 def training_part(part: Part, task: Task) -> Trace:
@@ -265,7 +334,7 @@ def rehearse(part: Part, policy: str, seed: int, log: Path | None) -> None:
 def bar(title: str, *, lines: bool = False) -> Iterator[Callable[..., None]]:
     """A progress bar; without a terminal nothing or, for long work, a line about every tenth of it."""
     if lines and not STATUS.is_terminal:
-        yield _lines(title)
+        yield tenths(title, STATUS.print)
         return
     columns = (
         SpinnerColumn(),
@@ -285,7 +354,8 @@ def bar(title: str, *, lines: bool = False) -> Iterator[Callable[..., None]]:
         yield update
 
 
-def _lines(title: str) -> Callable[..., None]:
+def tenths(title: str, say: Callable[[str], None]) -> Callable[..., None]:
+    """Takes the share of work that is done, and says every tenth of it."""
     told = 0
 
     def update(share: float, text: str = "") -> None:
@@ -293,7 +363,7 @@ def _lines(title: str) -> Callable[..., None]:
         tenths = int(10 * np.clip(share, 0, 1) + _ROUNDING)
         if tenths > told:
             told = tenths
-            STATUS.print(f"{title}: {10 * tenths} %{', ' if text else ''}{text}")
+            say(f"{title}: {10 * tenths} %{', ' if text else ''}{text}")
 
     return update
 

@@ -12,7 +12,8 @@ import numpy as np
 from rich.table import Table
 
 from envs.task import load_task
-from experiments.commands import CONSOLE, Part, evaluate, train
+from envs.vector import AutoscaleVectorEnv
+from experiments.commands import CONSOLE, Part, Training, evaluate, train
 from experiments.outputs import check_folder
 from simulator.trace import write_trace
 from simulator.workload import load_model
@@ -26,7 +27,7 @@ _DAY_SECONDS = 86_400.0
 _JUDGED_SECONDS = 43_200.0
 
 
-def run_demo(out: Path, steps: int) -> None:
+def run_demo(out: Path, steps: int | None) -> None:
     """Draw a workload, train on its first nine days, judge from 6 to 18 o'clock on the tenth."""
     check_folder("--out", out)
     times: dict[str, float] = {}
@@ -42,7 +43,7 @@ def run_demo(out: Path, steps: int) -> None:
         write_trace(drawn, trace)
     before = JUDGED_FROM_DAY * _DAY_SECONDS
     with _stage("train", times):
-        train(Part("web", trace, 0.0, before, None), "ppo", steps, 0, bundle)
+        train(Part("web", trace, 0.0, before, None), Training("ppo", steps, 0), bundle)
     with _stage("calibrate, judge and report", times):
         part = Part("web", trace, before, _JUDGED_SECONDS, None)
         evaluate(part, ("hpa", "hindsight-hpa", str(bundle)), SEEDS, out, None)
@@ -50,10 +51,13 @@ def run_demo(out: Path, steps: int) -> None:
 
 
 def _compile() -> None:
-    """Run a minute of the task, so that the kernels are compiled and cached."""
+    """Run some steps of the task on both engines, so that the kernels are compiled and cached."""
     task = load_task("web")
-    trace = task.scenario.workload.draw(120.0, np.random.default_rng(0))
+    trace = task.scenario.workload.draw(task.horizon_seconds, np.random.default_rng(0))
     task.build(0, trace).advance(60.0)
+    clusters = AutoscaleVectorEnv(1, task, trace)
+    clusters.reset(seed=0)
+    clusters.step(np.full(1, task.actions.hold))
 
 
 @contextmanager

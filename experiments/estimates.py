@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from experiments.calibrate import Tried
+from experiments.calibrate import Tried, front
 from simulator.arrays import Floats
 
 _RESAMPLES = 2000
@@ -59,15 +59,6 @@ def probability_of_improvement(values: Floats, others: Floats) -> float:
     below = (values[:, np.newaxis] < others).mean()
     ties = (values[:, np.newaxis] == others).mean()
     return float(below + ties / 2)
-
-
-def front(points: tuple[Tried, ...]) -> list[Tried]:
-    """The points that no other beats in both cost and violations, by rising cost."""
-    best: list[Tried] = []
-    for point in sorted(points, key=lambda one: (one.cost_usd, one.slo_violation_ratio)):
-        if not best or point.slo_violation_ratio < best[-1].slo_violation_ratio:
-            best.append(point)
-    return best
 
 
 def matched_cost_usd(points: tuple[Tried, ...], slo_violation_ratio: float) -> float:

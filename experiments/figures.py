@@ -132,7 +132,7 @@ def plane_plot(
     """
     import plotly.graph_objects as go
 
-    from experiments.estimates import front
+    from experiments.calibrate import front
 
     figure = go.Figure()
     shown = np.concatenate([*(100 * late for _, late in means.values()), [100 * budget]])

@@ -217,6 +217,7 @@ def _search(resolved: Resolved) -> dict[str, Any]:
         "on": resolved.on,
         "outcome": outcome,
         "count": len(calibration.tried),
+        "batch": len(calibration.batch),
         "space": str(space),
     }
 

@@ -238,8 +238,8 @@ def code_digest() -> str:
     for folder in ("simulator", "envs", "agents"):
         for path in sorted((_ROOT / folder).rglob("*.py")):
             digest.update(path.read_bytes())
-    for path in (Path(__file__), Path(__file__).with_name("measures.py")):
-        digest.update(path.read_bytes())
+    for name in ("run.py", "measures.py", "trials.py"):
+        digest.update(Path(__file__).with_name(name).read_bytes())
     return digest.hexdigest()
 
 

@@ -91,6 +91,14 @@ class Sweep:
             raise
         return [outcome for key in keys if (outcome := found[key]) is not None]
 
+    def kept(self, key: str, work: Callable[[], Outcome]) -> Outcome:
+        """What is in the Store under a key, or else what the work comes to, which is kept there."""
+        found = self._store.load(key)
+        if found is None:
+            found = work()
+            self._store.save(key, found)
+        return found
+
     def _submit(self, run: Run) -> Future[Outcome]:
         if self._pool is None:
             context = multiprocessing.get_context("spawn")

@@ -175,6 +175,19 @@ class Application(Settings):
             loads[place[0]] += calls * self._occupancy(place)
         return tuple(loads)
 
+    def work_seconds(self) -> tuple[float, ...]:
+        """Work of a call of each service, of its usual mix; of any mix where none come."""
+        means = []
+        for index in range(len(self.services)):
+            calls = {place: visits for place, visits in self.visits.items() if place[0] == index}
+            if not any(calls.values()):
+                calls = dict.fromkeys(calls, 1.0)
+            work = sum(
+                visits * self.operation(place).service_time.mean_seconds for place, visits in calls.items()
+            )
+            means.append(work / sum(calls.values()))
+        return tuple(means)
+
     def capacity_rps(self) -> tuple[float, ...]:
         """Calls/s of its usual mix that a pod of each service can serve at most; of any mix where none come."""
         capacities = []

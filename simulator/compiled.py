@@ -22,6 +22,7 @@ SOURCES = (
     "laws/*.py",
     "compiled.py",
     "fcfs.py",
+    "flow/*.py",
     "latency.py",
     "randomness.py",
     "sharing.py",

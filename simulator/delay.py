@@ -26,7 +26,11 @@ class Delay(Settings):
             raise ValueError(msg)
         return self
 
+    @property
+    def sigma(self) -> float:
+        """Standard deviation of the logarithm."""
+        return math.log(self.p95_seconds / self.p50_seconds) / _Z95
+
     def sample(self, rng: np.random.Generator, size: int) -> Floats:
         """float64 ``(size,)``, seconds."""
-        sigma = math.log(self.p95_seconds / self.p50_seconds) / _Z95
-        return rng.lognormal(math.log(self.p50_seconds), sigma, size)
+        return rng.lognormal(math.log(self.p50_seconds), self.sigma, size)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -87,6 +87,17 @@ class Snapshot:
     nodes: NodeCounts | None = None
 
 
+def take_clusters(seen: Any, which: Ints | slice) -> Any:  # noqa: ANN401 - of whatever a Snapshot is made of
+    """A Snapshot, or a part of one, of some of the clusters along its first axis; with a slice arrays are views."""
+    if isinstance(seen, np.ndarray):
+        return seen[which]
+    if names := getattr(seen, "__dataclass_fields__", None):
+        return type(seen)(*(take_clusters(getattr(seen, name), which) for name in names))
+    if isinstance(seen, Mapping):
+        return {name: take_clusters(value, which) for name, value in seen.items()}
+    return seen
+
+
 @dataclass(frozen=True, slots=True)
 class Desired:
     """What a Plant is asked for.
@@ -125,7 +136,8 @@ class Requests:
         timed_out: given up by the client.
         failed: answered with an error, or stopped by the client's circuit breaker.
         in_flight: not over at the end.
-        late: int64 ``(..., C, K)``; requests that passed each of the K latency thresholds.
+        late: int64 ``(..., C, K)``; requests that passed each of the K latency thresholds; where requests are not
+            simulated one by one float64, as many as are to be expected.
         latency_counts: int64 ``(..., C, B)``; served requests by latency bucket (``simulator.latency``).
         response_seconds: float64 ``(..., C)``; from a request's making to its end, summed over the ended.
         in_flight_request_seconds: float64 ``(..., C)``; integral over time of the number in flight.
@@ -137,7 +149,7 @@ class Requests:
     timed_out: Ints
     failed: Ints
     in_flight: Ints
-    late: Ints
+    late: Ints | Floats
     latency_counts: Ints
     response_seconds: Floats
     in_flight_request_seconds: Floats

@@ -44,7 +44,12 @@ def test_there_is_an_example() -> None:
 
 
 @pytest.mark.parametrize(
-    ("guide", "printed"), [("applications.md", "['web', 'app', 'db']"), ("clusters.md", "[2.] [2.]")]
+    ("guide", "printed"),
+    [
+        ("applications.md", "['web', 'app', 'db']"),
+        ("clusters.md", "[2.] [2.]"),
+        ("calibrate.md", "100 (100,) (100,)"),
+    ],
 )
 def test_the_python_of_a_guide_runs(guide: str, printed: str, capsys: pytest.CaptureFixture[str]) -> None:
     text = (DOCS / guide).read_text(encoding="utf-8")

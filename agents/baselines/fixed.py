@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Final
+
 import numpy as np
 from pydantic import Field
 
-from agents.policy import Context, Mask
+from agents.policy import Context, Mask, by_cluster
 from simulator.errors import InputError
 from simulator.plant import Desired, Snapshot
 from simulator.settings import Settings
+
+VARIED: Final = frozenset({"replicas"})
+"""Settings that the clusters of one Fixed may differ in."""
 
 
 class FixedSettings(Settings):
@@ -28,10 +34,16 @@ class FixedSettings(Settings):
 
 
 class Fixed:
-    """The same number of replicas at every moment. It reads no metric, so a missing one changes nothing."""
+    """The same number of replicas at every moment. It reads no metric, so a missing one changes nothing.
 
-    def __init__(self, settings: FixedSettings) -> None:
-        self.settings = settings
+    Args:
+        settings: for all clusters, or of each of N, which differ in VARIED alone.
+    """
+
+    def __init__(self, settings: FixedSettings | Sequence[FixedSettings]) -> None:
+        each = (settings,) if isinstance(settings, FixedSettings) else settings
+        self.settings = each[0]
+        self._replicas = by_cluster([one.replicas for one in each])
 
     @property
     def period_seconds(self) -> float:
@@ -44,7 +56,7 @@ class Fixed:
         reason = f"fixed at {settings.replicas}" if snapshot.wanted.ndim == 1 else ""
         groups = None if settings.nodes is None or snapshot.nodes is None else snapshot.nodes.ready
         return Desired(
-            np.full_like(snapshot.wanted, settings.replicas),
+            np.full_like(snapshot.wanted, self._replicas),
             reason,
             vcpu=None if settings.vcpu is None else np.full(shape, settings.vcpu),
             memory_gib=None if settings.memory_gib is None else np.full(shape, settings.memory_gib),
@@ -55,17 +67,18 @@ class Fixed:
         """There is nothing to forget."""
 
 
-def make_fixed(settings: FixedSettings, context: Context) -> Fixed:
-    """A Fixed policy; bounds that differ among services are the Guard's business.
+def make_fixed(settings: FixedSettings | Sequence[FixedSettings], context: Context) -> Fixed:
+    """A Fixed policy, for all clusters or with settings for each; bounds that differ among services are the Guard's.
 
     Raises:
         InputError: if no service may have so many replicas, or there are no nodes to ask for.
     """
     low, high = int(context.min_replicas.min()), int(context.max_replicas.max())
-    if not low <= settings.replicas <= high:
-        msg = f"policy fixed: replicas is {settings.replicas}; the task allows {low} to {high}"
-        raise InputError(msg)
-    if settings.nodes is not None and context.groups == ():
-        msg = f"policy fixed: nodes is {settings.nodes}, but the task has no nodes; leave it out"
-        raise InputError(msg)
+    for one in (settings,) if isinstance(settings, FixedSettings) else settings:
+        if not low <= one.replicas <= high:
+            msg = f"policy fixed: replicas is {one.replicas}; the task allows {low} to {high}"
+            raise InputError(msg)
+        if one.nodes is not None and context.groups == ():
+            msg = f"policy fixed: nodes is {one.nodes}, but the task has no nodes; leave it out"
+            raise InputError(msg)
     return Fixed(settings)

@@ -8,6 +8,7 @@ pkg/controller/podautoscaler/horizontal.go (``reconcileAutoscaler``,
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -25,6 +26,7 @@ from agents.baselines.hpa_behavior import (
     ScaleEvents,
     ScalingPolicy,
     ScalingRules,
+    Seconds,
     filled_down,
     filled_up,
     limit_without_behavior,
@@ -32,12 +34,14 @@ from agents.baselines.hpa_behavior import (
     stabilize_without_behavior,
 )
 from agents.baselines.hpa_proposal import Proposal, Tolerance, UtilizationTarget, propose
-from agents.policy import Context, Mask
+from agents.policy import Context, Mask, by_cluster
 from simulator.arrays import Floats, Ints
 from simulator.plant import Desired, Snapshot
 from simulator.pod_groups import PodGroups
 from simulator.settings import Settings
 
+VARIED: Final = frozenset({"target", "window"})
+"""Settings that the clusters of one Hpa may differ in."""
 _PERCENT: Final = 100
 _ROUNDING_PERCENT: Final = 1e-6
 _GENTLE: Final = ScalingRules(
@@ -144,7 +148,8 @@ class Rescaler:
         shape: of the counts, ``(..., S)``.
         bounds: int64 ``(S,)`` each.
         behavior: None for an HPA without any.
-        window_seconds: ``--horizontal-pod-autoscaler-downscale-stabilization``.
+        window_seconds: ``--horizontal-pod-autoscaler-downscale-stabilization``; one for all, or an array that
+            goes with the shape.
         growth: limit without behavior.
     """
 
@@ -153,7 +158,7 @@ class Rescaler:
         shape: tuple[int, ...],
         bounds: Bounds,
         behavior: Behavior | None,
-        window_seconds: float = CONTROLLER_WINDOW_SECONDS,
+        window_seconds: Seconds = CONTROLLER_WINDOW_SECONDS,
         growth: GrowthLimit | None = None,
     ) -> None:
         self.shape, self.bounds = shape, bounds
@@ -212,11 +217,11 @@ class Rescaler:
         """Step 3: the stabilised count, int64 ``(..., S)``; the proposal is logged where asked."""
         log = self.proposals
         if self.events is None:
-            oldest = self._window_seconds
+            oldest: Seconds = self._window_seconds
             stabilized = stabilize_without_behavior(log, now_seconds, proposal, oldest)
         else:
             windows = (self.events.up.window_seconds, self.events.down.window_seconds)
-            oldest = max(windows)
+            oldest = np.maximum(*windows)
             stabilized = stabilize(log, now_seconds, current, proposal, windows)
         log.write(proposal, now_seconds, oldest, where)
         return stabilized
@@ -238,13 +243,20 @@ class Hpa:
 
     Changes are remembered where they are seen to have happened; one that a guard cuts or another
     hand changes is not, as if somebody else had made it.
+
+    Args:
+        settings: for all clusters, or of each of N, which differ in VARIED alone.
     """
 
-    def __init__(self, settings: HpaSettings, bounds: Bounds, services: tuple[str, ...] = ()) -> None:
-        self.settings = settings
-        self._target = UtilizationTarget(settings.target_percent)
-        self._tolerance = settings.tolerances
-        self._rules = settings.rules
+    def __init__(
+        self, settings: HpaSettings | Sequence[HpaSettings], bounds: Bounds, services: tuple[str, ...] = ()
+    ) -> None:
+        each = (settings,) if isinstance(settings, HpaSettings) else settings
+        self.settings = each[0]
+        self._target = UtilizationTarget(by_cluster([one.target_percent for one in each]))
+        self._window_seconds = by_cluster([one.window for one in each])
+        self._tolerance = self.settings.tolerances
+        self._rules = self.settings.rules
         self._bounds, self._services = bounds, services
         self._rescaler: Rescaler | None = None
 
@@ -258,7 +270,7 @@ class Hpa:
         current = snapshot.wanted
         rescaler = self._rescaler
         if rescaler is None or rescaler.shape != current.shape:
-            rescaler = Rescaler(current.shape, self._bounds, self._rules, self.settings.window)
+            rescaler = Rescaler(current.shape, self._bounds, self._rules, self._window_seconds)
             self._rescaler = rescaler
         proposal = self._propose(snapshot.pods.get("cpu"), current)
         now_seconds = np.asarray(snapshot.time_seconds, dtype=np.float64)
@@ -312,6 +324,6 @@ def _outside_reason(current: int, bound: int) -> str:
     return f"{current} is {'above the maximum' if current > bound else 'below the minimum'} -> {bound}"
 
 
-def make_hpa(settings: HpaSettings, context: Context) -> Hpa:
-    """An Hpa within the Context's bounds."""
+def make_hpa(settings: HpaSettings | Sequence[HpaSettings], context: Context) -> Hpa:
+    """An Hpa within the Context's bounds, for all clusters or with settings for each."""
     return Hpa(settings, Bounds(context.min_replicas, context.max_replicas), context.services)

@@ -26,6 +26,8 @@ from simulator.arrays import Floats, Ints
 from simulator.settings import Settings
 
 Select = Literal["Max", "Min", "Disabled"]
+Seconds = float | Ints | Floats
+"""One for all, or an array that goes with ``(..., S)``."""
 CONTROLLER_WINDOW_SECONDS: Final = 300
 _HIGHEST: Final = np.iinfo(np.int64).max
 
@@ -78,9 +80,9 @@ _PODS_15_S: Final = ScalingPolicy(type="Pods", value=4, period_seconds=15)
 
 @dataclass(frozen=True, slots=True)
 class DirectionRules:
-    """ScalingRules with everything filled in."""
+    """ScalingRules with everything filled in; the window is one for all, or goes with ``(..., S)``."""
 
-    window_seconds: float
+    window_seconds: Seconds
     select_policy: Select
     policies: tuple[ScalingPolicy, ...]
 
@@ -101,7 +103,7 @@ def filled_up(rules: ScalingRules | None) -> DirectionRules:
 
 
 def filled_down(
-    rules: ScalingRules | None, controller_window_seconds: float = CONTROLLER_WINDOW_SECONDS
+    rules: ScalingRules | None, controller_window_seconds: Seconds = CONTROLLER_WINDOW_SECONDS
 ) -> DirectionRules:
     """Upstream's ``GenerateHPAScaleDownRules`` and ``maybeInitScaleDownStabilizationWindow``."""
     rules = rules or ScalingRules()
@@ -147,7 +149,7 @@ class Log:
         return total
 
     def write(
-        self, values: Ints, now_seconds: Floats, outdated_seconds: float, where: Mask | None = None
+        self, values: Ints, now_seconds: Floats, outdated_seconds: Seconds, where: Mask | None = None
     ) -> None:
         """Write over the last entry older than that, or append where there is none.
 
@@ -179,10 +181,10 @@ class Log:
         self._times_seconds[mask] = np.nan
         self.length = int(self._used.max(initial=0))
 
-    def _slots(self, now_seconds: Floats, outdated_seconds: float) -> Ints:
+    def _slots(self, now_seconds: Floats, outdated_seconds: Seconds) -> Ints:
         if not self.length:
             return self._used
-        outdated = self.ages_seconds(now_seconds) > outdated_seconds
+        outdated = self.ages_seconds(now_seconds) > _by_entry(outdated_seconds)
         last = np.maximum.reduce(outdated * self._ranks[: self.length], axis=-1)
         return np.where(last > 0, last - 1, self._used)
 
@@ -198,16 +200,23 @@ class Log:
         self._index()
 
 
-def stabilize_without_behavior(log: Log, now_seconds: Floats, proposal: Ints, window_seconds: float) -> Ints:
+def _by_entry(seconds: Seconds) -> Seconds:
+    """Seconds that go with ``(..., S, length)``."""
+    return seconds[..., np.newaxis] if isinstance(seconds, np.ndarray) else seconds
+
+
+def stabilize_without_behavior(
+    log: Log, now_seconds: Floats, proposal: Ints, window_seconds: Seconds
+) -> Ints:
     """The largest of the proposal and the logged ones with age <= window, int64 ``(..., S)``."""
     if not log.length:
         return proposal
-    inside = log.ages_seconds(now_seconds) <= window_seconds
+    inside = log.ages_seconds(now_seconds) <= _by_entry(window_seconds)
     return np.maximum(proposal, np.maximum.reduce(log.values * inside, axis=-1))
 
 
 def stabilize(
-    log: Log, now_seconds: Floats, current: Ints, proposal: Ints, windows_seconds: tuple[float, float]
+    log: Log, now_seconds: Floats, current: Ints, proposal: Ints, windows_seconds: tuple[Seconds, Seconds]
 ) -> Ints:
     """The current count, brought between the lowest of the up and the highest of the down window.
 
@@ -221,14 +230,15 @@ def stabilize(
         proposal: int64 ``(..., S)``.
         windows_seconds: of scale up and of scale down.
     """
-    up_seconds, down_seconds = windows_seconds
+    up_seconds, down_seconds = map(_by_entry, windows_seconds)
+    has_up, has_down = np.any(up_seconds), np.any(down_seconds)
     low = high = proposal
-    if log.length and (up_seconds > 0 or down_seconds > 0):
+    if log.length and (has_up or has_down):
         ages, values = log.ages_seconds(now_seconds), log.values
-        if up_seconds > 0:
+        if has_up:
             recent = np.where(ages < up_seconds, values, _HIGHEST)
             low = np.minimum(proposal, np.minimum.reduce(recent, axis=-1))
-        if down_seconds > 0:
+        if has_down:
             high = np.maximum(proposal, np.maximum.reduce(values * (ages < down_seconds), axis=-1))
     return np.minimum(np.maximum(current, low), high)
 

@@ -64,9 +64,9 @@ class Target(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class UtilizationTarget:
-    """Used over requested, in whole percent."""
+    """Used over requested, in whole percent: one for all, or int64 that goes with ``(..., S)``."""
 
-    percent: int
+    percent: int | Ints
 
     def usable(self, groups: PodGroups) -> Mask:
         """There are samples, and every pod that is listed has a request (-1 marks one without)."""
@@ -88,18 +88,20 @@ class UtilizationTarget:
         Raises:
             ValueError: if that needs single requests that a group of several services lacks.
         """
-        if self.percent <= _FULL_PERCENT:
+        over = np.greater(self.percent, _FULL_PERCENT)
+        if not over.any():
             return missing.request_milli
         if missing.uniform:
             pods = np.maximum(missing.count, 1)
-            return missing.request_milli // pods * self.percent // _FULL_PERCENT * missing.count
+            filled = missing.request_milli // pods * self.percent // _FULL_PERCENT * missing.count
+            return np.where(over, filled, missing.request_milli)
         if missing.requests_milli and missing.count.size == 1:
-            filled = sum(request * self.percent // _FULL_PERCENT for request in missing.requests_milli)
-            return np.full_like(missing.count, filled)
-        if not needed.any():
+            singles = sum(request * self.percent // _FULL_PERCENT for request in missing.requests_milli)
+            return np.full_like(missing.count, singles)
+        if not (needed & over).any():
             return missing.request_milli
         msg = (
-            f"missing pods with different requests and a target of {self.percent}%: only pods of one service"
+            f"missing pods with different requests and a target of {np.max(self.percent)}%: only pods of one service"
             " with their single requests, or a target of at most 100%, are allowed"
         )
         raise ValueError(msg)

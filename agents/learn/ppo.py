@@ -5,6 +5,8 @@ Source: Schulman et al., Proximal Policy Optimization Algorithms, 2017.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from pydantic import Field
 from stable_baselines3 import PPO
@@ -32,6 +34,23 @@ class PpoSettings(Settings):
         description="Added to the logit of hold at first, so that exploring starts near it.",
     )
     hidden: tuple[int, ...] = Field(default=(64, 64), description="Widths of the hidden layers.")
+    activation: Literal["tanh", "relu"] = Field(default="tanh", description="Between the layers.")
+
+
+BATCH_DEFAULTS = PpoSettings(
+    environments=1024,
+    rollout_steps=32,
+    batch_size=2048,
+    epochs=4,
+    hidden=(32, 32),
+    activation="relu",
+)
+"""What suits a thousand clusters at once."""
+DEFAULTS = {"batch": BATCH_DEFAULTS, "request": PpoSettings()}
+"""By the engine that is trained on."""
+_FEWEST_EPISODES = 100
+"""That a reported reward is the mean of."""
+_ACTIVATIONS = {"tanh": torch.nn.Tanh, "relu": torch.nn.ReLU}
 
 
 def make_ppo(env: VecEnv, settings: PpoSettings, hold_action: int, seed: int) -> PPO:
@@ -46,7 +65,11 @@ def make_ppo(env: VecEnv, settings: PpoSettings, hold_action: int, seed: int) ->
         gamma=settings.discount,
         gae_lambda=settings.gae_lambda,
         ent_coef=settings.entropy,
-        policy_kwargs={"net_arch": list(settings.hidden)},
+        policy_kwargs={
+            "net_arch": list(settings.hidden),
+            "activation_fn": _ACTIVATIONS[settings.activation],
+        },
+        stats_window_size=max(_FEWEST_EPISODES, settings.environments),
         seed=seed,
         device="cpu",
     )

@@ -14,20 +14,34 @@ from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv
 
 from envs.autoscale import AutoscaleEnv
 from envs.task import Task
+from simulator.arrays import Floats
 from simulator.trace import Trace
 
 WORST_STEP_REWARD = -60.0
 """A step's reward is not let below this in training: a long outage is bad enough at that."""
 
-_MOST_REPEATS = 4
+MOST_REPEATS = 4
+"""Of the one random action that an episode begins with."""
+
+
+def bounded(reward: float | Floats) -> Floats:
+    """Rewards in [-1, 0], for training only: bounded below and scaled, never shifted."""
+    return np.asarray(np.maximum(reward, WORST_STEP_REWARD) / -WORST_STEP_REWARD)
+
+
+def blind_steps(task: Task, lag_factor: float = 1.0) -> int:
+    """Control periods until a cluster's first metrics are seen, for certain."""
+    metrics = task.scenario.metrics
+    seconds = metrics.scrape_seconds + metrics.window_seconds + metrics.lag_seconds * lag_factor
+    return math.ceil(seconds / task.period_seconds)
 
 
 class BoundedReward(gymnasium.RewardWrapper[Any, Any]):
-    """Rewards in [-1, 0], for training only: bounded below and scaled, never shifted."""
+    """An environment with bounded, scaled rewards."""
 
     def reward(self, reward: Any) -> float:  # noqa: ANN401 - Gymnasium's SupportsFloat
         """The bounded, scaled reward."""
-        return max(float(reward), WORST_STEP_REWARD) / -WORST_STEP_REWARD
+        return float(bounded(float(reward)))
 
 
 class ExploringStarts(gymnasium.Wrapper[Any, Any, Any, Any]):
@@ -38,10 +52,8 @@ class ExploringStarts(gymnasium.Wrapper[Any, Any, Any, Any]):
 
     def __init__(self, env: AutoscaleEnv) -> None:
         super().__init__(env)
-        task, metrics = env.task, env.task.scenario.metrics
-        blind_seconds = metrics.scrape_seconds + metrics.window_seconds + metrics.lag_seconds
-        blind = math.ceil(blind_seconds / task.period_seconds)
-        self._blind = [np.int64(task.actions.hold)] * blind
+        task = env.task
+        self._blind = [np.int64(task.actions.hold)] * blind_steps(task)
         self._actions = task.actions.count
         self._most = round(task.horizon_seconds / task.period_seconds) // 4
 
@@ -51,7 +63,7 @@ class ExploringStarts(gymnasium.Wrapper[Any, Any, Any, Any]):
         """Wait until metrics are seen, then repeat an action up to four times, all within a quarter of the episode."""
         observation, info = self.env.reset(seed=seed, options=options)
         rng = self.env.np_random
-        repeats = int(rng.integers(_MOST_REPEATS + 1))
+        repeats = int(rng.integers(MOST_REPEATS + 1))
         actions = self._blind + [np.int64(rng.integers(self._actions))] * repeats
         for action in actions[: self._most]:
             observation, _, _, _, info = self.env.step(action)

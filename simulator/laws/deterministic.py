@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
+import numpy as np
 from pydantic import Field
 
+from simulator.arrays import Floats
 from simulator.settings import Settings
 
 CODE = 1
@@ -30,3 +32,7 @@ class DeterministicLaw(Settings):
     def parameters(self) -> tuple[float, ...]:
         """What the compiled draw reads: the time."""
         return (self.mean_seconds,)
+
+    def survival(self, seconds: Floats) -> Floats:
+        """The probability to exceed each time: float64 of the same shape."""
+        return np.asarray(np.less(seconds, self.mean_seconds), dtype=np.float64)

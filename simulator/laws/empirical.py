@@ -67,6 +67,13 @@ class EmpiricalLaw(Settings):
         table = np.column_stack(_alias(values, weights))
         return float(len(values)), *table.ravel().tolist()
 
+    def survival(self, seconds: Floats) -> Floats:
+        """The probability to exceed each time: float64 of the same shape."""
+        values, weights = self._weighted_values()
+        order = np.argsort(values)
+        above = np.append(np.cumsum(weights[order][::-1])[::-1], 0.0) / weights.sum()
+        return np.asarray(above[np.searchsorted(values[order], seconds, side="right")])
+
     def _weighted_values(self) -> tuple[Floats, Floats]:
         """The times that may be drawn, and their weights, of which the largest is 1."""
         values = np.array(self.values_seconds)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
+import numpy as np
 from pydantic import Field
 
+from simulator.arrays import Floats
 from simulator.settings import Settings
 
 CODE = 0
@@ -30,3 +32,7 @@ class ExponentialLaw(Settings):
     def parameters(self) -> tuple[float, ...]:
         """What the compiled draw reads: the mean."""
         return (self.mean_seconds,)
+
+    def survival(self, seconds: Floats) -> Floats:
+        """The probability to exceed each time: float64 of the same shape."""
+        return np.asarray(np.exp(-np.asarray(seconds) / self.mean_seconds))

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from typing import Literal
 
+import numpy as np
 from pydantic import Field
 
+from simulator.arrays import Floats
 from simulator.settings import Settings
 
 CODE = 3
@@ -34,3 +36,9 @@ class GammaLaw(Settings):
         depth = 1 / self.scv + (2 / 3 if boosted else -1 / 3)
         scale = self.mean_seconds * (1 + self.scv * (2 / 3 if boosted else -1 / 3))
         return depth, 1 / (3 * math.sqrt(depth)), scale, self.scv if boosted else 0.0
+
+    def survival(self, seconds: Floats) -> Floats:
+        """The probability to exceed each time: float64 of the same shape."""
+        from scipy.special import gammaincc
+
+        return np.asarray(gammaincc(1 / self.scv, np.asarray(seconds) / (self.scv * self.mean_seconds)))

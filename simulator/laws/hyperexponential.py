@@ -8,8 +8,10 @@ from __future__ import annotations
 import math
 from typing import Literal
 
+import numpy as np
 from pydantic import Field
 
+from simulator.arrays import Floats
 from simulator.settings import Settings
 
 CODE = 5
@@ -31,3 +33,9 @@ class HyperexponentialLaw(Settings):
         """What the compiled draw reads: the share of the short phase, the mean of each."""
         short = (1 + math.sqrt((self.scv - 1) / (self.scv + 1))) / 2
         return short, self.mean_seconds / (2 * short), self.mean_seconds / (2 * (1 - short))
+
+    def survival(self, seconds: Floats) -> Floats:
+        """The probability to exceed each time: float64 of the same shape."""
+        short, *means = self.parameters()
+        first, second = (np.exp(-np.asarray(seconds) / mean) for mean in means)
+        return np.asarray(short * first + (1 - short) * second)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from typing import Literal
 
+import numpy as np
 from pydantic import Field
 
+from simulator.arrays import Floats
 from simulator.settings import Settings
 
 CODE = 2
@@ -28,3 +30,11 @@ class LognormalLaw(Settings):
         """What the compiled draw reads: mean and standard deviation of the logarithm."""
         variance = math.log1p(self.scv)
         return math.log(self.mean_seconds) - variance / 2, math.sqrt(variance)
+
+    def survival(self, seconds: Floats) -> Floats:
+        """The probability to exceed each time: float64 of the same shape."""
+        from scipy.special import ndtr
+
+        mean, deviation = self.parameters()
+        with np.errstate(divide="ignore"):
+            return np.asarray(ndtr((mean - np.log(seconds)) / deviation))

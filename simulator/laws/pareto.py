@@ -8,8 +8,10 @@ from __future__ import annotations
 import math
 from typing import Literal
 
+import numpy as np
 from pydantic import Field, model_validator
 
+from simulator.arrays import Floats
 from simulator.settings import Settings
 
 CODE = 4
@@ -52,6 +54,12 @@ class ParetoLaw(Settings):
     def parameters(self) -> tuple[float, ...]:
         """What the compiled draw reads: both ends, the shape and ``(lowest / highest) ** shape - 1``."""
         return self.lowest_seconds, self.highest_seconds, self.shape, math.expm1(-self.shape * self._span)
+
+    def survival(self, seconds: Floats) -> Floats:
+        """The probability to exceed each time: float64 of the same shape."""
+        lowest, highest, shape, cut = self.parameters()
+        within = np.clip(seconds, lowest, highest)
+        return np.asarray(((lowest / within) ** shape - 1 - cut) / -cut)
 
     @property
     def _span(self) -> float:

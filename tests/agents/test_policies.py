@@ -2,22 +2,40 @@
 
 from __future__ import annotations
 
+import dataclasses
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pytest
 from fakes import FakePlant
 
+from agents.each import Each
 from agents.policy import Policy
-from agents.registry import RULES, make
+from agents.registry import RULES, make, make_each
 from envs.task import load_task
 from experiments.run import make_context
+from simulator.errors import InputError
 from simulator.plant import Desired, Metric, Snapshot
 from simulator.pod_groups import PodGroup, PodGroups
 
 TASK = load_task("web")
 TINY = str(Path(__file__).parent.parent / "data" / "tiny.bundle")
 SPECS = ("fixed:replicas=7", "hpa:target=0.5,window=60", TINY)
+OTHERS = {
+    "fixed": ("fixed:replicas=7", "fixed:replicas=3", "fixed:replicas=200"),
+    "hpa": (
+        "hpa:target=0.5,window=60",
+        "hpa:target=0.9,window=0,scale_up=gentle",
+        "hpa:target=0.6",
+        "hpa:target=1.2,window=45",
+        "hpa:behavior=none,window=45",
+        "hpa:behavior=none,target=0.3,tolerance=0",
+        "hpa:behavior={scale_up: {stabilization_window_seconds: 30}},target=0.4,window=90",
+    ),
+    TINY: (TINY,),
+}
+"""Settings by what they are settings of."""
 
 
 def made(spec: str) -> Policy:
@@ -25,7 +43,7 @@ def made(spec: str) -> Policy:
 
 
 def test_every_rule_is_in_the_contracts() -> None:
-    assert {spec.partition(":")[0] for spec in SPECS} == {*RULES, TINY}
+    assert {spec.partition(":")[0] for spec in SPECS} == {*OTHERS} == {*RULES, TINY}
 
 
 @pytest.mark.parametrize("spec", SPECS)
@@ -61,6 +79,69 @@ def test_many_clusters_at_once_are_as_many_alone(spec: str) -> None:
         assert together.decide(stack(snapshots)).replicas[:, 0].tolist() == each
         for plant, replicas in zip(plants, each, strict=True):
             plant.apply(Desired(np.array([min(max(replicas, 2), 200)])))
+
+
+@pytest.mark.parametrize(
+    "specs", [*OTHERS.values(), tuple(spec for each in OTHERS.values() for spec in each)]
+)
+def test_settings_of_each_cluster_are_as_many_policies_alone(specs: tuple[str, ...]) -> None:
+    """Twice each, so that those of one policy do not lie together."""
+    specs = (*specs, *specs)
+    together, alone = make_each(specs, make_context(TASK, None, 0)), [made(spec) for spec in specs]
+    rng = np.random.default_rng(1)
+    plants = [FakePlant(replicas=int(rng.integers(2, 40))) for _ in specs]
+    assert together.period_seconds == 15
+    for tick in range(60):
+        for plant in plants:
+            plant.cpu = np.nan if rng.uniform() < 0.1 else float(rng.uniform(0, 1.5))
+            plant.rate, plant.now = float(rng.uniform(0, 2000)), 15.0 * tick
+        if tick in {15, 16, 40}:
+            mask = rng.uniform(size=len(specs)) < 0.4
+            together.reset(mask)
+            for place in np.flatnonzero(mask):
+                alone[place].reset()
+        if tick == 50:
+            together.reset()
+            for one in alone:
+                one.reset()
+        snapshots = [plant.snapshot() for plant in plants]
+        each = [one.decide(seen).replicas for one, seen in zip(alone, snapshots, strict=True)]
+        desired = together.decide(stack(snapshots))
+        assert desired.replicas.dtype == np.int64
+        assert desired.replicas.tolist() == [replicas.tolist() for replicas in each]
+        assert (desired.vcpu, desired.memory_gib, desired.nodes) == (None, None, None)
+        for plant, replicas in zip(plants, each, strict=True):
+            plant.apply(Desired(np.clip(replicas, 2, 200)))
+
+
+def test_what_some_ask_for_leaves_the_others_as_they_are() -> None:
+    specs = ("fixed:replicas=7", "fixed:replicas=5,vcpu=2", "fixed:replicas=6")
+    shown = dataclasses.replace(stack([FakePlant().snapshot()] * 3), vcpu=np.full((3, 1), 0.5))
+    together = make_each(specs, make_context(TASK, None, 0))
+    desired = together.decide(shown)
+    assert desired.replicas[:, 0].tolist() == [7, 5, 6]
+    assert desired.vcpu is not None
+    assert desired.vcpu[:, 0].tolist() == [0.5, 2.0, 0.5]
+    assert desired.memory_gib is None
+    with pytest.raises(InputError, match="vcpu is asked for, but the plant does not show it"):
+        together.decide(dataclasses.replace(shown, vcpu=None))
+    both = make_each(("fixed:replicas=7,vcpu=1", "fixed:replicas=5,vcpu=2"), make_context(TASK, None, 0))
+    desired = both.decide(stack([FakePlant().snapshot()] * 2))
+    assert desired.vcpu is not None
+    assert desired.vcpu[:, 0].tolist() == [1.0, 2.0]
+
+
+def test_policies_that_decide_together_have_one_period() -> None:
+    with pytest.raises(InputError, match="periods of 15 s and 30 s; give all of them the same"):
+        make_each(("hpa", "hpa:period=30"), make_context(TASK, None, 0))
+
+
+def test_a_thousand_hpas_are_two_policies() -> None:
+    grid = product((0.3, 0.5, 0.9), (0, 300), ("default", "gentle"))
+    specs = [f"hpa:target={target},window={window},scale_up={up}" for target, window, up in grid]
+    together = make_each(specs * 84, make_context(TASK, None, 0))
+    assert isinstance(together, Each)
+    assert len(together._shares) == 2
 
 
 def stack(snapshots: list[Snapshot]) -> Snapshot:

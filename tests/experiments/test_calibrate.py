@@ -13,8 +13,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from envs.task import load_task
-from experiments.calibrate import SPACES, Calibration, Space, Tried, calibrate
+from envs.task import Task, load_task
+from experiments.calibrate import (
+    FRONT_BUDGETS,
+    SPACES,
+    Calibration,
+    Search,
+    Space,
+    Tried,
+    calibrate,
+    front,
+    rank,
+    thin,
+)
 from experiments.recipes import SEED, check_policy, resolve, runs_of
 from experiments.run import Outcome, Run
 from experiments.sweep import Sweep
@@ -22,6 +33,8 @@ from simulator.errors import InputError
 from simulator.trace import Trace, split_trace
 
 TASK = load_task("web")
+ON_REQUEST_ENGINE = load_task("spot-fleet")
+"""The batch engine has no nodes."""
 HOUR = Trace(np.full(60, 60 * 100.0), 60.0, name="flat")
 GRID = Space(
     "hpa", {"target": tuple(range(14)), "window": tuple(range(4))}, coarse=((1, 4, 7, 10, 13), (0, 2))
@@ -30,11 +43,19 @@ GRID = Space(
 
 @dataclass
 class FakeSweep:
-    """Costs and violations by a formula of the grid's point."""
+    """Costs and violations by a formula of the grid's point, and how far the batch engine's are from them."""
 
     cost: Any
     violations: Any
+    batch_cost: Any = None
+    batch_violations: Any = None
     asked: list[str] = field(default_factory=list)
+
+    def kept(self, _key: str, _work: Callable[[], Outcome]) -> Outcome:
+        """The batch engine's."""
+        cost, violations = self.batch_cost or self.cost, self.batch_violations or self.violations
+        figures = np.array([(cost(*point), violations(*point)) for point in GRID.points])
+        return Outcome({}, {"cost_usd": figures[:, 0], "slo_violation_ratio": figures[:, 1]})
 
     def outcomes(self, runs: list[Run], done: Callable[[Run], None]) -> list[Outcome]:
         rows = []
@@ -52,14 +73,13 @@ class FakeSweep:
         return [Outcome(row, {}) for row in rows]
 
 
-def search(sweep: FakeSweep, budget: float) -> Calibration:
-    template = Run(TASK, HOUR, None, "calibrated-hpa", "calibrated-hpa", SEED)
-    return calibrate(template, GRID, budget, cast("Sweep", sweep), lambda _: None)
+def search(sweep: FakeSweep, budget: float, front: int = 0, task: Task = ON_REQUEST_ENGINE) -> Calibration:
+    template = Run(task, HOUR, None, "calibrated-hpa", "calibrated-hpa", SEED)
+    return calibrate(Search(template, GRID, budget, front), cast("Sweep", sweep), lambda _: None)
 
 
-def rank(sweep: FakeSweep, point: tuple[int, ...], budget: float) -> tuple[bool, float]:
-    cost, violations = sweep.cost(*point), sweep.violations(*point)
-    return violations > budget, violations if violations > budget else cost
+def rank_of(sweep: FakeSweep, point: tuple[int, ...], budget: float) -> tuple[bool, float]:
+    return rank(Tried("", sweep.cost(*point), sweep.violations(*point)), budget)[:2]
 
 
 @given(st.integers(0, 12), st.floats(0.001, 0.05), st.floats(0.0, 2.0))
@@ -74,9 +94,84 @@ def test_no_neighbour_of_the_chosen_one_and_no_coarse_point_is_better(
     found = search(sweep, budget)
     (chosen,) = (point for point in product(range(14), range(4)) if GRID.spec(point) == found.chosen.spec)
     for other in (*GRID.neighbours(chosen), *product(*GRID.coarse)):
-        assert rank(sweep, other, budget) >= rank(sweep, chosen, budget)
+        assert rank_of(sweep, other, budget) >= rank_of(sweep, chosen, budget)
     assert found.within_budget == (found.chosen.slo_violation_ratio <= budget)
     assert len(sweep.asked) == len(set(sweep.asked)) == len(found.tried), "nothing is run twice"
+
+
+@given(
+    st.integers(0, 12),
+    st.floats(0.001, 0.05),
+    st.floats(0.0, 2.0),
+    st.floats(0.7, 1.4),
+    st.floats(0.98, 1.02),
+)
+def test_what_the_batch_engine_finds_is_put_right_by_the_request_engine(
+    steep: int, budget: float, slope: float, late: float, dear: float
+) -> None:
+    """Where the batch engine is off by a factor, no neighbour is truly better than what is chosen."""
+
+    def cost(target: int, window: int) -> float:
+        return 30 - target + 0.1 * window
+
+    def violations(target: int, window: int) -> float:
+        return 0.0005 * (1 + steep) * (1 + target) + 0.001 * slope / (1 + window)
+
+    sweep = FakeSweep(
+        cost,
+        violations,
+        lambda target, window: dear * cost(target, window),
+        lambda target, window: late * violations(target, window),
+    )
+    found = search(sweep, budget, task=TASK)
+    (chosen,) = (point for point in GRID.points if GRID.spec(point) == found.chosen.spec)
+    for other in GRID.neighbours(chosen):
+        assert rank_of(sweep, other, budget) >= rank_of(sweep, chosen, budget)
+    assert found.within_budget == (found.chosen.slo_violation_ratio <= budget)
+    assert len(sweep.asked) == len(set(sweep.asked)) == len(found.tried), "nothing is run twice"
+    assert [tried.spec for tried in found.batch] == [GRID.spec(point) for point in sorted(GRID.points)]
+
+
+def test_where_the_engines_agree_the_best_of_the_whole_grid_is_found_in_few_runs() -> None:
+    """A far corner is best, which a climb from the coarse grid would miss."""
+    sweep = FakeSweep(
+        cost=lambda target, window: 5.0 if (target, window) == (12, 3) else 30 - target - 3 * (window == 0),
+        violations=lambda target, window: 0.001 if (target, window) == (12, 3) else 0.001 * target,
+    )
+    found = search(sweep, 0.004, task=TASK)
+    assert found.chosen.spec == "hpa:target=12,window=3"
+    assert found.batch
+    assert len(found.tried) < 6
+    assert search(sweep, 0.004).chosen.spec != found.chosen.spec
+
+
+def test_clearly_dearer_or_clearly_worse_neighbours_are_not_run() -> None:
+    """A target lower is 4 % dearer, a target higher 43 % over the budget."""
+    sweep = FakeSweep(
+        cost=lambda target, window: 30 - target, violations=lambda target, window: 0.001 * 1.5**target
+    )
+    found = search(sweep, 1.05 * 0.001 * 1.5**6, task=TASK)
+    assert found.chosen.spec == "hpa:target=6,window=0"
+    assert sorted(sweep.asked) == ["hpa:target=6,window=0", "hpa:target=6,window=1"]
+
+
+def test_with_a_front_the_request_engine_runs_it_from_end_to_end() -> None:
+    sweep = FakeSweep(
+        cost=lambda target, window: 30 - target, violations=lambda target, window: 0.0001 * 2**target
+    )
+    found = search(sweep, 0.0008, front=4, task=TASK)
+    assert found.chosen.spec == "hpa:target=3,window=0"
+    curve = front(found.tried)
+    assert curve[-1].slo_violation_ratio == 0.0001
+    assert curve[0].slo_violation_ratio == 0.0064 <= FRONT_BUDGETS * 0.0008
+    assert len(found.tried) < 9
+
+
+def test_a_thin_front_is_even_in_the_logarithm_of_violations() -> None:
+    curve = [Tried(str(place), place, 2.0**-place) for place in range(13)]
+    assert [point.spec for point in thin(curve, 4)] == ["0", "4", "8", "12"]
+    assert thin(curve, 20) == curve
+    assert thin([], 4) == []
 
 
 def test_where_nothing_keeps_the_budget_it_takes_the_fewest_violations() -> None:

@@ -230,8 +230,10 @@ def test_training_refuses_an_infinite_mean(trace: Path, tmp_path: Path) -> None:
     assert_refused(done, out, "--mean-rps inf: must be a finite number")
 
 
+FOLDERS = ("evaluate", "calibrate", "demo", "simulate")
 OUTPUTS = {
     "evaluate": ("evaluate", "--trace", "waves.csv", "--seeds", 1, "--out"),
+    "calibrate": ("calibrate", "--trace", "waves.csv", "--out"),
     "demo": ("demo", "--out"),
     "simulate": ("simulate", "--trace", "waves.csv", "--export"),
     "train": ("train", "--steps", 1024, "--out"),
@@ -248,11 +250,8 @@ OUTPUTS = {
 @pytest.mark.parametrize(
     ("name", "path", "message"),
     [
-        *((name, "file", "file is a file; it must be a folder") for name in ("evaluate", "demo", "simulate")),
-        *(
-            (name, "file/new", "file/new: file is a file; it must be a folder")
-            for name in ("evaluate", "demo", "simulate")
-        ),
+        *((name, "file", "file is a file; it must be a folder") for name in FOLDERS),
+        *((name, "file/new", "file/new: file is a file; it must be a folder") for name in FOLDERS),
         ("train", "folder/p.bundle", "folder/p.bundle is a folder; it must be a file"),
         ("rehearse", "folder", "folder is a folder; it must be a file"),
         ("log", "folder/l.parquet", "folder/l.parquet is a folder; it must be a file"),
@@ -373,8 +372,8 @@ def test_a_full_disk_ends_in_one_line_and_leaves_nothing_half_written(trace: Pat
     assert not list((tmp_path / "out").rglob(".part*"))
 
 
-def test_interrupted_training_keeps_a_bundle_and_says_of_which_step(tmp_path: Path) -> None:
-    command = [str(SETPOINT), "train", "--steps", "1000000", "--out", "p.bundle"]
+def test_interrupted_training_keeps_a_bundle_and_goes_on_from_there(tmp_path: Path) -> None:
+    command = [str(SETPOINT), "train", "--steps", "600000", "--out", "p.bundle"]
     environment = {**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/runs.db"}
     process = start(command, tmp_path, environment)
     for _ in range(600):
@@ -388,9 +387,40 @@ def test_interrupted_training_keeps_a_bundle_and_says_of_which_step(tmp_path: Pa
     assert steps > 0
     assert errors.splitlines()[-1] == (
         f"setpoint: interrupted at step {steps}: p.bundle holds the policy of step {steps}; "
-        "the same command begins anew"
+        "the same command goes on from there"
     )
     assert (tmp_path / "runs.db").stat().st_size > 0
+    other = setpoint("train", "--steps", 700_000, "--out", "p.bundle", cwd=tmp_path)
+    assert other.returncode == 2
+    assert other.stderr == (
+        "setpoint: p.bundle.checkpoint: of a training whose steps is 600000, not 700000; "
+        "the command it began with goes on, --fresh begins anew\n"
+    )
+    again = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert again.returncode == 0, again.stderr
+    assert again.stderr.startswith(f"going on from step {steps}, where p.bundle was stopped\n")
+    found = load_bundle(tmp_path / "p.bundle").provenance
+    assert (found["engine"], found["resumed"], found["steps"]) == ("batch", [steps], 19 * 32_768)
+    assert not (tmp_path / "p.bundle.checkpoint").exists()
+
+
+def test_training_falls_back_to_the_request_engine_and_says_why(tmp_path: Path) -> None:
+    command = "train", "--task", "spot-fleet", "--steps", 1, "--out", "p.bundle"
+    refused = setpoint(*command, "--engine", "batch", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert refused.stderr.startswith("setpoint: --engine batch: the batch engine does not model: nodes")
+    assert refused.stderr.endswith("The request engine does (--engine request)\n")
+    assert setpoint(*command, "--engine", "fast", cwd=tmp_path).stderr == (
+        "setpoint: --engine 'fast' is unknown; there are: auto, batch, request\n"
+    )
+    done = setpoint(*command, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.startswith(
+        "training on the request engine, since the batch engine does not model: nodes"
+    )
+    assert load_bundle(tmp_path / "p.bundle").provenance["engine"] == "request"
 
 
 @pytest.mark.parametrize(("kept", "there"), [(0, False), (0, True), (2048, True)])
@@ -399,13 +429,23 @@ def test_what_an_interruption_says_of_the_bundle(kept: int, there: bool, tmp_pat
     if there:
         out.write_text("")
     expected = {
-        (0, False): f"before the first update: {out} is not there yet",
-        (0, True): f"before the first update: {out} is as it was",
-        (2048, True): f"at step 2048: {out} holds the policy of step 2048",
+        (0, False): f"before the first update: {out} is not there yet; the same command begins anew",
+        (0, True): f"before the first update: {out} is as it was; the same command begins anew",
+        (
+            2048,
+            True,
+        ): f"at step 2048: {out} holds the policy of step 2048; "
+        "the same command without --fresh goes on from there",
     }[kept, there]
-    with pytest.raises(Interrupted) as caught, commands._told_of_interruption(out, lambda: kept):
-        raise KeyboardInterrupt
-    assert str(caught.value) == f"interrupted {expected}; the same command begins anew"
+
+    def interrupted() -> None:
+        with commands._told_of_interruption(out, "the same command without --fresh") as keep:
+            keep(kept)
+            raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted) as caught:
+        interrupted()
+    assert str(caught.value) == f"interrupted {expected}"
 
 
 def test_an_output_that_cannot_be_written_ends_training_before_it_begins(tmp_path: Path) -> None:
@@ -475,7 +515,7 @@ def test_no_worker_outlives_an_evaluation_that_is_killed(trace: Path, tmp_path: 
     process = start(command, tmp_path, dict(os.environ))
     try:
         for _ in range(600):
-            if list((tmp_path / "out").glob("runs/*.npz")):
+            if len(list((tmp_path / "out").glob("runs/*.npz"))) > 1:  # the batch engine's and a worker's
                 break
             time.sleep(0.1)
         workers = [pid for pid in children_of(process.pid) if "spawn_main" in command_line(pid)]

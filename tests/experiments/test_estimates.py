@@ -10,10 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from experiments.calibrate import Tried
+from experiments.calibrate import Tried, front
 from experiments.estimates import (
     estimate,
-    front,
     interquartile_mean,
     matched_cost_usd,
     probability_of_improvement,

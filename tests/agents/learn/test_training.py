@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,8 +16,9 @@ from stable_baselines3 import PPO
 
 from agents.bundle import LearnedPolicy, load_bundle
 from agents.learn import training
-from agents.learn.ppo import PpoSettings
-from agents.learn.training import Plan, Progress, train
+from agents.learn.export import export_actor
+from agents.learn.ppo import BATCH_DEFAULTS, PpoSettings, make_ppo
+from agents.learn.training import BATCH, REQUEST, Plan, Progress, check_batch, find_checkpoint, train
 from agents.learn.vec_env import WORST_STEP_REWARD, BoundedReward, ExploringStarts, make_vec_env
 from envs.autoscale import AutoscaleEnv
 from envs.observer import FEATURES
@@ -33,8 +37,13 @@ WAVES = Trace(
 TINY = PpoSettings(environments=2, rollout_steps=16, batch_size=16, epochs=2, hidden=(8,))
 
 
-def plan_of(steps: int = 64, seed: int = 3, trace: Trace | None = WAVES) -> Plan:
-    return Plan(TASK, trace, steps, seed, TINY, processes=False)
+ENGINES = pytest.mark.parametrize("engine", [BATCH, REQUEST])
+
+
+def plan_of(
+    steps: int = 64, seed: int = 3, trace: Trace | None = WAVES, engine: str = REQUEST, **settings: Any
+) -> Plan:
+    return Plan(TASK, trace, steps, seed, TINY.model_copy(update=settings), engine, processes=False)
 
 
 def test_the_bundle_is_written_after_every_update(tmp_path: Path) -> None:
@@ -57,8 +66,10 @@ def test_the_provenance_is_whole(tmp_path: Path) -> None:
     assert versions["torch"] == torch.__version__
     assert dict(last.provenance) == {
         "agent": "ppo",
+        "engine": "request",
         "task": "web",
         "steps": 64,
+        "resumed": [],
         "seed": 3,
         "trace": "waves.csv",
         "trace_sha256": "ab" * 32,
@@ -79,10 +90,11 @@ def test_training_on_the_model_says_so_and_rounds_up_to_whole_rollouts(tmp_path:
     assert last.provenance["steps"] == 64
 
 
-def test_the_seed_decides_all(tmp_path: Path) -> None:
+@ENGINES
+def test_the_seed_decides_all(engine: str, tmp_path: Path) -> None:
     files = [tmp_path / name for name in ("one", "again", "other")]
     for file, seed in zip(files, (3, 3, 4), strict=True):
-        train(plan_of(seed=seed), file, lambda progress: None)
+        train(plan_of(seed=seed, engine=engine), file, lambda progress: None)
     assert files[0].read_bytes() == files[1].read_bytes()
     assert load_bundle(files[0]).actor_digest != load_bundle(files[2]).actor_digest
 
@@ -101,6 +113,128 @@ def test_whatever_stops_the_report_leaves_a_loadable_bundle(
     bundle = load_bundle(tmp_path / "cut.bundle")
     assert bundle.provenance["steps"] == 32
     assert LearnedPolicy(bundle).logits(np.zeros(14, dtype=np.float32)).shape == (1, 10)
+
+
+class Stopped(Exception):  # noqa: N818 - no error
+    """Stands for a kill after an update."""
+
+
+def stop_at(steps: int) -> Callable[[Progress], None]:
+    def report(progress: Progress) -> None:
+        if progress.steps == steps:
+            raise Stopped
+
+    return report
+
+
+@ENGINES
+def test_a_stopped_training_goes_on_to_the_same_number_of_steps(engine: str, tmp_path: Path) -> None:
+    whole, cut, plan = tmp_path / "whole.bundle", tmp_path / "cut.bundle", plan_of(128, engine=engine)
+    train(plan, whole, lambda progress: None)
+    assert find_checkpoint(plan, cut) is None
+    reported: list[int] = []
+    for at in (32, 96):
+        with pytest.raises(Stopped):
+            train(plan, cut, stop_at(at), find_checkpoint(plan, cut))
+        assert load_bundle(cut).provenance["steps"] == at
+    assert [path.name for path in tmp_path.iterdir() if "cut" in path.name] == [
+        "cut.bundle",
+        "cut.bundle.checkpoint",
+    ]
+    last = train(plan, cut, lambda progress: reported.append(progress.steps), find_checkpoint(plan, cut))
+    assert reported == [128]
+    one_go = load_bundle(whole).provenance
+    assert (one_go["resumed"], last.provenance["resumed"]) == ([], [32, 96])
+    assert {**last.provenance, "resumed": []} == one_go
+    assert not list(tmp_path.glob("*.checkpoint")), "removed at the end"
+
+
+def test_a_training_goes_on_with_its_weights_its_optimiser_and_its_schedule(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With episodes of its own."""
+    models: list[PPO] = []
+    monkeypatch.setattr(
+        training, "make_ppo", lambda *arguments: models.append(make_ppo(*arguments)) or models[-1]
+    )
+    out, plan = tmp_path / "cut.bundle", plan_of(128)
+    with pytest.raises(Stopped):
+        train(plan, out, stop_at(64))
+    begun, kept = find_checkpoint(plan, out), load_bundle(out).actor
+    assert begun is not None
+    second = make_ppo(make_vec_env(TASK, WAVES, 2, processes=False), TINY, TASK.actions.hold, 0)
+    begun.restore(second)
+    assert export_actor(second.policy) == kept
+    steps = {float(entry["step"]) for entry in second.policy.optimizer.state_dict()["state"].values()}
+    assert steps == {8.0}, "two updates of two epochs of two batches"
+    rates: list[float] = []
+    train(
+        plan, out, lambda progress: rates.append(progress.losses["learning_rate"]), find_checkpoint(plan, out)
+    )
+    assert rates == pytest.approx([0.25 * TINY.learning_rate, 0.1 * TINY.learning_rate]), "by what was left"
+    assert models[0].seed != models[1].seed, "other episodes"
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        ({"steps": 96}, "steps is 128, not 96"),
+        ({"seed": 4}, "seed is 3, not 4"),
+        ({"trace": None}, "trace is waves.csv, not model nasa"),
+        ({"engine": BATCH}, "engine is request, not batch"),
+        ({"epochs": 3}, r"settings\.epochs is 2, not 3"),
+    ],
+)
+def test_a_checkpoint_of_another_training_is_refused(
+    other: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    out = tmp_path / "cut.bundle"
+    with pytest.raises(Stopped):
+        train(plan_of(128), out, stop_at(32))
+    with pytest.raises(
+        InputError, match=f"{message}; the command it began with goes on, --fresh begins anew"
+    ):
+        find_checkpoint(plan_of(**{"steps": 128, **other}), out)
+
+
+def test_a_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
+    out, plan = tmp_path / "cut.bundle", plan_of(128)
+    with pytest.raises(Stopped):
+        train(plan, out, stop_at(32))
+    file = tmp_path / "cut.bundle.checkpoint"
+    content = file.read_bytes()
+    changed = bytearray(content)
+    changed[len(content) // 2] ^= 255
+    for damaged in (b"", content[:100], content[: len(content) // 2], content[:-10], bytes(changed)):
+        file.write_bytes(damaged)
+        with pytest.raises(InputError, match=r"not a whole checkpoint \(.+\); --fresh begins anew") as caught:
+            find_checkpoint(plan, out)
+        assert "\n" not in str(caught.value)
+    file.unlink()
+    file.mkdir()
+    with pytest.raises(OSError, match="directory"):
+        find_checkpoint(plan, out)
+
+
+def test_a_thousand_clusters_are_learned_from_with_what_ships(tmp_path: Path) -> None:
+    """The bundle sees and does what one of the request engine does."""
+    found: list[Progress] = []
+    plan = Plan(TASK, None, 8 * 32_768, 0, BATCH_DEFAULTS, BATCH)
+    last = train(plan, tmp_path / "agent.bundle", found.append)
+    assert last.interface == TASK.interface
+    assert (last.provenance["engine"], last.provenance["steps"]) == ("batch", 8 * 32_768)
+    rewards = [progress.reward_per_step for progress in found if progress.reward_per_step < 0]
+    assert rewards[-1] > rewards[0] + 2, "learned"
+    assert LearnedPolicy(last).logits(np.zeros(14, dtype=np.float32)).shape == (1, 10)
+
+
+def test_what_the_batch_engine_does_not_model_is_refused(tmp_path: Path) -> None:
+    spots = load_task("spot-fleet")
+    with pytest.raises(InputError, match="the batch engine does not model: nodes"):
+        train(Plan(spots, None, 64, 0, TINY, BATCH), tmp_path / "x.bundle", lambda progress: None)
+    logged = replace(WAVES, times_seconds=np.arange(0.0, 5400.0))
+    with pytest.raises(InputError, match="does not model: the exact times of a request log"):
+        check_batch(TASK, logged)
 
 
 def test_the_exported_actor_decides_as_the_trained_one_on_recorded_observations(

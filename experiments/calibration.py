@@ -1,0 +1,208 @@
+"""``setpoint calibrate``: a rule's best settings on a part of a trace, with all that were tried."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.table import Table
+
+from experiments.calibrate import (
+    SPACES,
+    TRIAL_SEEDS,
+    Calibration,
+    Search,
+    Space,
+    Tried,
+    calibrate,
+    front,
+    thin,
+)
+from experiments.commands import CONSOLE, STATUS, Part, status, tenths
+from experiments.figures import INK, LIMIT, LOAD, READY, plain, plain_axes, save_figure
+from experiments.outputs import check_folder
+from experiments.recipes import SEED
+from experiments.run import Run
+from experiments.sweep import Sweep
+from experiments.trials import why_not
+from experiments.wording import duration, plain_number
+from simulator.errors import InputError
+from simulator.files import whole_file
+from simulator.trace import Trace
+
+ENGINES = ("batch", "request")
+_MOST_OF_FRONT = 12
+_SHOWN_BUDGETS = 30
+"""Violations of more budgets are not drawn."""
+CSV_NAME, PNG_NAME = "calibration.csv", "calibration.png"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Settings of the space, and what they came to.
+
+    Attributes:
+        values: the settings along the space's axes.
+        figures: on each of ENGINES; None where they were not run.
+        on_front: whether no other settings are better in cost and violations, on the engine that tried most.
+        chosen: whether these are the ones to take.
+    """
+
+    spec: str
+    values: tuple[object, ...]
+    figures: tuple[Tried | None, Tried | None]
+    on_front: bool
+    chosen: bool
+
+
+def calibrate_rule(
+    part: Part, policy: str, budget: float | None, out: Path, processes: int | None
+) -> Calibration:
+    """Search, print, and write ``calibration.csv`` and ``calibration.png`` to a folder; runs are kept in ``out/runs``.
+
+    Raises:
+        InputError: before anything is run, if an option is wrong or there are no requests.
+    """
+    space = SPACES.get(policy)
+    if space is None:
+        msg = f"--policy {policy!r} has no settings to search; there are: {', '.join(SPACES)}"
+        raise InputError(msg)
+    if budget is not None and not 0 < budget < 1:
+        msg = f"--budget {budget:g}: must be a share of the requests over 0 and below 1, such as 0.01"
+        raise InputError(msg)
+    check_folder("--out", out)
+    task, split = part.load(SEED)
+    if not split.judged.requests.any():
+        msg = f"{split.judged.name}: no requests in the part; choose another with --start and --duration"
+        raise InputError(msg)
+    budget = task.objective.violation_budget if budget is None else budget
+    search = Search(Run(task, split.judged, split.history, policy, policy, SEED), space, budget)
+    if unmodelled := why_not(task):
+        STATUS.print(f"task {task.name}: {unmodelled}, one setting after another")
+    out.mkdir(parents=True, exist_ok=True)
+    with status() as say, Sweep(out / "runs", processes) as sweep:
+        found = calibrate(search, sweep, say, tenths("on the batch engine", say))
+    rows = rows_of(found, space)
+    with whole_file(out / CSV_NAME) as partial:
+        write_rows(rows, space, partial)
+    draw_calibration(rows, budget, f"{space.name} on {_of(split.judged)}", out / PNG_NAME)
+    _print(found, rows, search)
+    CONSOLE.print(f"all that was tried: {out / CSV_NAME}    picture: {out / PNG_NAME}")
+    return found
+
+
+def rows_of(found: Calibration, space: Space) -> list[Row]:
+    """All that was tried on either engine, by place on the grid."""
+    batch, request = ({tried.spec: tried for tried in many} for many in (found.batch, found.tried))
+    best = {tried.spec for tried in front(found.batch or found.tried)}
+    rows = []
+    for point in space.points:
+        spec = space.spec(point)
+        if spec in batch or spec in request:
+            values = tuple(options[place] for options, place in zip(space.axes.values(), point, strict=True))
+            figures = (batch.get(spec), request.get(spec))
+            rows.append(Row(spec, values, figures, spec in best, spec == found.chosen.spec))
+    return rows
+
+
+def write_rows(rows: list[Row], space: Space, path: Path) -> None:
+    """The rows as CSV: the settings, cost and violation ratio on each engine, on the front, chosen."""
+    measures = ("cost_usd", "slo_violation_ratio")
+    header = ["policy", *space.axes, *(f"{name}_{engine}" for engine in ENGINES for name in measures)]
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow([*header, "front", "chosen"])
+        for row in rows:
+            numbers = [
+                "" if tried is None else f"{getattr(tried, name):.6g}"
+                for tried in row.figures
+                for name in measures
+            ]
+            flags = [str(flag).lower() for flag in (row.on_front, row.chosen)]
+            writer.writerow([space.name, *row.values, *numbers, *flags])
+
+
+def draw_calibration(rows: list[Row], budget: float, title: str, path: Path) -> None:
+    """Cost against violations of all that was tried, and what was chosen, as a PNG file."""
+    figure, (axes,) = plain_axes(1)
+    figure.set_size_inches(11, 6)
+    for engine, color, size in ((0, LOAD, 12), (1, READY, 26)):
+        found = [tried for row in rows if (tried := row.figures[engine]) is not None]
+        if found:
+            late = [100 * tried.slo_violation_ratio for tried in found]
+            cost = [tried.cost_usd for tried in found]
+            label = f"{len(found)} settings on the {ENGINES[engine]} engine"
+            axes.scatter(late, cost, s=size, color=color, linewidth=0, label=label, zorder=2 + engine)
+    engine = 0 if any(row.figures[0] for row in rows) else 1
+    curve = front(tuple(tried for row in rows if (tried := row.figures[engine]) is not None))
+    axes.plot(
+        [100 * tried.slo_violation_ratio for tried in curve],
+        [tried.cost_usd for tried in curve],
+        color=LOAD,
+        linewidth=1,
+        label=f"front on the {ENGINES[engine]} engine",
+    )
+    chosen = next(tried for row in rows if row.chosen and (tried := row.figures[1]) is not None)
+    place = (100 * chosen.slo_violation_ratio, chosen.cost_usd)
+    axes.scatter(
+        *place, s=130, marker="*", color=INK, linewidth=0, label=f"chosen: {plain(chosen.spec)}", zorder=4
+    )
+    axes.axvline(100 * budget, color=LIMIT, linewidth=1, linestyle="--", label="budget")
+    axes.set(xscale="log", xlabel="requests violating the SLO, % (log)", ylabel="cost, USD")
+    axes.set_ylim(bottom=0)
+    axes.set_xlim(right=min(axes.get_xlim()[1], max(100 * _SHOWN_BUDGETS * budget, 2 * place[0])))
+    axes.xaxis.set_major_formatter(lambda value, _: plain_number(value, 4))
+    axes.set_title(plain(title), loc="left")
+    axes.legend(loc="upper right", frameon=False)
+    save_figure(figure, path)
+
+
+def _print(found: Calibration, rows: list[Row], search: Search) -> None:
+    judged = search.template.judged
+    CONSOLE.print(f"part: {_of(judged)}, {plain_number(judged.mean_rps, 4)} requests/s on average")
+    CONSOLE.print(f"search space of {search.space}")
+    if found.batch:
+        CONSOLE.print(
+            f"{len(found.batch)} settings x {TRIAL_SEEDS} seeds on the batch engine; "
+            f"{len(found.tried)} of them on the request engine, which decides"
+        )
+    else:
+        CONSOLE.print(f"{len(found.tried)} settings on the request engine")
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    table.add_column("settings", overflow="fold")
+    for title in ("batch: USD", "violations, %", "request: USD", "violations, %"):
+        table.add_column(title, justify="right")
+    table.add_column("")
+    kept = {tried.spec for tried in thin(front(found.batch or found.tried), _MOST_OF_FRONT)}
+    for row in sorted(rows, key=_cost):
+        if row.spec in kept or row.figures[1]:
+            mark = "chosen" if row.chosen else "front" if row.on_front else ""
+            table.add_row(row.spec, *(text for tried in row.figures for text in _texts(tried)), mark)
+    CONSOLE.print(table)
+    chosen = found.chosen
+    said = f"within the budget of {_percent(search.budget)} %"
+    if not found.within_budget:
+        said = f"no settings keep the budget of {_percent(search.budget)} %: these have the fewest violations"
+    CONSOLE.print(
+        f"chosen: {chosen.spec}: {plain_number(chosen.cost_usd, 4)} USD, "
+        f"{_percent(chosen.slo_violation_ratio)} % violations, {said}"
+    )
+
+
+def _cost(row: Row) -> float:
+    return next(tried.cost_usd for tried in row.figures if tried is not None)
+
+
+def _texts(tried: Tried | None) -> tuple[str, str]:
+    if tried is None:
+        return "", ""
+    return plain_number(tried.cost_usd, 4), _percent(tried.slo_violation_ratio)
+
+
+def _percent(ratio: float) -> str:
+    return plain_number(100 * ratio, 3)
+
+
+def _of(part: Trace) -> str:
+    return f"{duration(part.duration_seconds)} of {part.name} from {plain_number(part.start_seconds)} s"

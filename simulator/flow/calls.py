@@ -1,0 +1,256 @@
+"""Calls between services without the calls one by one: rates, work, waits, failures and how long requests take.
+
+In each part of a step rates go from callers to callees, with the retries of what failed in the part before; services
+work off what has come, as far as they can; and answers go back: cumulants of sums of times add up, so that a request's
+latency has its mean, variance and skewness.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from simulator.compiled import inlined
+from simulator.flow.draws import NOISE, deviate_of, service_key
+from simulator.flow.graph import NO_SERVICE
+from simulator.flow.tails import time_exceeds, time_p95
+
+_MOST_SERVED = 10.0
+_HIGHEST_LOAD = 0.95
+_DEVIATIONS = 6.0
+
+
+@inlined
+def _attempts(graph, e, lost, calls, span):
+    """Attempts of a call on average where so many are lost and ``calls`` are made in a part of a step."""
+    if lost <= 0.0 or graph.attempts[e] <= 1.0:
+        return 1.0
+    most = graph.attempts[e]
+    more = most - 1.0 if lost >= 1.0 else lost * (1.0 - lost ** (most - 1.0)) / (1.0 - lost)
+    if graph.retry_ratio[e] < np.inf:
+        more = min(more, graph.retry_ratio[e] + graph.retries_per_second[e] * span / max(calls, 1.0))
+    return 1.0 + more
+
+
+@inlined
+def limit_calls(stations, world, state, flows, n, span):
+    """How many calls each service can work on in a part of a step, callees first.
+
+    A caller that holds slots cannot have more calls at a callee than it has slots: it goes on as the callee does.
+    """
+    for s in range(flows.most.shape[1]):
+        pods = state.ready[n, s]
+        flows.kept_full[n, s] = False
+        flows.waits_for[n, s] = NO_SERVICE
+        flows.most[n, s] = (
+            state.cpu_share[n, s]
+            * pods
+            * world.slots[n, s]
+            * stations.units[s]
+            * span
+            / world.mean_seconds[n, s]
+        )
+        if flows.held_seconds[n, s] > 0.0:
+            flows.most[n, s] = min(
+                flows.most[n, s], pods * stations.slots[s] * span / flows.held_seconds[n, s]
+            )
+    for k in range(len(stations.pairs)):
+        s, callee = stations.pairs[k]
+        if stations.slots[s] < np.inf:
+            there = flows.most[n, callee] - state.backlog[n, callee] / world.mean_seconds[n, callee]
+            room = state.ready[n, s] * stations.slots[s] + there / stations.pair_calls[k]
+            if room < flows.most[n, s]:
+                flows.most[n, s] = max(room, 0.0)
+                flows.waits_for[n, s] = callee
+
+
+@inlined
+def begin_calls(graph, flows, n, requests, span):
+    """Let clients' requests come."""
+    calls = flows.calls[n]
+    for o in range(len(calls)):
+        calls[o] = requests * graph.share[o] if o < len(graph.share) else 0.0
+    for o in range(len(graph.share)):
+        _call(graph, flows, n, o, calls[o], span)
+
+
+@inlined
+def _call(graph, flows, n, o, made, span):
+    """Make the calls of an operation."""
+    for e in range(graph.first[o], graph.first[o + 1]):
+        asked = made * graph.times[e] * graph.probability[e]
+        flows.calls[n, graph.callee[e]] += asked * _attempts(graph, e, flows.lost[n, e], asked, span)
+
+
+@inlined
+def _find_extra(stations, flows, n, s, pods, load, stretch):
+    """What calls take beside their work, by pods and load; roots of cumulants between two points of the grid."""
+    few, slack = stations.fewness, stations.stress
+    down, right = 1.0 / max(pods, 1.0), 1.0 / (1.0 - min(load, _HIGHEST_LOAD))
+    p = 0
+    while p < len(few) - 2 and down < few[p + 1]:
+        p += 1
+    u = 0
+    while u < len(slack) - 2 and right > slack[u + 1]:
+        u += 1
+    down = min((few[p] - down) / (few[p] - few[p + 1]), 1.0)
+    right = max((right - slack[u]) / (slack[u + 1] - slack[u]), 0.0)
+    for k in range(3):
+        roots = stations.extra[s, p, :, k], stations.extra[s, p + 1, :, k]
+        upper = roots[0][u] + right * (roots[0][u + 1] - roots[0][u])
+        lower = roots[1][u] + right * (roots[1][u + 1] - roots[1][u])
+        flows.extra[n, s, k] = ((upper + down * (lower - upper)) * stretch) ** (k + 1)
+
+
+@inlined
+def serve_calls(graph, stations, world, state, flows, happened, n, place, requests, span, key):
+    """Let the service at a place of the order work for a part of a step, and make its calls.
+
+    Args:
+        requests: those expected, and those that came.
+    """
+    mean_requests, came = requests
+    s = graph.order[place]
+    stretch = world.mean_seconds[n, s] / stations.mean_seconds[s]
+    calls = expected_work = 0.0
+    for o in range(graph.begins[place], graph.begins[place + 1]):
+        calls += flows.calls[n, o]
+        expected_work += flows.calls[n, o] * graph.work[o, 0] * stretch
+    deviation = stretch * math.sqrt(came * stations.request_variance[s] * world.scv[n, s])
+    work = expected_work
+    if not flows.kept_full[n, s]:
+        work = max(work + deviation * deviate_of(service_key(key, s), NOISE), 0.0)
+    per_call = expected_work / calls if calls > 0.0 else world.mean_seconds[n, s]
+    pods = np.float64(state.ready[n, s])
+    capacity = state.cpu_share[n, s] * pods * world.slots[n, s] * stations.units[s] * span
+    if flows.held_seconds[n, s] > 0.0:
+        capacity = min(capacity, pods * stations.slots[s] * span / flows.held_seconds[n, s] * per_call)
+    if flows.waits_for[n, s] != NO_SERVICE:
+        capacity = min(capacity, flows.most[n, s] * per_call)
+    before = state.backlog[n, s]
+    busy = min(before + work, capacity)
+    after = before + work - busy
+    if after > 0.0 and flows.waits_for[n, s] != NO_SERVICE:
+        flows.kept_full[n, flows.waits_for[n, s]] = True
+    turned_away = 0.0
+    if after > stations.room[s] * pods * per_call:
+        kept = stations.room[s] * pods * per_call
+        turned_away = min((after - kept) / max(work, 1e-12), 1.0)
+        after = kept
+    state.backlog[n, s] = after
+    flows.demand[n, s] = calls
+    flows.turned_away[n, s] = turned_away
+    flows.wait_seconds[n, s] = 0.5 * (before + after) * span / capacity if capacity > 0.0 else span
+    flows.busy[n, s] = busy
+    flows.offered[n, s] += calls
+    load = expected_work / capacity if capacity > 0.0 else 1.0
+    if came > 0.0:
+        load *= mean_requests / came
+    _find_extra(stations, flows, n, s, pods, load, stretch * 0.5 * (1.0 + world.scv[n, s]))
+    happened.waiting_seconds[n, s] += 0.5 * (before + after) / per_call * span
+    happened.dropped[n, s] += turned_away * calls
+    served = min(busy / work, _MOST_SERVED) if work > 0.0 else 1.0
+    for o in range(graph.begins[place], graph.begins[place + 1]):
+        _call(graph, flows, n, o, flows.calls[n, o] * served, span)
+
+
+@inlined
+def _answer_call(graph, stations, flows, n, e, calls, span):
+    """What a call means for its caller: cumulants of the time it takes, and the share that fails in the end."""
+    o = graph.callee[e]
+    first, second, third, calm = flows.response[n, o]
+    first += graph.network_seconds[e]
+    calm += graph.network_seconds[e]
+    lost, most = flows.failing[n, o], graph.timeout_seconds[e]
+    if first + _DEVIATIONS * math.sqrt(second) > most:
+        late = time_exceeds(stations.survival, first, second, third, most)
+        lost = 1.0 - (1.0 - lost) * (1.0 - late)
+        if first >= most:
+            first, second, third = most, 0.0, 0.0
+    flows.lost[n, e] = lost
+    failed = lost
+    if lost > 0.0 and graph.attempts[e] > 1.0:
+        attempts = _attempts(graph, e, lost, calls * graph.times[e] * graph.probability[e], span)
+        failed = max(1.0 - (1.0 - lost) * attempts, 0.0)
+        first += (attempts - 1.0) * (min(first, most) + graph.back_off_seconds[e])
+    chance, count = graph.probability[e], graph.times[e]
+    if chance < 1.0:
+        square = second + first * first
+        cube = third + 3.0 * first * second + first**3
+        mean = chance * first
+        second = chance * square - mean * mean
+        third = chance * cube - 3.0 * mean * chance * square + 2.0 * mean**3
+        first, calm = mean, chance * calm
+    if count > 1.0:
+        if graph.at_once[e]:
+            first += math.sqrt(second * 2.0 * math.log(count))
+        else:
+            first, second, third, calm = count * first, count * second, count * third, count * calm
+    if graph.optional[e]:
+        failed = 0.0
+    return first, second, third, calm, 1.0 - (1.0 - failed) ** (count * chance)
+
+
+@inlined
+def answer(graph, stations, world, state, flows, happened, n, requests, span):
+    """How long the calls of a part of a step take and how many fail, callees first; and requests that are late."""
+    for s in range(flows.held_seconds.shape[1]):
+        flows.held_seconds[n, s] = 0.0
+    classes = len(graph.share)
+    for o in range(len(graph.service) - 1, -1, -1):
+        s = graph.service[o]
+        first = second = third = calm = away = 0.0
+        if s != NO_SERVICE:
+            stretch = world.mean_seconds[n, s] / stations.mean_seconds[s]
+            spread = world.scv[n, s]
+            pace = state.cpu_share[n, s] if stations.own_pace[s] else 1.0
+            calm = graph.work[o, 0] * stretch / pace + flows.extra[n, s, 0] + state.delay_seconds[n, s]
+            first = calm + flows.wait_seconds[n, s]
+            second = graph.work[o, 1] * stretch**2 * spread + flows.extra[n, s, 1]
+            third = graph.work[o, 2] * stretch**3 * spread * spread + flows.extra[n, s, 2]
+            away = flows.turned_away[n, s]
+        works = 1.0 - away
+        made = flows.calls[n, o]
+        step, longest, variance, skew, still = -1, 0.0, 0.0, 0.0, 0.0
+        for e in range(graph.first[o], graph.first[o + 1]):
+            mean, square, cube, quiet, failed = _answer_call(graph, stations, flows, n, e, made, span)
+            works *= 1.0 - failed
+            if graph.step[e] != step:
+                first, second, third = first + longest, second + variance, third + skew
+                calm += still
+                step, longest, variance, skew, still = graph.step[e], mean, square, cube, quiet
+            elif mean > longest:
+                longest, variance, skew, still = mean, square, cube, quiet
+        first, second, third = first + longest, second + variance, third + skew
+        calm += still
+        flows.response[n, o, 3] = calm
+        flows.response[n, o, 0] = first
+        flows.response[n, o, 1] = second
+        flows.response[n, o, 2] = third
+        flows.failing[n, o] = 1.0 - works
+        if s != NO_SERVICE:
+            if flows.demand[n, s] > 0.0:
+                flows.held_seconds[n, s] += made / flows.demand[n, s] * calm
+        elif o < classes:
+            slow = time_exceeds(stations.survival, first, second, third, world.slo_seconds[n])
+            happened.late[n] += requests * graph.share[o] * (1.0 - works * (1.0 - slow))
+
+
+@inlined
+def show_calls(graph, stations, world, state, flows, n, s):
+    """Calls that wait at a service, and the 95th percentile of how long its calls take."""
+    first = second = third = 0.0
+    calls = flows.demand[n, s]
+    if calls <= 0.0:
+        return 0.0, np.nan
+    for o in range(len(graph.share), len(graph.service)):
+        if graph.service[o] == s:
+            weight = flows.calls[n, o] / calls
+            first += weight * flows.response[n, o, 0]
+            second += weight * flows.response[n, o, 1]
+            third += weight * flows.response[n, o, 2]
+    waiting = state.backlog[n, s] / world.mean_seconds[n, s]
+    if stations.slots[s] < np.inf:
+        waiting = max(waiting - stations.slots[s] * state.ready[n, s], 0.0)
+    return np.rint(waiting), time_p95(stations.p95, first, second, third)

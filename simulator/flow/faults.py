@@ -1,0 +1,162 @@
+"""Faults in the batch engine: when they come, and what they do to a cluster while they last.
+
+They begin and end at the control step that is nearest.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from simulator.arrays import Floats, Ints
+from simulator.compiled import inlined
+from simulator.errors import InputError
+from simulator.faults import (
+    AnyFault,
+    ApiRefusal,
+    CpuStarvation,
+    Latency,
+    MetricOutage,
+    MetricStaleness,
+    PodKill,
+    ServiceFault,
+    SlowStart,
+)
+from simulator.flow.draws import COHORT, service_key
+from simulator.prices import SECONDS_PER_HOUR
+from simulator.randomness import mix, uniform
+
+POD_KILL, SLOW_START, LATENCY, CPU_STARVATION, METRIC_OUTAGE, METRIC_STALENESS, API_REFUSAL = range(7)
+MODELLED = (PodKill, SlowStart, Latency, CpuStarvation, MetricOutage, MetricStaleness, ApiRefusal)
+"""Those that there are, by code."""
+_AMOUNTS: dict[type, str] = {
+    PodKill: "count",
+    SlowStart: "factor",
+    Latency: "delay_seconds",
+    CpuStarvation: "share",
+    ApiRefusal: "probability",
+}
+ALL = -1
+_FAULTS = np.uint64(0x94D049BB133111EB)
+_ONE = np.uint64(1)
+
+
+class Hazards(NamedTuple):
+    """Faults that clusters may have; axis J.
+
+    Attributes:
+        kind: int64 ``(J,)``.
+        service: int64 ``(J,)``; ALL where it hits all.
+        at_seconds: float64 ``(J,)``; inf where it comes by a rate.
+        per_second: float64 ``(J,)``; how often it begins while it is not there.
+        duration_seconds: float64 ``(J,)``.
+        amount: float64 ``(J,)``; pods killed, factor of a start-up, delay, share of CPU left, probability.
+    """
+
+    kind: Ints
+    service: Ints
+    at_seconds: Floats
+    per_second: Floats
+    duration_seconds: Floats
+    amount: Floats
+
+
+def hazards(faults: Sequence[AnyFault], services: Sequence[str]) -> Hazards:
+    """The faults of a Scenario.
+
+    Raises:
+        InputError: if the batch engine does not model one.
+    """
+    for fault in faults:
+        if not isinstance(fault, MODELLED):
+            msg = f"the batch engine does not model faults of kind {fault.kind}. The request engine does"
+            raise InputError(msg)
+    kinds = [MODELLED.index(type(fault)) for fault in faults if isinstance(fault, MODELLED)]
+    hit = [fault.service if isinstance(fault, ServiceFault) else None for fault in faults]
+    at = [fault.at_seconds for fault in faults]
+    return Hazards(
+        kind=np.array(kinds, np.int64),
+        service=np.array([ALL if name is None else services.index(name) for name in hit], np.int64),
+        at_seconds=np.array([math.inf if when is None else when for when in at], np.float64),
+        per_second=np.array([(fault.per_hour or 0.0) / SECONDS_PER_HOUR for fault in faults], np.float64),
+        duration_seconds=np.array([fault.duration_seconds for fault in faults], np.float64),
+        amount=np.array([getattr(fault, _AMOUNTS.get(type(fault), ""), 1.0) for fault in faults], np.float64),
+    )
+
+
+@inlined
+def _wait_seconds(hazards, world, state, n, j):
+    """Until a fault begins again."""
+    if hazards.per_second[j] <= 0.0:
+        return np.inf
+    number = state.fault_number[n, j]
+    key = mix(world.key[n] + _FAULTS * (np.uint64(j) + _ONE))
+    return -math.log(uniform(key, number)) / (hazards.per_second[j] * world.hazard[n])
+
+
+@inlined
+def begin_faults(hazards, world, state, n):
+    """None are there at an episode's beginning."""
+    for j in range(len(hazards.kind)):
+        state.fault_number[n, j] = 0
+        state.fault_begin[n, j] = min(hazards.at_seconds[j], _wait_seconds(hazards, world, state, n, j))
+
+
+@inlined
+def _kill_pods(hazards, state, n, j, key):
+    """Kill ready pods, drawn one by one; their replacements are asked for at once."""
+    for number in range(np.int64(hazards.amount[j])):
+        total = 0
+        for s in range(state.ready.shape[1]):
+            if hazards.service[j] in (ALL, s):
+                total += state.ready[n, s]
+        chosen = np.int64(uniform(key, number) * total)
+        for s in range(state.ready.shape[1]):
+            if hazards.service[j] in (ALL, s) and total > 0:
+                if 0 <= chosen < state.ready[n, s]:
+                    state.ready[n, s] -= 1
+                    state.killed[n, s] += 1
+                    total = 0
+                chosen -= state.ready[n, s]
+
+
+@inlined
+def suffer(hazards, clock, world, state, n, key):
+    """Let faults begin and end at a step's beginning; where there are none, nothing is ever touched."""
+    if len(hazards.kind) == 0:
+        return
+    services = state.ready.shape[1]
+    state.refusal[n], state.is_out[n], state.frozen_seconds[n] = 0.0, False, np.inf
+    for s in range(services):
+        state.cpu_share[n, s] = state.start_factor[n, s] = 1.0
+        state.delay_seconds[n, s] = 0.0
+        state.killed[n, s] = 0
+    now = (state.step[n] + 0.5) * clock.period_seconds
+    for j in range(len(hazards.kind)):
+        begin, duration = state.fault_begin[n, j], hazards.duration_seconds[j]
+        kind, amount = hazards.kind[j], hazards.amount[j]
+        if kind == POD_KILL and begin <= now:
+            _kill_pods(hazards, state, n, j, service_key(key, COHORT + j + 1))
+        if begin + duration <= now:
+            state.fault_number[n, j] += 1
+            state.fault_begin[n, j] = begin + duration + _wait_seconds(hazards, world, state, n, j)
+        if not begin <= now < begin + duration:
+            continue
+        if kind == METRIC_OUTAGE:
+            state.is_out[n] = True
+        elif kind == METRIC_STALENESS:
+            state.frozen_seconds[n] = min(state.frozen_seconds[n], begin)
+        elif kind == API_REFUSAL:
+            state.refusal[n] = 1.0 - (1.0 - state.refusal[n]) * (1.0 - amount)
+        for s in range(services):
+            if hazards.service[j] not in (ALL, s):
+                continue
+            if kind == SLOW_START:
+                state.start_factor[n, s] *= amount
+            elif kind == LATENCY:
+                state.delay_seconds[n, s] += amount
+            elif kind == CPU_STARVATION:
+                state.cpu_share[n, s] *= amount

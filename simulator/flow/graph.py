@@ -1,0 +1,342 @@
+"""The call graph and its stations as flat arrays for compiled code.
+
+Axes: C classes of requests, O operations with the classes' own first (a class is an operation of no service that
+makes one call), then by service, callers before callees; E calls, by their callers; S services; K pairs of services of
+which one calls the other.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from graphlib import TopologicalSorter
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simulator.application import Application
+from simulator.arrays import Floats, Ints
+from simulator.flow.stations import learn_station, work_cumulants
+from simulator.flow.tails import PEARSON_P95, PEARSON_SURVIVAL
+from simulator.operation import Call, Operation
+from simulator.service import Service
+
+NO_SERVICE = -1
+Place = tuple[int, int]
+
+
+class Graph(NamedTuple):
+    """Who calls whom.
+
+    Attributes:
+        order: int64 ``(S,)``; services, callers before callees.
+        begins: int64 ``(S + 1,)``; the operations of the i-th service in that order are ``begins[i]`` to
+            ``begins[i + 1]``.
+        share: float64 ``(C,)``; of all requests.
+        service: int64 ``(O,)``; NO_SERVICE of a class.
+        work: float64 ``(O, 3)``; cumulants of an operation's own work, seconds to the power 1, 2 and 3.
+        first: int64 ``(O + 1,)``; an operation's calls are ``first[o]`` to ``first[o + 1]``.
+        callee: int64 ``(E,)``.
+        step: int64 ``(E,)``; calls of the same are made at once.
+        times: float64 ``(E,)``; such calls, one after another, or at once where ``at_once``.
+        at_once: bool ``(E,)``.
+        probability: float64 ``(E,)``.
+        network_seconds: float64 ``(E,)``; there and back.
+        timeout_seconds: float64 ``(E,)``; inf without.
+        attempts: float64 ``(E,)``; at most.
+        back_off_seconds: float64 ``(E,)``; before a retry, on average.
+        retry_ratio: float64 ``(E,)``; retries earned by a first attempt, inf without a budget.
+        retries_per_second: float64 ``(E,)``; retries earned by time.
+        optional: bool ``(E,)``.
+    """
+
+    order: Ints
+    begins: Ints
+    share: Floats
+    service: Ints
+    work: Floats
+    first: Ints
+    callee: Ints
+    step: Ints
+    times: Floats
+    at_once: NDArray[np.bool_]
+    probability: Floats
+    network_seconds: Floats
+    timeout_seconds: Floats
+    attempts: Floats
+    back_off_seconds: Floats
+    retry_ratio: Floats
+    retries_per_second: Floats
+    optional: NDArray[np.bool_]
+
+
+class Stations(NamedTuple):
+    """What services can do.
+
+    Attributes:
+        mean_seconds: float64 ``(S,)``; work of a call of the usual mix.
+        request_variance: float64 ``(S,)``; of the work that one client's request makes, seconds squared.
+        units: float64 ``(S,)``; work that a pod can do in a second, over what its CPU request can.
+        slots: float64 ``(S,)``; of a pod; inf where they are free while its calls are out.
+        own_pace: bool ``(S,)``; whether a call works on a slot by itself, and takes longer where that has less CPU.
+        pairs: int64 ``(K, 2)``; caller and callee, the last callers first.
+        pair_calls: float64 ``(K,)``; calls that one of the caller's makes there.
+        room: float64 ``(S,)``; calls that a pod may have beyond those at work, inf without a limit.
+        fewness: float64 ``(P,)``; one over the numbers of pods for which ``extra`` is known.
+        stress: float64 ``(U,)``; one over what the loads for which it is known leave free.
+        extra: float64 ``(S, P, U, 3)``; what a call takes beside its work at full speed: the roots of its cumulants
+            by their order, seconds.
+        survival: float64; see ``simulator.flow.tails``.
+        p95: float64; see ``simulator.flow.tails``.
+    """
+
+    mean_seconds: Floats
+    request_variance: Floats
+    units: Floats
+    slots: Floats
+    own_pace: NDArray[np.bool_]
+    pairs: Ints
+    pair_calls: Floats
+    room: Floats
+    fewness: Floats
+    stress: Floats
+    extra: Floats
+    survival: Floats
+    p95: Floats
+
+
+class Flows(NamedTuple):
+    """Where the calls of each cluster stand; all but ``calls`` are of the part of a step before, while one happens.
+
+    Attributes:
+        calls: float64 ``(N, O)``; in this part.
+        response: float64 ``(N, O, 4)``; cumulants of how long a call takes, seconds, and the first of them without
+            waits for backlogs.
+        failing: float64 ``(N, O)``; share of calls that fail.
+        lost: float64 ``(N, E)``; share of attempts that fail or take too long.
+        demand: float64 ``(N, S)``; calls of a service in this part.
+        turned_away: float64 ``(N, S)``; share of calls.
+        wait_seconds: float64 ``(N, S)``; for the backlog.
+        extra: float64 ``(N, S, 3)``; see ``Stations``.
+        held_seconds: float64 ``(N, S)``; how long a call keeps a slot where no backlog is waited for.
+        most: float64 ``(N, S)``; calls that can be worked on in this part.
+        waits_for: int64 ``(N, S)``; the callee that limits ``most``, or NO_SERVICE.
+        kept_full: bool ``(N, S)``; whether a caller has more calls for it than it can take: then it works all the time.
+        busy: float64 ``(N, S)``; work done.
+        offered: float64 ``(N, S)``; calls in this control step, and what rounding left of the one before.
+    """
+
+    calls: Floats
+    response: Floats
+    failing: Floats
+    lost: Floats
+    demand: Floats
+    turned_away: Floats
+    wait_seconds: Floats
+    extra: Floats
+    held_seconds: Floats
+    most: Floats
+    waits_for: Ints
+    kept_full: NDArray[np.bool_]
+    busy: Floats
+    offered: Floats
+
+    @staticmethod
+    def of(count: int, graph: Graph, services: int) -> Flows:
+        """For so many clusters, with nothing in them."""
+        operations, calls = len(graph.service), len(graph.callee)
+        return Flows(
+            calls=np.zeros((count, operations)),
+            response=np.zeros((count, operations, 4)),
+            failing=np.zeros((count, operations)),
+            lost=np.zeros((count, calls)),
+            demand=np.zeros((count, services)),
+            turned_away=np.zeros((count, services)),
+            wait_seconds=np.zeros((count, services)),
+            extra=np.zeros((count, services, 3)),
+            held_seconds=np.zeros((count, services)),
+            most=np.zeros((count, services)),
+            waits_for=np.zeros((count, services), np.int64),
+            kept_full=np.zeros((count, services), np.bool_),
+            busy=np.zeros((count, services)),
+            offered=np.zeros((count, services)),
+        )
+
+    def forget(self, which: Ints) -> None:
+        """Begin anew in these clusters, int64 ``(n,)``."""
+        for values in self:
+            values[which] = 0
+
+
+def flatten(application: Application) -> Graph:
+    """The call graph of an application."""
+    order = services_in_order(application)
+    places = sorted(application.visits, key=lambda place: (order.index(place[0]), place[1]))
+    classes = len(application.classes)
+    numbers = {place: classes + row for row, place in enumerate(places)}
+    made: list[tuple[Call, int, int]] = []
+    first = [0]
+    for group in application.classes:
+        made.append((group.entry, group.entry.count, 0))
+        first.append(len(made))
+    for place in places:
+        made += _merged(application.operation(place))
+        first.append(len(made))
+    calls = [call for call, _, _ in made]
+    retries = [call.retry for call in calls]
+    budgets = [retry.budget if retry else None for retry in retries]
+    share = np.array([group.share for group in application.classes])
+    begins = np.searchsorted([order.index(place[0]) for place in places], range(len(order) + 1))
+    return Graph(
+        order=np.array(order),
+        begins=classes + begins,
+        share=share / share.sum(),
+        service=np.array([NO_SERVICE] * len(share) + [place[0] for place in places]),
+        work=np.array(
+            [(0.0, 0.0, 0.0)] * len(share)
+            + [work_cumulants(application.operation(place).service_time) for place in places]
+        ),
+        first=np.array(first),
+        callee=np.array([numbers[application.find(call)] for call in calls]),
+        step=np.array([step for _, _, step in made]),
+        times=np.array([float(count) for _, count, _ in made]),
+        at_once=np.array([call.count > 1 for call in calls]),
+        probability=np.array([call.probability for call in calls]),
+        network_seconds=np.array([2 * call.network_seconds for call in calls]),
+        timeout_seconds=np.array([call.timeout_seconds or math.inf for call in calls]),
+        attempts=np.array([float(retry.max_attempts) if retry else 1.0 for retry in retries]),
+        back_off_seconds=np.array(
+            [retry.back_off_seconds * (1 - retry.jitter / 2) if retry else 0.0 for retry in retries]
+        ),
+        retry_ratio=np.array([budget.ratio if budget else math.inf for budget in budgets]),
+        retries_per_second=np.array([budget.per_second if budget else 0.0 for budget in budgets]),
+        optional=np.array([call.optional for call in calls]),
+    )
+
+
+def equip(application: Application) -> Stations:
+    """What the services of an application can do; each is measured on the request engine's data plane."""
+    services = application.services
+    visits, works = application.visits, _request_work(application)
+    mixes = [
+        tuple(visits.get((place, operation), 0.0) for operation in range(len(service.all_operations)))
+        for place, service in enumerate(services)
+    ]
+    pairs = _pairs(application)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        learnt = list(pool.map(learn_station, services, mixes))
+    return Stations(
+        mean_seconds=np.array([each.mean_seconds for each in learnt]),
+        request_variance=works[:, 1] - works[:, 0] ** 2,
+        units=np.array([work_units(each) / metric_units(each) for each in services]),
+        slots=np.array([_held_slots(each) for each in services]),
+        own_pace=np.array([each.discipline == "slots" for each in services]),
+        pairs=np.array([pair for pair, _ in pairs], np.int64).reshape(-1, 2),
+        pair_calls=np.array([calls for _, calls in pairs], np.float64),
+        room=np.array([_room(each) for each in services]),
+        fewness=1 / learnt[0].pods,
+        stress=1 / (1 - learnt[0].loads),
+        extra=np.array([each.extra for each in learnt]),
+        survival=PEARSON_SURVIVAL,
+        p95=PEARSON_P95,
+    )
+
+
+def services_in_order(application: Application) -> list[int]:
+    """Services, callers before callees.
+
+    Raises:
+        CycleError: if services call each other in a circle.
+    """
+    graph: dict[int, set[int]] = {place: set() for place in range(len(application.services))}
+    for caller, callee in _service_calls(application):
+        graph[callee].add(caller)
+    return list(TopologicalSorter(graph).static_order())
+
+
+def _service_calls(application: Application) -> dict[tuple[int, int], float]:
+    """Calls from one service to another that a client's request makes."""
+    found: dict[tuple[int, int], float] = {}
+    for place, visits in application.visits.items():
+        for call in (call for step in application.operation(place).steps for call in step):
+            pair = place[0], application.find(call)[0]
+            found[pair] = found.get(pair, 0.0) + visits * call.probability * call.count
+    return found
+
+
+def _pairs(application: Application) -> list[tuple[tuple[int, int], float]]:
+    """Caller and callee with the calls there that one of the caller's makes, the last callers first."""
+    order = services_in_order(application)
+    visits = [0.0] * len(order)
+    for place, calls in application.visits.items():
+        visits[place[0]] += calls
+    made = {pair: calls / visits[pair[0]] for pair, calls in _service_calls(application).items() if calls > 0}
+    return sorted(made.items(), key=lambda one: -order.index(one[0][0]))
+
+
+def work_units(service: Service) -> float:
+    """Work that a pod can do in a second."""
+    return float(service.slots_per_pod) if service.discipline == "slots" else service.most_vcpu
+
+
+def metric_units(service: Service) -> float:
+    """Work that makes a pod's CPU usage its request."""
+    return float(service.slots_per_pod) if service.discipline == "slots" else service.vcpu_per_pod
+
+
+def _held_slots(service: Service) -> float:
+    calls = any(operation.steps for operation in service.all_operations)
+    shares = service.discipline != "slots"
+    holds = service.holds_slot_while_calling and (calls or shares)
+    return float(service.slots_per_pod) if holds else math.inf
+
+
+def _room(service: Service) -> float:
+    if service.queue_limit_per_pod is None:
+        return math.inf
+    return float(
+        service.queue_limit_per_pod + (0 if service.discipline == "slots" else service.slots_per_pod)
+    )
+
+
+def _merged(operation: Operation) -> Iterator[tuple[Call, int, int]]:
+    """Its calls, how often each is made, and the step; the same one in several steps of its own is one of them."""
+    alone: dict[Call, int] = {}
+    for number, step in enumerate(operation.steps):
+        if len(step) == 1 and step[0].count == 1:
+            alone[step[0]] = alone.get(step[0], 0) + 1
+        else:
+            for call in step:
+                yield call, call.count, number
+    for number, (call, count) in enumerate(alone.items()):
+        yield call, count, len(operation.steps) + number
+
+
+def _request_work(application: Application) -> Floats:
+    """Mean and mean square of the work of each service for one client's request: float64 ``(S, 2)``."""
+    services = range(len(application.services))
+    found: dict[Place, Floats] = {}
+    for place in reversed(list(application.visits)):
+        operation = application.operation(place)
+        law = operation.service_time
+        own = np.array([np.eye(len(services))[place[0]] * law.mean_seconds] * 2)
+        own[1] *= law.mean_seconds * law.scv
+        for call in (call for step in operation.steps for call in step):
+            own += _times(found[application.find(call)], call)
+        found[place] = own
+    total = np.zeros((2, len(services)))
+    share = sum(group.share for group in application.classes)
+    for group in application.classes:
+        mean, variance = _times(found[application.find(group.entry)], group.entry)
+        total += group.share / share * np.array([mean, variance + mean**2])
+    return np.asarray(total.T)
+
+
+def _times(work: Floats, call: Call) -> Floats:
+    """Mean and variance of the work of what is called so often."""
+    mean, variance = work
+    chance = call.probability
+    return call.count * np.array([chance * mean, chance * (variance + (1 - chance) * mean**2)])

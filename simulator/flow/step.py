@@ -1,0 +1,151 @@
+"""A cluster's control step without its requests one by one."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from simulator.compiled import inlined, kernel
+from simulator.flow.calls import answer, begin_calls, limit_calls, serve_calls, show_calls
+from simulator.flow.cohorts import make_ready, remove_pods, start_cohort
+from simulator.flow.draws import ARRIVALS, REFUSED, expected, level_factor, part_key, poisson, service_key
+from simulator.flow.faults import suffer
+from simulator.flow.queue import latency_p95, serve
+from simulator.flow.readings import is_read, read, see_one
+from simulator.flow.tables import BUSY, CAPACITY, OFFERED
+from simulator.randomness import uniform
+
+
+@inlined
+def _begin_step(clock, hazards, world, state, happened, n):
+    """Let faults begin and end, ask for what is wanted, pay for what is there, and count anew."""
+    first = part_key(world.key[n], state.step[n] * clock.parts)
+    suffer(hazards, clock, world, state, n, first)
+    is_refused = state.refusal[n] > 0.0 and uniform(first, REFUSED) < state.refusal[n]
+    happened.late[n] = 0.0
+    happened.requests[n] = 0
+    for s in range(state.wanted.shape[1]):
+        happened.offered[n, s] = 0
+        happened.busy_seconds[n, s] = 0.0
+        happened.capacity_seconds[n, s] = 0.0
+        happened.waiting_seconds[n, s] = 0.0
+        happened.dropped[n, s] = 0.0
+        if is_refused:
+            state.wanted[n, s] = state.applied[n, s]
+        state.applied[n, s] = state.wanted[n, s]
+        change = state.wanted[n, s] - state.ready[n, s] - state.starting[n, s]
+        key = service_key(first, s)
+        gone = 0
+        if change > 0:
+            start_cohort(world, state, n, s, change, key)
+        else:
+            slot = state.step[n] % state.left.shape[2]
+            state.left[n, s, slot] = 0
+            state.done[n, s, slot] = 0
+            if change < 0:
+                gone = remove_pods(clock, world, state, n, s, -change, key)
+        alive = state.ready[n, s] + state.starting[n, s]
+        seconds = alive * clock.period_seconds + gone * world.drain_seconds[n, s]
+        happened.started[n, s] = max(change, 0)
+        happened.pod_seconds[n, s] = seconds
+        happened.usd[n, s] = seconds * world.usd_per_second[n, s]
+
+
+@inlined
+def _requests(clock, loads, world, state, n, part, key):
+    """Requests expected in a part of a step, and those that come."""
+    span = clock.period_seconds / clock.parts
+    begin = world.load_begin_seconds[n] + part * span
+    mean = world.load_scale[n] * (
+        expected(loads, world.load[n], begin + span) - expected(loads, world.load[n], begin)
+    )
+    mean *= level_factor(loads, world, state, n, part * span, span)
+    return mean, poisson(key, ARRIVALS, mean)
+
+
+@inlined
+def _count(state, happened, n, s, gains):
+    """Add what OFFERED, BUSY and CAPACITY grow by."""
+    offered, busy, capacity = gains
+    happened.busy_seconds[n, s] += busy
+    happened.capacity_seconds[n, s] += capacity
+    state.totals[n, s, OFFERED] += offered
+    state.totals[n, s, BUSY] += busy
+    state.totals[n, s, CAPACITY] += capacity
+
+
+@inlined
+def _advance_queue(clock, loads, hazards, laws, world, state, happened, n):
+    """Let a control step of a cluster of one queue happen."""
+    first = state.step[n] * clock.parts
+    span = clock.period_seconds / clock.parts
+    _begin_step(clock, hazards, world, state, happened, n)
+    for part in range(clock.parts):
+        begin = (first + part) * span
+        key = part_key(world.key[n], first + part)
+        mean, calls = _requests(clock, loads, world, state, n, first + part, key)
+        happened.requests[n] += np.int64(calls)
+        make_ready(clock, world, state, n, 0, part)
+        state.history[n, 0, (first + part) % state.history.shape[2]] = state.ready[n, 0]
+        busy, capacity = serve(
+            loads, laws, world, state, happened, n, 0, (mean, calls), span, first + part, key
+        )
+        gains = calls, busy, capacity
+        if is_read(clock, world, n, begin, span):
+            work = world.mean_seconds[n, 0] / state.cpu_share[n, 0]
+            latency = latency_p95(laws, world.law[n, 0], work, state.waits[n, 0], state.counts[n, 0])
+            latency += state.delay_seconds[n, 0]
+            shown = np.rint(state.backlog[n, 0] / work), latency
+            read(clock, world, state, n, 0, (begin, span), gains, shown, key)
+        happened.offered[n, 0] += np.int64(calls)
+        _count(state, happened, n, 0, gains)
+    state.step[n] += 1
+
+
+@inlined
+def _advance_graph(clock, loads, hazards, graph, stations, world, state, flows, happened, n):
+    """Let a control step of a cluster of services that call each other happen."""
+    first = state.step[n] * clock.parts
+    span = clock.period_seconds / clock.parts
+    services = state.wanted.shape[1]
+    _begin_step(clock, hazards, world, state, happened, n)
+    for part in range(clock.parts):
+        begin = (first + part) * span
+        key = part_key(world.key[n], first + part)
+        mean, requests = _requests(clock, loads, world, state, n, first + part, key)
+        happened.requests[n] += np.int64(requests)
+        for s in range(services):
+            make_ready(clock, world, state, n, s, part)
+            state.history[n, s, (first + part) % state.history.shape[2]] = state.ready[n, s]
+        limit_calls(stations, world, state, flows, n, span)
+        begin_calls(graph, flows, n, requests, span)
+        for place in range(services):
+            serve_calls(graph, stations, world, state, flows, happened, n, place, (mean, requests), span, key)
+        answer(graph, stations, world, state, flows, happened, n, requests, span)
+        due = is_read(clock, world, n, begin, span)
+        for s in range(services):
+            calls = flows.demand[n, s]
+            gains = calls, flows.busy[n, s], state.ready[n, s] * world.slots[n, s] * span
+            if due:
+                shown = show_calls(graph, stations, world, state, flows, n, s)
+                read(clock, world, state, n, s, (begin, span), gains, shown, service_key(key, s))
+            _count(state, happened, n, s, gains)
+    for s in range(services):
+        happened.offered[n, s] = np.int64(np.rint(flows.offered[n, s]))
+        flows.offered[n, s] -= happened.offered[n, s]
+    state.step[n] += 1
+
+
+@kernel
+def advance(begin, end, clock, loads, hazards, laws, world, state, happened, seen):
+    """Let a control step of clusters ``begin`` to ``end`` of one queue happen, and show what is seen after it."""
+    for n in range(begin, end):
+        _advance_queue(clock, loads, hazards, laws, world, state, happened, n)
+        see_one(clock, world, state, seen, n)
+
+
+@kernel
+def advance_graph(begin, end, clock, loads, hazards, graph, stations, world, state, flows, happened, seen):
+    """The same of clusters of services that call each other."""
+    for n in range(begin, end):
+        _advance_graph(clock, loads, hazards, graph, stations, world, state, flows, happened, n)
+        see_one(clock, world, state, seen, n)

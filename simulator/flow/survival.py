@@ -1,0 +1,43 @@
+"""How likely a service time exceeds a length: a table for each law, in units of its mean.
+
+The grid has equal parts within octaves, so that a place is found by a number's bits, without a logarithm.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from simulator.arrays import Floats
+from simulator.compiled import inlined
+from simulator.laws.law import ServiceTimeLaw
+
+_PARTS_BITS = 5
+_LOWEST_EXPONENT, _OCTAVES = -8, 20
+_MANTISSA_BITS = 52
+_SHIFT = _MANTISSA_BITS - _PARTS_BITS
+_OFFSET = (1023 + _LOWEST_EXPONENT) << _PARTS_BITS
+_REST = (1 << _SHIFT) - 1
+_PART = 2.0**-_SHIFT
+_LAST = (_OCTAVES << _PARTS_BITS) - 1
+
+
+def survival_table(law: ServiceTimeLaw) -> Floats:
+    """float64 ``(X,)``; the probability to exceed each point of the grid."""
+    octaves = np.repeat(2.0 ** np.arange(_LOWEST_EXPONENT, _LOWEST_EXPONENT + _OCTAVES), 1 << _PARTS_BITS)
+    parts = np.tile(1.0 + np.arange(1 << _PARTS_BITS) / (1 << _PARTS_BITS), _OCTAVES)
+    return np.asarray(law.survival(octaves * parts * law.mean_seconds))
+
+
+@inlined
+def exceeds(table, means):
+    """The probability that a service time is over so many means."""
+    if means <= 0.0:
+        return 1.0
+    bits = np.float64(means).view(np.int64)
+    place = (bits >> _SHIFT) - _OFFSET
+    if place < 0:
+        return 1.0
+    if place >= _LAST:
+        return table[_LAST]
+    share = (bits & _REST) * _PART
+    return table[place] + share * (table[place + 1] - table[place])

@@ -1,0 +1,293 @@
+"""What the batch engine keeps of its clusters: arrays with the clusters first.
+
+Axes: N clusters, S services, M control steps that a start-up may take, K parts of a step, Q readings kept,
+R parts of a step that a percentile is taken over, H parts that ready pods are remembered for, L service-time laws,
+X the grid of their tables, P loads.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simulator.arrays import Floats, Ints
+
+OFFERED, BUSY, CAPACITY, READY, WAITING, LATENCY = range(6)
+"""What a reading holds: calls, busy slot-seconds and slot-seconds of ready pods since the beginning, then ready
+pods, waiting calls and the 95th percentile of latency now."""
+READING = 6
+
+
+class Clock(NamedTuple):
+    """How time is cut; the same for all clusters.
+
+    Attributes:
+        period_seconds: of a control step.
+        parts: K.
+        scrape_seconds: between two readings.
+        window: scrapes that a value is averaged over.
+        noise: relative standard deviation of a value that is shown.
+        gap_probability: that a reading is lost.
+        stale_seconds: an older value is not shown, lag not counted.
+    """
+
+    period_seconds: float
+    parts: int
+    scrape_seconds: float
+    window: int
+    noise: float
+    gap_probability: float
+    stale_seconds: float
+
+
+class Loads(NamedTuple):
+    """Loads that clusters may have.
+
+    Attributes:
+        expected: float64 ``(P, B + 1)``; requests expected since the beginning, at the edges of bins.
+        bin_seconds: of a bin.
+        dispersion: squared coefficient of variation of the time between requests.
+        levels: float64 ``(L,)``; factors of the rate in each state of a chain, of length 0 where there is none.
+        sojourn_seconds: float64 ``(L,)``; mean time in each state.
+        stationary: float64 ``(L,)``; probabilities of each state and those before it.
+        jumps: float64 ``(L, L)``; row i: probabilities to jump from state i to each state and those before it.
+    """
+
+    expected: Floats
+    bin_seconds: float
+    dispersion: float
+    levels: Floats
+    sojourn_seconds: Floats
+    stationary: Floats
+    jumps: Floats
+
+
+class Laws(NamedTuple):
+    """Service-time laws in units of their means.
+
+    Attributes:
+        survival: float64 ``(L, X)``; see ``simulator.flow.survival``.
+        p95: float64 ``(L,)``.
+    """
+
+    survival: Floats
+    p95: Floats
+
+
+class World(NamedTuple):
+    """What each cluster is; it stays the same for an episode.
+
+    Attributes:
+        key: uint64 ``(N,)``; all of an episode's draws are functions of it.
+        mean_seconds: float64 ``(N, S)``; of a service time.
+        scv: float64 ``(N, S)``; its squared coefficient of variation.
+        law: int64 ``(N, S)``.
+        slots: float64 ``(N, S)``; of a pod: work that makes its CPU usage its request, a second.
+        usd_per_second: float64 ``(N, S)``; of a pod.
+        drain_seconds: float64 ``(N, S)``; from being told to go until gone.
+        started: float32 ``(N, S, M K)``; share of pods that are ready in the middle of each part after their creation.
+        slo_seconds: float64 ``(N,)``.
+        lag_seconds: float64 ``(N,)``; from a reading until it is seen.
+        first_scrape_seconds: float64 ``(N,)``.
+        load: int64 ``(N,)``.
+        load_begin_seconds: float64 ``(N,)``; where in the load an episode begins.
+        load_scale: float64 ``(N,)``.
+        hazard: float64 ``(N,)``; factor of the rates at which faults come.
+    """
+
+    key: NDArray[np.uint64]
+    mean_seconds: Floats
+    scv: Floats
+    law: Ints
+    slots: Floats
+    usd_per_second: Floats
+    drain_seconds: Floats
+    started: NDArray[np.float32]
+    slo_seconds: Floats
+    lag_seconds: Floats
+    first_scrape_seconds: Floats
+    load: Ints
+    load_begin_seconds: Floats
+    load_scale: Floats
+    hazard: Floats
+
+
+class State(NamedTuple):
+    """Where each cluster stands.
+
+    Attributes:
+        step: int64 ``(N,)``; control steps since an episode's beginning.
+        wanted: int64 ``(N, S)``.
+        applied: int64 ``(N, S)``; wanted in the step before.
+        ready: int64 ``(N, S)``.
+        starting: int64 ``(N, S)``.
+        work: float64 ``(N, S)``; slot-seconds, the state of the reflected process.
+        backlog: float64 ``(N, S)``; slot-seconds of it that wait.
+        left: int32 ``(N, S, M)``; pods of a step's cohort since it was last counted anew.
+        done: int32 ``(N, S, M)``; those of them that are ready.
+        mark: float32 ``(N, S, M)``; share that was ready then.
+        spread: float32 ``(N, S, M)``; where between two whole numbers a cohort's count turns.
+        stretch: float32 ``(N, S, M)``; times the usual start-up.
+        totals: float64 ``(N, S, 3)``; OFFERED, BUSY and CAPACITY.
+        readings: float64 ``(N, S, Q, READING)``.
+        waits: float64 ``(N, S, R)``; waiting time at the end of the last parts.
+        counts: float64 ``(N, S, R)``; calls offered in them.
+        history: int32 ``(N, S, H)``; pods ready in the last parts.
+        level: int64 ``(N,)``; state of the chain that the load's rate goes with.
+        level_end: float64 ``(N,)``; when it jumps, seconds since the episode's beginning.
+        level_number: int64 ``(N,)``; jumps so far.
+        fault_begin: float64 ``(N, J)``; when a fault began or will.
+        fault_number: int64 ``(N, J)``; how often it has been there.
+        killed: int64 ``(N, S)``; pods in this step.
+        cpu_share: float64 ``(N, S)``; what a pod has of its CPU.
+        delay_seconds: float64 ``(N, S)``; added to each answer.
+        start_factor: float64 ``(N, S)``; of start-ups that begin.
+        refusal: float64 ``(N,)``; probability that what is asked for is refused.
+        is_out: bool ``(N,)``; whether there are no metrics.
+        frozen_seconds: float64 ``(N,)``; when the newest metrics that can be seen were measured, inf if just now.
+    """
+
+    step: Ints
+    wanted: Ints
+    applied: Ints
+    ready: Ints
+    starting: Ints
+    work: Floats
+    backlog: Floats
+    left: NDArray[np.int32]
+    done: NDArray[np.int32]
+    mark: NDArray[np.float32]
+    spread: NDArray[np.float32]
+    stretch: NDArray[np.float32]
+    totals: Floats
+    readings: Floats
+    waits: Floats
+    counts: Floats
+    history: NDArray[np.int32]
+    level: Ints
+    level_end: Floats
+    level_number: Ints
+    fault_begin: Floats
+    fault_number: Ints
+    killed: Ints
+    cpu_share: Floats
+    delay_seconds: Floats
+    start_factor: Floats
+    refusal: Floats
+    is_out: NDArray[np.bool_]
+    frozen_seconds: Floats
+
+
+class Happened(NamedTuple):
+    """What happened in the last step.
+
+    Attributes:
+        requests: int64 ``(N,)``; of clients.
+        offered: int64 ``(N, S)``; calls.
+        dropped: float64 ``(N, S)``; calls turned away.
+        started: int64 ``(N, S)``; pods created.
+        late: float64 ``(N,)``; requests expected to pass the SLO.
+        busy_seconds: float64 ``(N, S)``; busy slot-seconds.
+        capacity_seconds: float64 ``(N, S)``; slot-seconds of ready pods.
+        waiting_seconds: float64 ``(N, S)``; integral over time of the number of waiting calls.
+        pod_seconds: float64 ``(N, S)``.
+        usd: float64 ``(N, S)``.
+    """
+
+    requests: Ints
+    offered: Ints
+    dropped: Floats
+    started: Ints
+    late: Floats
+    busy_seconds: Floats
+    capacity_seconds: Floats
+    waiting_seconds: Floats
+    pod_seconds: Floats
+    usd: Floats
+
+
+class Seen(NamedTuple):
+    """What is shown now: float64 ``(N, S)``, NaN where it is missing; the age ``(N, S)``, inf."""
+
+    cpu: Floats
+    rate: Floats
+    latency_p95: Floats
+    queue: Floats
+    age_seconds: Floats
+
+
+class Trusted(NamedTuple):
+    """Pods as the HPA sorts them, int64 ``(N, S)``.
+
+    Attributes:
+        counted: ready since before the newest window.
+        unready: not ready, or not for that long.
+        missing: not running yet at the newest reading.
+        usage_milli: of all counted ones.
+    """
+
+    counted: Ints
+    unready: Ints
+    missing: Ints
+    usage_milli: Ints
+
+
+def empty_world(shape: tuple[int, int], ages: int) -> World:
+    """For so many clusters and services, and ages of pods that start."""
+    count, _ = shape
+    return World(
+        key=np.zeros(count, np.uint64),
+        mean_seconds=np.ones(shape),
+        scv=np.ones(shape),
+        law=np.zeros(shape, np.int64),
+        slots=np.ones(shape),
+        usd_per_second=np.zeros(shape),
+        drain_seconds=np.zeros(shape),
+        started=np.ones((*shape, ages), np.float32),
+        slo_seconds=np.ones(count),
+        lag_seconds=np.zeros(count),
+        first_scrape_seconds=np.zeros(count),
+        load=np.zeros(count, np.int64),
+        load_begin_seconds=np.zeros(count),
+        load_scale=np.ones(count),
+        hazard=np.ones(count),
+    )
+
+
+def empty_state(
+    shape: tuple[int, int], steps: int, points: int, kept: int, remembered: int, faults: int
+) -> State:
+    """For so many clusters and services; ages in steps, parts of a percentile, readings, parts remembered, faults."""
+    return State(
+        step=np.zeros(shape[0], np.int64),
+        wanted=np.zeros(shape, np.int64),
+        applied=np.zeros(shape, np.int64),
+        ready=np.zeros(shape, np.int64),
+        starting=np.zeros(shape, np.int64),
+        work=np.zeros(shape),
+        backlog=np.zeros(shape),
+        left=np.zeros((*shape, steps), np.int32),
+        done=np.zeros((*shape, steps), np.int32),
+        mark=np.zeros((*shape, steps), np.float32),
+        spread=np.zeros((*shape, steps), np.float32),
+        stretch=np.ones((*shape, steps), np.float32),
+        totals=np.zeros((*shape, 3)),
+        readings=np.full((*shape, kept, READING), np.nan),
+        waits=np.zeros((*shape, points)),
+        counts=np.zeros((*shape, points)),
+        history=np.zeros((*shape, remembered), np.int32),
+        level=np.zeros(shape[0], np.int64),
+        level_end=np.zeros(shape[0]),
+        level_number=np.zeros(shape[0], np.int64),
+        fault_begin=np.zeros((shape[0], faults)),
+        fault_number=np.zeros((shape[0], faults), np.int64),
+        killed=np.zeros(shape, np.int64),
+        cpu_share=np.ones(shape),
+        delay_seconds=np.zeros(shape),
+        start_factor=np.ones(shape),
+        refusal=np.zeros(shape[0]),
+        is_out=np.zeros(shape[0], np.bool_),
+        frozen_seconds=np.full(shape[0], np.inf),
+    )

@@ -1,0 +1,316 @@
+"""The batch engine: N clusters of one Scenario stepped together in compiled code.
+
+What a cluster does in a step is in ``simulator.flow``; here they are set up and asked. It is held to the request
+engine by the conformance tests; where they differ, the request engine is right.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from pydantic import TypeAdapter
+
+from simulator.application import Application
+from simulator.arrays import Floats, Ints
+from simulator.faults import SlowStart
+from simulator.flow.episode import Episodes, begin_episodes
+from simulator.flow.faults import hazards
+from simulator.flow.graph import Flows, equip, flatten, metric_units
+from simulator.flow.step import advance, advance_graph
+from simulator.flow.support import check_supported
+from simulator.flow.survival import survival_table
+from simulator.flow.tables import Clock, Happened, Laws, Loads, Seen, Trusted, empty_state, empty_world
+from simulator.flow.trust import sort_pods
+from simulator.laws.law import ServiceTimeLaw
+from simulator.plant import Metric, Snapshot
+from simulator.prices import SECONDS_PER_HOUR
+from simulator.processes import DeterministicProcess, ModulatedProcess
+from simulator.randomization import Randomization
+from simulator.randomness import seed_key
+from simulator.scenario import Scenario
+from simulator.trace import Trace
+
+_LONGEST_PART_SECONDS = 5.0
+_GRID_SECONDS = 60.0
+_LAWS = 8
+"""How many laws are drawn from where their variability differs."""
+_LONGEST_START_DEVIATIONS = 3.72
+"""All but a ten-thousandth of the pods have started by then."""
+_MOST_LOST = 8
+"""Readings in a row that a window may be longer by where some are lost."""
+_FEWEST_CLUSTERS = 256
+"""A thread of its own is worth it for so many."""
+_AS_DRAWN = ("load", "service_time", "slo", "slots", "start_up", "lag", "price", "faults")
+"""Factors in the order in which the compiled code has them."""
+
+
+class FluidClusters:
+    """N clusters of a Scenario; axis N is first in all that is asked and shown.
+
+    Each is a function of its own seed, whatever N is. Arrays that are shown are views; the next step changes them.
+
+    Args:
+        traces: loads that episodes are taken from; all of one length and bin.
+        count: N.
+        horizon_seconds: the longest episode.
+    """
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        traces: Sequence[Trace],
+        count: int,
+        *,
+        period_seconds: float,
+        horizon_seconds: float,
+        slo_seconds: float,
+        randomization: Randomization,
+    ) -> None:
+        check_supported(scenario)
+        metrics = scenario.metrics
+        parts = math.ceil(period_seconds / _LONGEST_PART_SECONDS - 1e-9)
+        window = round(metrics.window_seconds / metrics.scrape_seconds)
+        self._clock = Clock(
+            period_seconds,
+            parts,
+            metrics.scrape_seconds,
+            window,
+            metrics.noise,
+            metrics.gap_probability,
+            metrics.stale_seconds,
+        )
+        self._hazards = hazards(scenario.faults, [service.name for service in scenario.system.services])
+        self._count = count
+        self._loads = _loads(scenario, traces)
+        system = scenario.system
+        self._graph = None if system.is_one_queue else (flatten(system), equip(system))
+        self._flows = None if self._graph is None else Flows.of(count, self._graph[0], len(system.services))
+        self._laws, scv = _laws(system, randomization)
+        beginnings = math.floor((traces[0].duration_seconds - horizon_seconds) / _GRID_SECONDS + 1e-9) + 1
+        self._episodes = _episodes(scenario, scv, slo_seconds, beginnings, randomization)
+        longest = self._episodes.start_up * (randomization.start_up[1], 1.0)
+        steps = math.ceil(
+            (longest[:, 0] * np.exp(_LONGEST_START_DEVIATIONS * longest[:, 1])).max() / period_seconds
+        )
+        shape = count, len(scenario.system.services)
+        points = math.ceil(metrics.window_seconds * parts / period_seconds) + 1
+        seen_after = metrics.lag_seconds * randomization.lag[1] + period_seconds
+        kept = window + math.ceil(seen_after / metrics.scrape_seconds) + 2
+        if metrics.gap_probability or scenario.faults:
+            kept += math.ceil(metrics.stale_seconds / metrics.scrape_seconds) + _MOST_LOST
+        slowest = max([1.0, *(fault.factor for fault in scenario.faults if isinstance(fault, SlowStart))])
+        self.world = empty_world(shape, (steps + 1) * parts)
+        remembered = math.ceil(
+            (seen_after + metrics.scrape_seconds + metrics.window_seconds) * parts / period_seconds
+        )
+        self.state = empty_state(
+            shape, math.ceil(slowest * steps) + 1, points, kept, remembered + 2, len(scenario.faults)
+        )
+        self.happened = Happened(
+            requests=np.zeros(count, np.int64),
+            offered=np.zeros(shape, np.int64),
+            dropped=np.zeros(shape),
+            started=np.zeros(shape, np.int64),
+            late=np.zeros(count),
+            busy_seconds=np.zeros(shape),
+            capacity_seconds=np.zeros(shape),
+            waiting_seconds=np.zeros(shape),
+            pod_seconds=np.zeros(shape),
+            usd=np.zeros(shape),
+        )
+        self.seen = Seen(*np.full((5, *shape), np.nan))
+        services = scenario.system.services
+        self.request_milli = np.array([round(1000 * service.vcpu_per_pod) for service in services])
+        """int64 ``(S,)``; CPU that a pod requests."""
+        self.cores_per_slot = np.array([each.vcpu_per_pod / metric_units(each) for each in services])
+        """float64 ``(S,)``; cores that a unit of work takes: a busy slot's, where slots work."""
+        self._running_seconds = np.array(
+            [each.start_up.p50_seconds * (1 - each.start_up.pending_share) for each in services]
+        )
+        self._seeds = np.zeros(count, np.uint64)
+        self._numbers = np.zeros(count, np.int64)
+        threads = max(1, min(os.cpu_count() or 1, count // _FEWEST_CLUSTERS))
+        self._edges = np.linspace(0, count, threads + 1).astype(int).tolist()
+        self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
+
+    def seed(self, which: Ints, seeds: Sequence[int]) -> None:
+        """Give clusters seeds; their episodes are counted from 0 again.
+
+        Args:
+            which: int64 ``(n,)``.
+            seeds: one of each.
+        """
+        self._seeds[which] = [seed_key(np.random.SeedSequence(seed)) for seed in seeds]
+        self._numbers[which] = 0
+
+    def begin(self, which: Ints) -> None:
+        """Begin another episode of each of these clusters, int64 ``(n,)``."""
+        begin_episodes(
+            self._clock,
+            self._loads,
+            self._hazards,
+            self._laws,
+            self._episodes,
+            self.world,
+            self.state,
+            self.seen,
+            which,
+            self._seeds,
+            self._numbers,
+        )
+        self._numbers[which] += 1
+        if self._flows is not None:
+            self._flows.forget(which)
+
+    def factors(self, which: Ints) -> tuple[Floats, Floats]:
+        """By what the work of calls and the slots of pods differ from the Scenario's: float64 ``(n, S)`` each."""
+        world, episodes = self.world, self._episodes
+        return world.mean_seconds[which] / episodes.mean_seconds, world.slots[which] / episodes.slots
+
+    @property
+    def period_seconds(self) -> float:
+        """Of a control step."""
+        return self._clock.period_seconds
+
+    @property
+    def now_seconds(self) -> Floats:
+        """float64 ``(N,)``; since the episodes' beginnings."""
+        return np.asarray(self.state.step * self._clock.period_seconds, np.float64)
+
+    @property
+    def waiting(self) -> Ints:
+        """int64 ``(N, S)``; calls that wait."""
+        return np.rint(self.state.backlog / self.world.mean_seconds).astype(np.int64)
+
+    def snapshot(self) -> Snapshot:
+        """What is shown now; axes N and S."""
+        seen, state = self.seen, self.state
+        return Snapshot(
+            time_seconds=self.now_seconds,
+            wanted=state.wanted,
+            starting=state.starting,
+            ready=state.ready,
+            draining=np.zeros_like(state.ready),
+            cpu=Metric(seen.cpu, seen.age_seconds),
+            rate=Metric(seen.rate, seen.age_seconds),
+            latency_p95=Metric(seen.latency_p95, seen.age_seconds),
+            queue=Metric(seen.queue, seen.age_seconds),
+        )
+
+    def sort_pods(self) -> Trusted:
+        """The pods as the HPA trusts them now."""
+        trusted = Trusted(*np.zeros((4, *self.state.wanted.shape), np.int64))
+        running, milli = self._running_seconds, self.request_milli.astype(np.float64)
+        sort_pods(0, self._count, self._clock, running, milli, self.world, self.state, trusted)
+        return trusted
+
+    def apply(self, replicas: Ints) -> None:
+        """Want so many, int64 ``(N, S)``."""
+        self.state.wanted[:] = replicas
+
+    def advance(self) -> Happened:
+        """Let a control step happen."""
+        if self._pool is None:
+            self._advance(0, self._count)
+        else:
+            list(self._pool.map(self._advance, self._edges[:-1], self._edges[1:]))
+        return self.happened
+
+    def close(self) -> None:
+        """Give the threads back."""
+        if self._pool is not None:
+            self._pool.shutdown()
+
+    def _advance(self, begin: int, end: int) -> None:
+        what = self.world, self.state, self.happened, self.seen
+        if self._graph is None or self._flows is None:
+            advance(begin, end, self._clock, self._loads, self._hazards, self._laws, *what)
+        else:
+            world, state, happened, seen = what
+            shape = self._clock, self._loads, self._hazards, *self._graph
+            advance_graph(begin, end, *shape, world, state, self._flows, happened, seen)
+
+
+def quantile(law: ServiceTimeLaw, share: float) -> float:
+    """The service time that ``share`` are within, to a billionth, seconds."""
+    low, high = 0.0, law.mean_seconds
+    while law.survival(np.array(high)) > 1 - share:
+        high *= 2
+    while high - low > 1e-9 * high:
+        middle = (low + high) / 2
+        low, high = (middle, high) if law.survival(np.array(middle)) > 1 - share else (low, middle)
+    return high
+
+
+def _loads(scenario: Scenario, traces: Sequence[Trace]) -> Loads:
+    arrivals = scenario.workload.arrivals
+    dispersion = 0.0 if isinstance(arrivals, DeterministicProcess) else 1.0
+    levels = sojourns = stationary = np.empty(0)
+    jumps = np.empty((0, 0))
+    if isinstance(arrivals, ModulatedProcess):
+        levels, sojourns = arrivals.factors(), np.array(arrivals.mean_sojourn_seconds)
+        stationary, jumps = np.cumsum(arrivals.stationary()), np.cumsum(arrivals.jumps(), axis=1)
+    counts = np.array([trace.requests for trace in traces])
+    edges = np.concatenate([np.zeros((len(traces), 1)), np.cumsum(counts, axis=1)], axis=1)
+    return Loads(edges, traces[0].bin_seconds, dispersion, levels, sojourns, stationary, jumps)
+
+
+def _varied(law: ServiceTimeLaw, factors: tuple[float, float]) -> list[ServiceTimeLaw]:
+    """The law with other squared coefficients of variation, evenly in their logarithms."""
+    if "scv" not in type(law).model_fields or factors == (1.0, 1.0):
+        return [law]
+    adapter: TypeAdapter[ServiceTimeLaw] = TypeAdapter(ServiceTimeLaw)
+    fields, lowest = law.model_dump(), 1.0 if law.law == "hyperexponential" else 0.0
+    return [
+        adapter.validate_python(fields | {"scv": min(max(law.scv * factor, lowest), 100.0)})
+        for factor in np.geomspace(*factors, _LAWS).tolist()
+    ]
+
+
+def _episodes(
+    scenario: Scenario,
+    scv: Floats,
+    slo_seconds: float,
+    beginnings: int,
+    randomization: Randomization,
+) -> Episodes:
+    system = scenario.system
+    services = system.services
+    price = scenario.usd_per_vcpu_hour / SECONDS_PER_HOUR
+    means = system.work_seconds()
+    return Episodes(
+        factors=np.log([getattr(randomization, name) for name in _AS_DRAWN]),
+        grid_seconds=_GRID_SECONDS,
+        beginnings=beginnings,
+        mean_seconds=np.array(means),
+        scv=scv,
+        slots=np.array([metric_units(service) for service in services]),
+        whole_slots=system.is_one_queue,
+        staff_seconds=np.array(system.load_seconds()),
+        staff_slots=np.array([float(service.slots_per_pod) for service in services]),
+        usd_per_second=np.array([price * service.vcpu_per_pod for service in services]),
+        drain_seconds=np.array(
+            [min(mean, service.drain_grace_seconds) for mean, service in zip(means, services, strict=True)]
+        ),
+        start_up=np.array([(each.start_up.p50_seconds, each.start_up.sigma) for each in services]),
+        fewest=np.array([service.min_replicas for service in services]),
+        most=np.array([service.max_replicas for service in services]),
+        slo_seconds=slo_seconds,
+        lag_seconds=scenario.metrics.lag_seconds,
+        staffing_quality=scenario.staffing_quality,
+    )
+
+
+def _laws(system: Application, randomization: Randomization) -> tuple[Laws, Floats]:
+    """The laws that clusters may have, and how variable each is: its scv; of several services a factor on theirs."""
+    if not system.is_one_queue:
+        factors = np.geomspace(*randomization.scv, 1 if randomization.scv == (1.0, 1.0) else _LAWS)
+        return Laws(np.zeros((len(factors), 1)), np.zeros(len(factors))), factors
+    laws = _varied(system.services[0].all_operations[0].service_time, randomization.scv)
+    tables = np.array([survival_table(law) for law in laws])
+    p95 = np.array([quantile(law, 0.95) / law.mean_seconds for law in laws])
+    return Laws(tables, p95), np.array([law.scv for law in laws])
