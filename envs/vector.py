@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import lru_cache
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -115,10 +117,16 @@ class AutoscaleVectorEnv(VectorEnv[Observations, Actions, NDArray[Any]]):
         """
         mask = (options or {}).get("reset_mask")
         which = self._everyone if mask is None else np.flatnonzero(mask)
+        if mask is not None and not self._is_seeded:
+            msg = (
+                "some clusters cannot be reset before all have been; call reset() without a reset_mask first"
+            )
+            raise InputError(msg)
         if seed is None and not self._is_seeded:
             seed = int(np.random.SeedSequence().generate_state(1)[0])
         if seed is not None:
-            seeds = [seed + place for place in range(self.num_envs)] if isinstance(seed, int) else list(seed)
+            first = int(seed) if isinstance(seed, Integral) else None
+            seeds = list(seed) if first is None else [first + place for place in range(self.num_envs)]  # type: ignore[arg-type]
             if len(seeds) != self.num_envs:
                 msg = f"seed has {len(seeds)} numbers; must have {self.num_envs}, one a cluster"
                 raise InputError(msg)
@@ -138,6 +146,9 @@ class AutoscaleVectorEnv(VectorEnv[Observations, Actions, NDArray[Any]]):
             InputError: if there is no such action, or a cluster's episode is over and it is not reset by itself.
         """
         clusters, state = self.clusters, self.clusters.state
+        if not self._is_seeded:
+            msg = "no episode has begun; call reset() first"
+            raise InputError(msg)
         chosen = np.asarray(actions).reshape(state.wanted.shape)
         if chosen.min() < 0 or chosen.max() >= self._actions.count:
             msg = f"actions are {chosen.min()} to {chosen.max()}; must be 0 to {self._actions.count - 1}"
@@ -227,22 +238,16 @@ def _loads(task: Task, trace: Trace | str | Path | None) -> list[Trace]:
         InputError: if the trace is shorter than an episode.
     """
     if trace is None:
-        return _drawn(task.scenario.workload)
-    read = (read_trace(trace) if isinstance(trace, str | Path) else trace).refine()
-    if read.duration_seconds < task.horizon_seconds:
-        msg = (
-            f"{read.name}: the trace has {read.duration_seconds:g} s; "
-            f"an episode needs {task.horizon_seconds:g} s"
-        )
-        raise InputError(msg)
-    return [read]
+        days = max(_DRAWN_DAYS, math.ceil(task.horizon_seconds / _DAY_SECONDS))
+        return _drawn(task.scenario.workload, days)
+    return [(read_trace(trace) if isinstance(trace, str | Path) else trace).refine()]
 
 
 @lru_cache(maxsize=1)
-def _drawn(workload: Workload) -> list[Trace]:
-    """The same weeks for every environment of a task."""
+def _drawn(workload: Workload, days: int) -> list[Trace]:
+    """The same loads for every environment of a task."""
     rng = np.random.default_rng(_LOADS_SEED)
-    return [workload.draw(_DRAWN_DAYS * _DAY_SECONDS, rng) for _ in range(_DRAWN_WEEKS)]
+    return [workload.draw(days * _DAY_SECONDS, rng) for _ in range(_DRAWN_WEEKS)]
 
 
 def make_vector_env(num_envs: int = 1, **settings: Any) -> AutoscaleVectorEnv:  # noqa: ANN401 - passed on

@@ -5,6 +5,7 @@ The request engine is the truth. ``setpoint conformance`` runs it; a small grid 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, product
@@ -103,7 +104,8 @@ class World:
             service, law = services[0], base.scenario.system.services[0].all_operations[0].service_time
             stretch = self.slots / service["slots_per_pod"]
             service["slots_per_pod"] = self.slots
-            service["service_time"] = {"mean_seconds": law.mean_seconds * stretch, **LAWS[self.law]}
+            operation = service["operations"][0] if service.get("operations") else service
+            operation["service_time"] = {"mean_seconds": law.mean_seconds * stretch, **LAWS[self.law]}
             content["objective"]["slo_seconds"] *= stretch
         return Task.model_validate(content)
 
@@ -220,14 +222,15 @@ class Cell:
     @property
     def errors(self) -> tuple[float, float]:
         """Relative errors of cost and utilisation."""
-        return self.cost_usd[1] / self.cost_usd[0] - 1, self.utilization[1] / self.utilization[0] - 1
+        return _relative(*self.cost_usd), _relative(*self.utilization)
 
     @property
     def sure_errors(self) -> tuple[float, float]:
         """How large the errors are at least, less what chance explains."""
         cost, utilization = map(abs, self.errors)
         _, usd, share = self.chance
-        return max(cost - usd / self.cost_usd[0], 0.0), max(utilization - share / self.utilization[0], 0.0)
+        by_chance = _share(usd, self.cost_usd[0]), _share(share, self.utilization[0])
+        return max(cost - by_chance[0], 0.0), max(utilization - by_chance[1], 0.0)
 
     @property
     def violations_off(self) -> float:
@@ -240,6 +243,15 @@ class Cell:
         """The largest of its errors over its bound; above 1 the cell is a miss."""
         off = max(self.sure_errors) / WITHIN
         return max(off, self.violations_off) if self.is_counted else off
+
+
+def _relative(truth: float, found: float) -> float:
+    """The error over the truth; 0 where both are 0."""
+    return _share(found - truth, truth)
+
+
+def _share(part: float, whole: float) -> float:
+    return part / whole if whole else math.copysign(math.inf, part) if part else 0.0
 
 
 def compare(
@@ -325,4 +337,4 @@ def on_batch_engine(task: Task, trace: Trace, policy: str) -> tuple[float, float
         cpu += float(interval.cpu_seconds.sum())
         capacity += float(interval.cpu_capacity_seconds.sum())
     clusters.close()
-    return late / offered, usd / _CLUSTERS, cpu / capacity
+    return _share(late, offered), usd / _CLUSTERS, _share(cpu, capacity)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rich.table import Table
 
+from agents.registry import make
 from envs.task import Task, load_task
 from experiments.commands import CONSOLE, STATUS, bar, load_trace
 from experiments.conformance import (
@@ -23,11 +24,12 @@ from experiments.conformance import (
 )
 from experiments.outputs import check_folder
 from experiments.recipes import RECIPES, check_policy
-from experiments.run import Run
+from experiments.run import Run, make_context
 from experiments.sweep import Sweep
 from experiments.verdict import Bound, Verdict, judge, write_table
 from simulator.errors import InputError
 from simulator.flow.support import check_supported
+from simulator.settings import is_whole_multiple
 from simulator.trace import Trace
 
 _WORST_SHOWN = 8
@@ -102,6 +104,13 @@ def _check_policies(policies: Sequence[str], tasks: Sequence[Task], load: Trace)
             raise InputError(msg)
         for task in tasks:
             check_policy(policy, Run(task, load, None, policy, policy, 0))
+        period = make(policy, make_context(tasks[0], None, 0)).period_seconds
+        if not is_whole_multiple(load.duration_seconds, period):
+            msg = (
+                f"--policy {policy} decides every {period:g} s; "
+                f"the runs' {load.duration_seconds:g} s must be whole periods"
+            )
+            raise InputError(msg)
 
 
 def _compare(

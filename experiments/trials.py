@@ -70,8 +70,8 @@ def why_not(task: Task) -> str:
 
 
 def is_possible(task: Task, part: Trace) -> bool:
-    """Whether the batch engine models a task, and a part of a trace is as long as a control step."""
-    return not why_not(task) and part.duration_seconds >= task.period_seconds
+    """Whether the batch engine models a task, and a part of a trace is counts for a control step or more."""
+    return not why_not(task) and part.times_seconds is None and part.duration_seconds >= task.period_seconds
 
 
 def try_together(trial: Trial, report: Report | None = None) -> tuple[Floats, Floats]:

@@ -16,6 +16,7 @@ from pydantic import TypeAdapter
 
 from simulator.application import Application
 from simulator.arrays import Floats, Ints
+from simulator.errors import InputError
 from simulator.faults import SlowStart
 from simulator.flow.episode import Episodes, begin_episodes
 from simulator.flow.faults import hazards
@@ -85,6 +86,7 @@ class FluidClusters:
         )
         self._hazards = hazards(scenario.faults, [service.name for service in scenario.system.services])
         self._count = count
+        _check_traces(traces, horizon_seconds)
         self._loads = _loads(scenario, traces)
         system = scenario.system
         self._graph = None if system.is_one_queue else (flatten(system), equip(system))
@@ -102,7 +104,8 @@ class FluidClusters:
         kept = window + math.ceil(seen_after / metrics.scrape_seconds) + 2
         if metrics.gap_probability or scenario.faults:
             kept += math.ceil(metrics.stale_seconds / metrics.scrape_seconds) + _MOST_LOST
-        slowest = max([1.0, *(fault.factor for fault in scenario.faults if isinstance(fault, SlowStart))])
+            seen_after += metrics.stale_seconds + _MOST_LOST * metrics.scrape_seconds
+        slowest = math.prod(fault.factor for fault in scenario.faults if isinstance(fault, SlowStart))
         self.world = empty_world(shape, (steps + 1) * parts)
         remembered = math.ceil(
             (seen_after + metrics.scrape_seconds + metrics.window_seconds) * parts / period_seconds
@@ -235,6 +238,19 @@ class FluidClusters:
             advance_graph(begin, end, *shape, world, state, self._flows, happened, seen)
 
 
+def _check_traces(traces: Sequence[Trace], horizon_seconds: float) -> None:
+    for trace in traces:
+        if trace.duration_seconds < horizon_seconds * (1 - 1e-9):
+            msg = (
+                f"{trace.name}: the trace has {trace.duration_seconds:g} s; "
+                f"an episode needs {horizon_seconds:g} s"
+            )
+            raise InputError(msg)
+        if trace.times_seconds is not None:
+            msg = f"{trace.name}: the batch engine takes counts, not a request log's exact times"
+            raise InputError(msg)
+
+
 def quantile(law: ServiceTimeLaw, share: float) -> float:
     """The service time that ``share`` are within, to a billionth, seconds."""
     low, high = 0.0, law.mean_seconds
@@ -281,7 +297,7 @@ def _episodes(
     system = scenario.system
     services = system.services
     price = scenario.usd_per_vcpu_hour / SECONDS_PER_HOUR
-    means = system.work_seconds()
+    means, first_scrape = system.work_seconds(), scenario.metrics.first_scrape_seconds
     return Episodes(
         factors=np.log([getattr(randomization, name) for name in _AS_DRAWN]),
         grid_seconds=_GRID_SECONDS,
@@ -301,6 +317,7 @@ def _episodes(
         most=np.array([service.max_replicas for service in services]),
         slo_seconds=slo_seconds,
         lag_seconds=scenario.metrics.lag_seconds,
+        first_scrape_seconds=-1.0 if first_scrape is None else first_scrape,
         staffing_quality=scenario.staffing_quality,
     )
 

@@ -30,7 +30,7 @@ def bounded(reward: float | Floats) -> Floats:
 
 
 def blind_steps(task: Task, lag_factor: float = 1.0) -> int:
-    """Control periods until a cluster's first metrics are seen, for certain."""
+    """Control periods until a cluster's first metrics are seen, if none are lost."""
     metrics = task.scenario.metrics
     seconds = metrics.scrape_seconds + metrics.window_seconds + metrics.lag_seconds * lag_factor
     return math.ceil(seconds / task.period_seconds)

@@ -16,7 +16,8 @@ from simulator.flow.draws import NOISE, deviate_of, service_key
 from simulator.flow.graph import NO_SERVICE
 from simulator.flow.tails import time_exceeds, time_p95
 
-_MOST_SERVED = 10.0
+_NEVER_SECONDS = 1e6
+"""Longer than any SLO or time-out: where no pod is ready."""
 _HIGHEST_LOAD = 0.95
 _DEVIATIONS = 6.0
 
@@ -37,7 +38,8 @@ def _attempts(graph, e, lost, calls, span):
 def limit_calls(stations, world, state, flows, n, span):
     """How many calls each service can work on in a part of a step, callees first.
 
-    A caller that holds slots cannot have more calls at a callee than it has slots: it goes on as the callee does.
+    A caller that holds slots cannot have more calls at a callee than it has slots: it goes on as the callee does, or
+    as it gives up.
     """
     for s in range(flows.most.shape[1]):
         pods = state.ready[n, s]
@@ -59,7 +61,9 @@ def limit_calls(stations, world, state, flows, n, span):
         s, callee = stations.pairs[k]
         if stations.slots[s] < np.inf:
             there = flows.most[n, callee] - state.backlog[n, callee] / world.mean_seconds[n, callee]
-            room = state.ready[n, s] * stations.slots[s] + there / stations.pair_calls[k]
+            slots = state.ready[n, s] * stations.slots[s]
+            given_up = slots * span / (world.mean_seconds[n, s] + stations.pair_patience[k])
+            room = max(slots + there / stations.pair_calls[k], given_up)
             if room < flows.most[n, s]:
                 flows.most[n, s] = max(room, 0.0)
                 flows.waits_for[n, s] = callee
@@ -113,15 +117,17 @@ def serve_calls(graph, stations, world, state, flows, happened, n, place, reques
     mean_requests, came = requests
     s = graph.order[place]
     stretch = world.mean_seconds[n, s] / stations.mean_seconds[s]
-    calls = expected_work = 0.0
+    calls = expected_work = there = work_there = 0.0
     for o in range(graph.begins[place], graph.begins[place + 1]):
         calls += flows.calls[n, o]
         expected_work += flows.calls[n, o] * graph.work[o, 0] * stretch
+        there += flows.calls[n, o] + flows.waiting[n, o]
+        work_there += (flows.calls[n, o] + flows.waiting[n, o]) * graph.work[o, 0] * stretch
     deviation = stretch * math.sqrt(came * stations.request_variance[s] * world.scv[n, s])
     work = expected_work
     if not flows.kept_full[n, s]:
         work = max(work + deviation * deviate_of(service_key(key, s), NOISE), 0.0)
-    per_call = expected_work / calls if calls > 0.0 else world.mean_seconds[n, s]
+    per_call = work_there / there if there > 0.0 else world.mean_seconds[n, s]
     pods = np.float64(state.ready[n, s])
     capacity = state.cpu_share[n, s] * pods * world.slots[n, s] * stations.units[s] * span
     if flows.held_seconds[n, s] > 0.0:
@@ -131,17 +137,19 @@ def serve_calls(graph, stations, world, state, flows, happened, n, place, reques
     before = state.backlog[n, s]
     busy = min(before + work, capacity)
     after = before + work - busy
+    done = busy / (before + work) if before + work > 0.0 else 1.0
     if after > 0.0 and flows.waits_for[n, s] != NO_SERVICE:
         flows.kept_full[n, flows.waits_for[n, s]] = True
-    turned_away = 0.0
+    turned_away, stay = 0.0, 1.0 - done
     if after > stations.room[s] * pods * per_call:
         kept = stations.room[s] * pods * per_call
         turned_away = min((after - kept) / max(work, 1e-12), 1.0)
+        stay *= kept / after
         after = kept
     state.backlog[n, s] = after
     flows.demand[n, s] = calls
     flows.turned_away[n, s] = turned_away
-    flows.wait_seconds[n, s] = 0.5 * (before + after) * span / capacity if capacity > 0.0 else span
+    flows.wait_seconds[n, s] = 0.5 * (before + after) * span / capacity if capacity > 0.0 else _NEVER_SECONDS
     flows.busy[n, s] = busy
     flows.offered[n, s] += calls
     load = expected_work / capacity if capacity > 0.0 else 1.0
@@ -150,9 +158,10 @@ def serve_calls(graph, stations, world, state, flows, happened, n, place, reques
     _find_extra(stations, flows, n, s, pods, load, stretch * 0.5 * (1.0 + world.scv[n, s]))
     happened.waiting_seconds[n, s] += 0.5 * (before + after) / per_call * span
     happened.dropped[n, s] += turned_away * calls
-    served = min(busy / work, _MOST_SERVED) if work > 0.0 else 1.0
     for o in range(graph.begins[place], graph.begins[place + 1]):
-        _call(graph, flows, n, o, flows.calls[n, o] * served, span)
+        came_or_waited = flows.calls[n, o] + flows.waiting[n, o]
+        flows.waiting[n, o] = came_or_waited * stay
+        _call(graph, flows, n, o, came_or_waited * done, span)
 
 
 @inlined
@@ -168,6 +177,7 @@ def _answer_call(graph, stations, flows, n, e, calls, span):
         lost = 1.0 - (1.0 - lost) * (1.0 - late)
         if first >= most:
             first, second, third = most, 0.0, 0.0
+    calm = min(calm, most)
     flows.lost[n, e] = lost
     failed = lost
     if lost > 0.0 and graph.attempts[e] > 1.0:
@@ -231,7 +241,7 @@ def answer(graph, stations, world, state, flows, happened, n, requests, span):
         flows.failing[n, o] = 1.0 - works
         if s != NO_SERVICE:
             if flows.demand[n, s] > 0.0:
-                flows.held_seconds[n, s] += made / flows.demand[n, s] * calm
+                flows.held_seconds[n, s] += made / flows.demand[n, s] * (calm - state.delay_seconds[n, s])
         elif o < classes:
             slow = time_exceeds(stations.survival, first, second, third, world.slo_seconds[n])
             happened.late[n] += requests * graph.share[o] * (1.0 - works * (1.0 - slow))
@@ -242,8 +252,8 @@ def show_calls(graph, stations, world, state, flows, n, s):
     """Calls that wait at a service, and the 95th percentile of how long its calls take."""
     first = second = third = 0.0
     calls = flows.demand[n, s]
-    if calls <= 0.0:
-        return 0.0, np.nan
+    if calls <= 0.0 or state.ready[n, s] == 0:
+        return np.rint(state.backlog[n, s] / world.mean_seconds[n, s]), np.nan
     for o in range(len(graph.share), len(graph.service)):
         if graph.service[o] == s:
             weight = flows.calls[n, o] / calls

@@ -45,6 +45,7 @@ class Episodes(NamedTuple):
         most: int64 ``(S,)``; replicas.
         slo_seconds: the SLO.
         lag_seconds: from a reading until it is seen.
+        first_scrape_seconds: when the first reading is; drawn within an interval where it is negative.
         staffing_quality: see ``Scenario``.
     """
 
@@ -64,6 +65,7 @@ class Episodes(NamedTuple):
     most: Ints
     slo_seconds: float
     lag_seconds: float
+    first_scrape_seconds: float
     staffing_quality: float
 
 
@@ -80,7 +82,9 @@ def _draw(clock, loads, laws, episodes, world, n, key):
     starts = _factor(episodes, key, START_UP)
     world.slo_seconds[n] = episodes.slo_seconds * scale * _factor(episodes, key, SLO)
     world.lag_seconds[n] = episodes.lag_seconds * _factor(episodes, key, LAG)
-    world.first_scrape_seconds[n] = clock.scrape_seconds * uniform(key, _SCRAPE)
+    world.first_scrape_seconds[n] = episodes.first_scrape_seconds
+    if episodes.first_scrape_seconds < 0.0:
+        world.first_scrape_seconds[n] = clock.scrape_seconds * uniform(key, _SCRAPE)
     world.load[n] = np.int64(uniform(key, _LOAD) * len(loads.expected))
     begin = np.int64(uniform(key, _BEGIN) * episodes.beginnings)
     world.load_begin_seconds[n] = episodes.grid_seconds * begin
@@ -126,7 +130,7 @@ def _staff(loads, episodes, world, state, n):
         pods = min(max(math.ceil(slots / a_pod), episodes.fewest[s]), episodes.most[s])
         state.wanted[n, s] = state.applied[n, s] = state.ready[n, s] = pods
         state.starting[n, s] = 0
-        state.work[n, s] = state.backlog[n, s] = 0.0
+        state.work[n, s] = state.backlog[n, s] = state.owed[n, s] = 0.0
         for slot in range(state.left.shape[2]):
             state.left[n, s, slot] = state.done[n, s, slot] = 0
         for place in range(state.totals.shape[2]):
@@ -153,5 +157,5 @@ def begin_episodes(clock, loads, hazards, laws, episodes, world, state, seen, wh
         begin_levels(loads, world, state, n)
         begin_faults(hazards, world, state, n)
         _staff(loads, episodes, world, state, n)
-        suffer(hazards, clock, world, state, n, world.key[n])
+        suffer(hazards, clock, world, state, n)
         see_one(clock, world, state, seen, n)

@@ -25,7 +25,7 @@ from simulator.faults import (
     ServiceFault,
     SlowStart,
 )
-from simulator.flow.draws import COHORT, service_key
+from simulator.flow.draws import service_key
 from simulator.prices import SECONDS_PER_HOUR
 from simulator.randomness import mix, uniform
 
@@ -41,6 +41,7 @@ _AMOUNTS: dict[type, str] = {
 }
 ALL = -1
 _FAULTS = np.uint64(0x94D049BB133111EB)
+_KILLS = np.uint64(0xE7037ED1A0B428DB)
 _ONE = np.uint64(1)
 
 
@@ -124,7 +125,17 @@ def _kill_pods(hazards, state, n, j, key):
 
 
 @inlined
-def suffer(hazards, clock, world, state, n, key):
+def _kill_by_now(hazards, world, state, n, j, now):
+    """Kill pods as often as it should have been by now."""
+    while state.fault_begin[n, j] <= now:
+        key = service_key(mix(world.key[n] + _KILLS * (np.uint64(j) + _ONE)), state.fault_number[n, j] + 1)
+        _kill_pods(hazards, state, n, j, key)
+        state.fault_number[n, j] += 1
+        state.fault_begin[n, j] += _wait_seconds(hazards, world, state, n, j)
+
+
+@inlined
+def suffer(hazards, clock, world, state, n):
     """Let faults begin and end at a step's beginning; where there are none, nothing is ever touched."""
     if len(hazards.kind) == 0:
         return
@@ -138,8 +149,9 @@ def suffer(hazards, clock, world, state, n, key):
     for j in range(len(hazards.kind)):
         begin, duration = state.fault_begin[n, j], hazards.duration_seconds[j]
         kind, amount = hazards.kind[j], hazards.amount[j]
-        if kind == POD_KILL and begin <= now:
-            _kill_pods(hazards, state, n, j, service_key(key, COHORT + j + 1))
+        if kind == POD_KILL:
+            _kill_by_now(hazards, world, state, n, j, now)
+            continue
         if begin + duration <= now:
             state.fault_number[n, j] += 1
             state.fault_begin[n, j] = begin + duration + _wait_seconds(hazards, world, state, n, j)

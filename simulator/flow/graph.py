@@ -84,6 +84,7 @@ class Stations(NamedTuple):
         own_pace: bool ``(S,)``; whether a call works on a slot by itself, and takes longer where that has less CPU.
         pairs: int64 ``(K, 2)``; caller and callee, the last callers first.
         pair_calls: float64 ``(K,)``; calls that one of the caller's makes there.
+        pair_patience: float64 ``(K,)``; seconds after which the caller has given up all attempts, or inf.
         room: float64 ``(S,)``; calls that a pod may have beyond those at work, inf without a limit.
         fewness: float64 ``(P,)``; one over the numbers of pods for which ``extra`` is known.
         stress: float64 ``(U,)``; one over what the loads for which it is known leave free.
@@ -100,6 +101,7 @@ class Stations(NamedTuple):
     own_pace: NDArray[np.bool_]
     pairs: Ints
     pair_calls: Floats
+    pair_patience: Floats
     room: Floats
     fewness: Floats
     stress: Floats
@@ -112,7 +114,8 @@ class Flows(NamedTuple):
     """Where the calls of each cluster stand; all but ``calls`` are of the part of a step before, while one happens.
 
     Attributes:
-        calls: float64 ``(N, O)``; in this part.
+        calls: float64 ``(N, O)``; that come in this part.
+        waiting: float64 ``(N, O)``; that came before and are not worked on yet.
         response: float64 ``(N, O, 4)``; cumulants of how long a call takes, seconds, and the first of them without
             waits for backlogs.
         failing: float64 ``(N, O)``; share of calls that fail.
@@ -130,6 +133,7 @@ class Flows(NamedTuple):
     """
 
     calls: Floats
+    waiting: Floats
     response: Floats
     failing: Floats
     lost: Floats
@@ -150,6 +154,7 @@ class Flows(NamedTuple):
         operations, calls = len(graph.service), len(graph.callee)
         return Flows(
             calls=np.zeros((count, operations)),
+            waiting=np.zeros((count, operations)),
             response=np.zeros((count, operations, 4)),
             failing=np.zeros((count, operations)),
             lost=np.zeros((count, calls)),
@@ -236,6 +241,7 @@ def equip(application: Application) -> Stations:
         own_pace=np.array([each.discipline == "slots" for each in services]),
         pairs=np.array([pair for pair, _ in pairs], np.int64).reshape(-1, 2),
         pair_calls=np.array([calls for _, calls in pairs], np.float64),
+        pair_patience=np.array([_patience_seconds(application, *pair) for pair, _ in pairs], np.float64),
         room=np.array([_room(each) for each in services]),
         fewness=1 / learnt[0].pods,
         stress=1 / (1 - learnt[0].loads),
@@ -275,6 +281,23 @@ def _pairs(application: Application) -> list[tuple[tuple[int, int], float]]:
         visits[place[0]] += calls
     made = {pair: calls / visits[pair[0]] for pair, calls in _service_calls(application).items() if calls > 0}
     return sorted(made.items(), key=lambda one: -order.index(one[0][0]))
+
+
+def _patience_seconds(application: Application, caller: int, callee: int) -> float:
+    """How long calls of one service to another hold what waits for them at most."""
+    calls = [
+        call
+        for operation in application.services[caller].all_operations
+        for step in operation.steps
+        for call in step
+        if application.find(call)[0] == callee
+    ]
+    longest = 0.0
+    for call in calls:
+        attempts = call.retry.max_attempts if call.retry else 1
+        pause = call.retry.back_off_seconds * (1 - call.retry.jitter / 2) if call.retry else 0.0
+        longest = max(longest, attempts * (call.timeout_seconds or math.inf) + (attempts - 1) * pause)
+    return longest
 
 
 def work_units(service: Service) -> float:

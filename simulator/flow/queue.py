@@ -85,7 +85,7 @@ def serve(loads, laws, world, state, happened, n, s, arrived, span, part, key):
     if slots == 0.0:
         state.work[n, s] += work
         state.backlog[n, s] = before + work
-        wait, late, busy = np.inf, calls, 0.0
+        wait, late, busy = state.work[n, s] / world.slots[n, s], calls, 0.0
     else:
         utilization = mean_calls * mean / (slots * span)
         deviate = deviate_of(key, NOISE)
@@ -104,7 +104,10 @@ def serve(loads, laws, world, state, happened, n, s, arrived, span, part, key):
         work += mean * math.sqrt(scv * min(calls, slots * span / mean)) * deviate
         backlog = min(wait * slots, max(before + work, 0.0))
         never_idle = begin + fall > depth
-        busy = slots * span if never_idle else min(work + before - backlog, slots * span)
+        busy = slots * span
+        if not never_idle:
+            done = work + before - backlog + state.owed[n, s]
+            busy, state.owed[n, s] = min(max(done, 0.0), busy), min(done, 0.0)
         state.backlog[n, s] = backlog
     place = part % state.waits.shape[2]
     state.waits[n, s, place] = wait

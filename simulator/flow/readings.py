@@ -78,21 +78,19 @@ def find_sample(clock, world, state, n):
     if state.is_out[n]:
         return -1, -1
     if clock.gap_probability == 0.0 and state.fault_begin.shape[1] == 0:
-        return (number, number - clock.window) if number >= clock.window else (-1, -1)
+        is_fresh = first + number * clock.scrape_seconds >= oldest
+        return (number, number - clock.window) if number >= clock.window and is_fresh else (-1, -1)
     kept = state.readings.shape[2]
+    earliest = math.floor((now - first) / clock.scrape_seconds) - kept + 1
     while number >= clock.window and first + number * clock.scrape_seconds >= oldest:
         before = number
-        while before >= 0 and number - before < kept - 1 and before > number - clock.window:
+        while before >= max(earliest, 0) and before > number - clock.window:
             if state.readings[n, 0, before % kept, OFFERED] == np.inf:
                 break
             before -= 1
-        while (
-            before >= 0
-            and number - before < kept - 1
-            and np.isnan(state.readings[n, 0, before % kept, OFFERED])
-        ):
+        while before >= max(earliest, 0) and np.isnan(state.readings[n, 0, before % kept, OFFERED]):
             before -= 1
-        is_whole = before >= 0 and number - before >= clock.window
+        is_whole = before >= max(earliest, 0) and number - before >= clock.window
         if (
             is_whole
             and np.isfinite(state.readings[n, 0, before % kept, OFFERED])

@@ -19,7 +19,7 @@ from simulator.randomness import uniform
 def _begin_step(clock, hazards, world, state, happened, n):
     """Let faults begin and end, ask for what is wanted, pay for what is there, and count anew."""
     first = part_key(world.key[n], state.step[n] * clock.parts)
-    suffer(hazards, clock, world, state, n, first)
+    suffer(hazards, clock, world, state, n)
     is_refused = state.refusal[n] > 0.0 and uniform(first, REFUSED) < state.refusal[n]
     happened.late[n] = 0.0
     happened.requests[n] = 0
@@ -58,8 +58,17 @@ def _requests(clock, loads, world, state, n, part, key):
     mean = world.load_scale[n] * (
         expected(loads, world.load[n], begin + span) - expected(loads, world.load[n], begin)
     )
+    if loads.dispersion == 0.0:
+        return mean, _evenly(loads, world, n, begin + span) - _evenly(loads, world, n, begin)
     mean *= level_factor(loads, world, state, n, part * span, span)
     return mean, poisson(key, ARRIVALS, mean)
+
+
+@inlined
+def _evenly(loads, world, n, seconds):
+    """Requests since the episode's beginning that come evenly: the n-th when n - 1/2 are expected."""
+    start = expected(loads, world.load[n], world.load_begin_seconds[n])
+    return np.floor(world.load_scale[n] * (expected(loads, world.load[n], seconds) - start) + 0.5)
 
 
 @inlined

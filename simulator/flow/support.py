@@ -7,6 +7,7 @@ from graphlib import CycleError
 from simulator.errors import InputError
 from simulator.flow.faults import MODELLED
 from simulator.flow.graph import services_in_order
+from simulator.operation import Call
 from simulator.scenario import Scenario
 from simulator.service import Service
 
@@ -25,6 +26,8 @@ def check_supported(scenario: Scenario) -> None:
         services_in_order(scenario.system)
     except CycleError:
         lacks.append("services that call each other in a circle")
+    entries = [group.entry for group in scenario.system.classes]
+    lacks += [f"{what} of clients" for what in _lacking_calls(entries)]
     for service in scenario.system.services:
         lacks += [f"{what} of service {service.name}" for what in _lacking(service)]
     if lacks:
@@ -44,8 +47,16 @@ def _lacking(service: Service) -> list[str]:
             ("warm-up", service.warm_up is not None),
             ("CPU use while starting", service.start_cpu_share > 0),
             ("memory use", service.memory.base_gib + service.memory.gib_per_request > 0),
-            ("circuit breakers", any(call.breaker for call in calls)),
-            ("fallbacks", any(call.fallback for call in calls)),
+            ("throwing away what has expired", service.discards_expired),
         )
         if there
-    ]
+    ] + _lacking_calls(calls)
+
+
+def _lacking_calls(calls: list[Call]) -> list[str]:
+    """What of calls is not modelled."""
+    there = {
+        "circuit breakers": any(call.breaker for call in calls),
+        "fallbacks": any(call.fallback for call in calls),
+    }
+    return [what for what, is_there in there.items() if is_there]

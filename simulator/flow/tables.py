@@ -125,6 +125,7 @@ class State(NamedTuple):
         starting: int64 ``(N, S)``.
         work: float64 ``(N, S)``; slot-seconds, the state of the reflected process.
         backlog: float64 ``(N, S)``; slot-seconds of it that wait.
+        owed: float64 ``(N, S)``; slot-seconds, at most 0, that noise took away where none were worked.
         left: int32 ``(N, S, M)``; pods of a step's cohort since it was last counted anew.
         done: int32 ``(N, S, M)``; those of them that are ready.
         mark: float32 ``(N, S, M)``; share that was ready then.
@@ -156,6 +157,7 @@ class State(NamedTuple):
     starting: Ints
     work: Floats
     backlog: Floats
+    owed: Floats
     left: NDArray[np.int32]
     done: NDArray[np.int32]
     mark: NDArray[np.float32]
@@ -268,6 +270,7 @@ def empty_state(
         starting=np.zeros(shape, np.int64),
         work=np.zeros(shape),
         backlog=np.zeros(shape),
+        owed=np.zeros(shape),
         left=np.zeros((*shape, steps), np.int32),
         done=np.zeros((*shape, steps), np.int32),
         mark=np.zeros((*shape, steps), np.float32),

@@ -103,7 +103,11 @@ def test_what_is_wrong_is_refused() -> None:
     env = made(2)
     with pytest.raises(InputError, match="seed has 3 numbers; must have 2"):
         env.reset(seed=[1, 2, 3])
-    env.reset(seed=0)
+    with pytest.raises(InputError, match="no episode has begun; call reset"):
+        env.step(np.zeros(2))
+    with pytest.raises(InputError, match="some clusters cannot be reset before all have been"):
+        env.reset(options={"reset_mask": np.array([True, False])})
+    env.reset(seed=np.int64(0))  # type: ignore[arg-type]
     with pytest.raises(InputError, match="actions are -1 to 0"):
         env.step(np.array([-1, 0]))
     with pytest.raises(InputError, match="an episode needs 600 s"):

@@ -17,7 +17,7 @@ from simulator.flow.draws import gamma_factor
 from simulator.flow.faults import MODELLED
 from simulator.flow.support import check_supported
 from simulator.fluid import FluidClusters
-from simulator.processes import ModulatedProcess
+from simulator.processes import DeterministicProcess, ModulatedProcess
 from simulator.randomization import Randomization
 from simulator.trace import Trace
 
@@ -168,3 +168,71 @@ def test_bursts_keep_the_mean_and_have_the_chain_s_variance() -> None:
     decay, period = 1 / 60 + 1 / 20, made.period_seconds
     kept = 2 * (decay * period - 1 + np.exp(-decay * period)) / (decay * period) ** 2
     assert rates.std() == pytest.approx(200.0 * np.sqrt(variance * kept), rel=0.05)
+
+
+def test_overlapping_slow_starts_lose_no_pods() -> None:
+    slow = {"kind": "slow_start", "at_seconds": 60, "duration_seconds": 600, "factor": 5}
+    made = clusters(web([slow, slow]), 4)
+    for _ in range(240):
+        made.apply(np.full((4, 1), 40))
+        made.advance()
+    assert made.state.starting.tolist() == [[0]] * 4
+    assert made.state.ready.tolist() == [[40]] * 4
+
+
+def test_a_fault_that_comes_often_comes_as_often_as_it_should() -> None:
+    task = web([{"kind": "pod_kill", "per_hour": 1200, "count": 1}])
+    made = clusters(task, 50)
+    killed = 0
+    for _ in range(240):
+        made.apply(np.full((50, 1), 40))
+        made.advance()
+        killed += made.state.killed.sum()
+    assert killed == pytest.approx(50 * 1200, rel=0.03)
+
+
+def test_stale_metrics_do_not_make_the_hpa_run_away(tmp_path: Path) -> None:
+    """The load doubles while metrics stand still: pods that came since are no part of what was measured."""
+    task = web([{"kind": "metric_staleness", "at_seconds": 600, "duration_seconds": 300}])
+    trace = Trace(np.r_[np.full(9, 6000.0), np.full(51, 13_200.0)], 60.0, name="jump")
+    policy = "hpa:target=0.5"
+    with Sweep(tmp_path) as sweep:
+        (truth,) = sweep.outcomes([Run(task, trace, None, policy, policy, 0)], None)
+    _, usd, _ = on_batch_engine(task, trace, policy)
+    assert usd == pytest.approx(truth.row["cost_usd"], rel=0.05)
+
+
+def test_however_many_readings_are_lost_rates_are_those_of_the_load() -> None:
+    made = clusters(web([], scrape_seconds=60.0, window_seconds=60.0, gap_probability=0.8), 64)
+    for _ in range(480):
+        made.advance()
+        seen = made.seen.rate[np.isfinite(made.seen.rate)]
+        assert ((seen > 150) & (seen < 250)).all()
+
+
+def test_values_that_are_too_old_are_not_shown() -> None:
+    made = clusters(web([], scrape_seconds=60.0, window_seconds=60.0, stale_seconds=20.0), 16)
+    shown = []
+    for _ in range(200):
+        made.advance()
+        shown.append(np.isfinite(made.seen.rate).mean())
+    assert np.mean(shown[20:]) == pytest.approx(1 / 3, abs=0.15)
+
+
+def test_the_first_scrape_is_when_it_is_said_to_be() -> None:
+    made = clusters(web([], first_scrape_seconds=5.0), 8)
+    assert made.world.first_scrape_seconds.tolist() == [5.0] * 8
+
+
+def test_requests_that_come_evenly_do() -> None:
+    task = load_task("web")
+    workload = task.scenario.workload.model_copy(update={"arrivals": DeterministicProcess()})
+    scenario = task.scenario.model_copy(update={"workload": workload})
+    load = Trace(np.full(60, 60 * 200.1), 60.0, name="steady")
+    made = clusters(task.model_copy(update={"scenario": scenario}), 3, load)
+    total = np.zeros(3)
+    for _ in range(200):
+        requests = made.advance().requests
+        assert set(requests.tolist()) <= {3001, 3002}
+        total += requests
+    assert total.tolist() == [np.floor(200 * 15 * 200.1 + 0.5)] * 3

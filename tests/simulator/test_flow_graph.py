@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numba
 import numpy as np
@@ -14,10 +16,12 @@ from experiments.conformance import World, compare, made_load
 from experiments.sweep import Sweep
 from simulator import theory
 from simulator.application import load_application
+from simulator.arrays import Floats
 from simulator.flow.graph import equip, flatten
 from simulator.flow.stations import learn_station
 from simulator.flow.tails import PEARSON_P95, PEARSON_SURVIVAL, time_exceeds, time_p95
 from simulator.fluid import FluidClusters
+from simulator.plant import Desired
 from simulator.randomization import Randomization
 from simulator.service import Service
 from simulator.trace import Trace
@@ -142,3 +146,88 @@ def test_applications_conform_to_the_request_engine(name: str, load: str, tmp_pa
     with Sweep(tmp_path) as sweep:
         cells = compare(task, (world,), loads, sweep, policies=TARGETS)
     assert [cell for cell in cells if cell.excess > 1] == []
+
+
+def tier(name: str, mean_seconds: float, **calls: Any) -> dict[str, Any]:
+    """A service of 8 slots a pod; with ``to`` it calls another."""
+    operation: dict[str, Any] = {"service_time": {"law": "exponential", "mean_seconds": mean_seconds}}
+    return {
+        "name": name,
+        "slots_per_pod": 8,
+        "vcpu_per_pod": 1,
+        "operations": [operation | ({"steps": [[calls]]} if calls else {})],
+        "start_up": {"p50_seconds": 10, "p95_seconds": 15},
+        "min_replicas": 0,
+        "max_replicas": 50,
+    }
+
+
+def both_engines(
+    services: list[dict[str, Any]], rates: list[float], pods: list[int], faults: Sequence[dict[str, Any]] = ()
+) -> tuple[Floats, Floats]:
+    """Share of late requests, then calls of each service a request, on the batch and on the request engine."""
+    content = load_task("shop3").model_dump(mode="json", exclude_none=True)
+    classes = [{"entry": {"to": services[0]["name"]}}]
+    content["scenario"]["application"] = {"services": services, "classes": classes}
+    content["scenario"]["faults"] = list(faults)
+    content["objective"]["slo_seconds"] = 0.8
+    task = Task.model_validate(content)
+    trace = Trace(60 * np.array(rates), 60.0, name="made")
+    steps = round(trace.duration_seconds / task.period_seconds)
+    made, replicas = clusters(task, trace, 4), np.array(pods)
+    plant = task.build(0, trace)
+    sums = np.zeros((2, 2 + len(pods)))
+    for _ in range(steps):
+        made.apply(np.tile(replicas, (4, 1)))
+        happened = made.advance()
+        sums[0] += [happened.late.sum(), happened.requests.sum(), *happened.offered.sum(axis=0)]
+        plant.apply(Desired(replicas))
+        interval = plant.advance(task.period_seconds)
+        sums[1] += [interval.requests.late.sum(), interval.requests.offered.sum(), *interval.offered]
+    shares = sums / sums[:, 1:2]
+    return np.delete(shares[0], 1), np.delete(shares[1], 1)
+
+
+@pytest.mark.parametrize(
+    ("calls", "faults"),
+    [
+        ({"timeout_seconds": 0.2, "optional": True}, [("back", 3.0)]),
+        ({"timeout_seconds": 0.2}, [("back", 3.0)]),
+        ({}, [("front", 0.5)]),
+    ],
+    ids=[
+        "an answer that is not waited for",
+        "an answer that is needed",
+        "an answer that is late on its own way",
+    ],
+)
+def test_slots_are_held_as_long_as_callers_wait(
+    calls: dict[str, Any], faults: list[tuple[str, float]]
+) -> None:
+    late = [
+        {
+            "kind": "latency",
+            "service": name,
+            "at_seconds": 300,
+            "duration_seconds": 900,
+            "delay_seconds": delay,
+        }
+        for name, delay in faults
+    ]
+    services = [tier("front", 0.02, to="back", **calls), tier("back", 0.01)]
+    found, truth = both_engines(services, [60.0] * 20, [5, 3], late)
+    np.testing.assert_allclose(found, truth, atol=0.02)
+
+
+def test_a_callee_without_pods_makes_all_late() -> None:
+    services = [tier("front", 0.02, to="back"), tier("back", 0.01)]
+    found, truth = both_engines(services, [20.0] * 20, [5, 0])
+    assert found[0] > 0.9 * min(truth[0], 1.0) > 0.8
+
+
+def test_what_waited_calls_on_when_it_is_worked_off() -> None:
+    """After a burst nothing comes any more, and each of its requests still makes its call."""
+    services = [tier("front", 0.1, to="back"), tier("back", 0.01)]
+    found, truth = both_engines(services, [400.0] * 2 + [0.1] * 15, [3, 3])
+    np.testing.assert_allclose(found, truth, rtol=0.03)
+    assert found[2] == pytest.approx(1.0, rel=0.01)

@@ -144,6 +144,42 @@ def test_what_is_not_modelled_is_named() -> None:
         check_supported(load_task("llm-inference").scenario)
 
 
+@pytest.mark.parametrize(
+    ("what", "change"),
+    [
+        ("throwing away what has expired of service web", {"discards_expired": True}),
+        ("waking from zero of service web", {"wakes": True}),
+        ("warm-up of service web", {"warm_up": {"seconds": 60, "speed": 0.5}}),
+    ],
+)
+def test_what_a_service_does_that_is_not_modelled_is_named(what: str, change: dict[str, object]) -> None:
+    with pytest.raises(InputError, match=f"does not model: {what}"):
+        check_supported(changed(WEB, **change).scenario)
+
+
+def test_clients_circuit_breakers_are_not_modelled() -> None:
+    content = load_task("shop3").model_dump(mode="json", exclude_none=True)
+    content["scenario"]["application"]["classes"][0]["entry"]["breaker"] = {}
+    with pytest.raises(InputError, match="does not model: circuit breakers of clients"):
+        check_supported(Task.model_validate(content).scenario)
+
+
+def test_busy_time_is_never_negative_and_its_mean_is_that_of_the_load() -> None:
+    task = changed(WEB, service_time={"law": "lognormal", "mean_seconds": 0.5, "scv": 20.0})
+    made = clusters(task, Trace(np.full(600, 60.0), 60.0, name="thin"), 30)
+    busy = np.array([made.advance().busy_seconds.copy() for _ in range(2000)])
+    assert busy.min() >= 0.0
+    assert busy.mean() == pytest.approx(0.5 * made.period_seconds, rel=0.05)
+
+
+def test_a_request_log_s_times_and_short_traces_are_refused() -> None:
+    log = Trace(np.full(60, 60.0), 60.0, name="log", times_seconds=np.arange(3600.0))
+    with pytest.raises(
+        InputError, match="log: the batch engine takes counts, not a request log's exact times"
+    ):
+        clusters(WEB, log, 1)
+
+
 def test_other_wishes_and_steps_are_refused() -> None:
     trace = Trace(np.full(60, 6000.0), 60.0, name="steady")
     plant = FluidPlant(clusters(WEB, trace, 2))
