@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from batches import clusters as batch
 
 from envs.task import Task, load_task
 from experiments.conformance import made_load, on_batch_engine
@@ -18,7 +19,6 @@ from simulator.flow.faults import MODELLED
 from simulator.flow.support import check_supported
 from simulator.fluid import FluidClusters
 from simulator.processes import DeterministicProcess, ModulatedProcess
-from simulator.randomization import Randomization
 from simulator.trace import Trace
 
 HOURS, SEEDS = 2, 3
@@ -44,20 +44,7 @@ def web(faults: list[dict[str, Any]], **metrics: float) -> Task:
 
 
 def clusters(task: Task, count: int, trace: Trace | None = None) -> FluidClusters:
-    load = trace or Trace(np.full(120, 60 * 200.0), 60.0, name="steady")
-    made = FluidClusters(
-        task.scenario,
-        [load],
-        count,
-        period_seconds=task.period_seconds,
-        horizon_seconds=load.duration_seconds,
-        slo_seconds=task.objective.slo_seconds,
-        randomization=Randomization.none(),
-    )
-    everyone = np.arange(count)
-    made.seed(everyone, everyone.tolist())
-    made.begin(everyone)
-    return made
+    return batch(task, trace or Trace(np.full(120, 60 * 200.0), 60.0, name="steady"), count)
 
 
 @pytest.mark.parametrize("name", SEVERAL)

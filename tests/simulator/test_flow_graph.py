@@ -9,6 +9,7 @@ from typing import Any
 import numba
 import numpy as np
 import pytest
+from batches import clusters
 from scipy import stats
 
 from envs.task import Task, load_task
@@ -20,9 +21,7 @@ from simulator.arrays import Floats
 from simulator.flow.graph import equip, flatten
 from simulator.flow.stations import learn_station
 from simulator.flow.tails import PEARSON_P95, PEARSON_SURVIVAL, time_exceeds, time_p95
-from simulator.fluid import FluidClusters
 from simulator.plant import Desired
-from simulator.randomization import Randomization
 from simulator.service import Service
 from simulator.trace import Trace
 
@@ -93,22 +92,6 @@ def test_the_flat_graph_has_the_visits_of_the_application(name: str) -> None:
     np.testing.assert_allclose(work / visits, stations.mean_seconds, rtol=1e-12)
     places = {place: calls for place, calls in application.visits.items() if calls > 0}
     assert sum(places.values()) == pytest.approx(visits.sum(), rel=1e-12)
-
-
-def clusters(task: Task, trace: Trace, count: int) -> FluidClusters:
-    made = FluidClusters(
-        task.scenario,
-        [trace],
-        count,
-        period_seconds=task.period_seconds,
-        horizon_seconds=trace.duration_seconds,
-        slo_seconds=task.objective.slo_seconds,
-        randomization=Randomization.none(),
-    )
-    everyone = np.arange(count)
-    made.seed(everyone, everyone.tolist())
-    made.begin(everyone)
-    return made
 
 
 def test_calls_are_conserved_in_overload() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from batches import clusters
 
 from envs.task import Task, load_task
 from experiments.conformance import MADE_LOADS, SMALL, compare, covering_grid, made_load
@@ -15,32 +16,15 @@ from simulator import theory
 from simulator.errors import InputError
 from simulator.flow.support import check_supported
 from simulator.flow.survival import exceeds, survival_table
-from simulator.fluid import FluidClusters, quantile
+from simulator.fluid import quantile
 from simulator.fluid_plant import FluidPlant
 from simulator.laws.gamma import GammaLaw
 from simulator.laws.lognormal import LognormalLaw
 from simulator.laws.pareto import ParetoLaw
 from simulator.plant import Desired
-from simulator.randomization import Randomization
 from simulator.trace import Trace
 
 WEB = load_task("web")
-
-
-def clusters(task: Task, trace: Trace, count: int) -> FluidClusters:
-    made = FluidClusters(
-        task.scenario,
-        [trace],
-        count,
-        period_seconds=task.period_seconds,
-        horizon_seconds=trace.duration_seconds,
-        slo_seconds=task.objective.slo_seconds,
-        randomization=Randomization.none(),
-    )
-    everyone = np.arange(count)
-    made.seed(everyone, everyone.tolist())
-    made.begin(everyone)
-    return made
 
 
 def changed(task: Task, **service: object) -> Task:
