@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.arrays import Ints
+from simulator.arrays import Floats, Ints
 from simulator.plant import Desired, Snapshot
 
 if TYPE_CHECKING:
@@ -43,6 +43,11 @@ class Policy(Protocol):
 def by_cluster(values: Sequence[int]) -> int | Ints:
     """A setting of each of N clusters as int64 ``(N, 1)``; the one value where all have the same."""
     return values[0] if len(set(values)) == 1 else np.array(values, np.int64)[:, np.newaxis]
+
+
+def floats_by_cluster(values: Sequence[float]) -> float | Floats:
+    """As ``by_cluster``, float64."""
+    return values[0] if len(set(values)) == 1 else np.array(values, np.float64)[:, np.newaxis]
 
 
 @dataclass(frozen=True, slots=True)

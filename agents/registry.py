@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from agents.baselines import fixed, hpa
+from agents.baselines import fixed, hpa, step_scaling, target_tracking
 from agents.bundle import SUFFIX, make_learned
 from agents.each import Each, Share
 from agents.policy import Context, Policy
@@ -38,6 +38,18 @@ RULES: dict[str, Entry] = {
     "fixed": Entry(fixed.FixedSettings, fixed.make_fixed, "always the same number of replicas", fixed.VARIED),
     "hpa": Entry(
         hpa.HpaSettings, hpa.make_hpa, "the Kubernetes HorizontalPodAutoscaler v2 on CPU", hpa.VARIED
+    ),
+    "target_tracking": Entry(
+        target_tracking.TargetTrackingSettings,
+        target_tracking.make_target_tracking,
+        "AWS target tracking on CPU or requests a pod",
+        target_tracking.VARIED,
+    ),
+    "step_scaling": Entry(
+        step_scaling.StepScalingSettings,
+        step_scaling.make_step_scaling,
+        "AWS step scaling: alarms and steps of capacity",
+        step_scaling.VARIED,
     ),
 }
 
@@ -70,7 +82,7 @@ def parse_spec(spec: str) -> Spec:
     """
     name, _, rest = spec.partition(":")
     settings: dict[str, Any] = {}
-    for pair in filter(None, rest.split(",")):
+    for pair in filter(None, split_outside(rest)):
         key, equals, value = pair.partition("=")
         if not equals or not key or not value or key in settings:
             msg = f"policy {spec!r}: {pair!r} must be one setting as key=value, each key once"
@@ -81,6 +93,25 @@ def parse_spec(spec: str) -> Spec:
             msg = f"policy {spec!r}: the value of {pair!r} cannot be read; quote it as in YAML"
             raise InputError(msg) from None
     return Spec(name, settings)
+
+
+def split_outside(text: str) -> list[str]:
+    """The parts of a text between its commas; those in brackets, braces or quotes part nothing."""
+    parts, depth, quote = [""], 0, ""
+    for sign in text:
+        if quote:
+            quote = "" if sign == quote else quote
+        elif sign in "'\"":
+            quote = sign
+        elif sign in "[{":
+            depth += 1
+        elif sign in "]}":
+            depth -= 1
+        if sign == "," and depth <= 0 and not quote:
+            parts.append("")
+        else:
+            parts[-1] += sign
+    return parts
 
 
 def check_settings(spec: Spec) -> Settings:

@@ -21,7 +21,13 @@ from simulator.pod_groups import PodGroup, PodGroups
 
 TASK = load_task("web")
 TINY = str(Path(__file__).parent.parent / "data" / "tiny.bundle")
-SPECS = ("fixed:replicas=7", "hpa:target=0.5,window=60", TINY)
+SPECS = (
+    "fixed:replicas=7",
+    "hpa:target=0.5,window=60",
+    "target_tracking:target=0.5,low_datapoints=4,period=15",
+    "step_scaling:period=15",
+    TINY,
+)
 OTHERS = {
     "fixed": ("fixed:replicas=7", "fixed:replicas=3", "fixed:replicas=200"),
     "hpa": (
@@ -32,6 +38,18 @@ OTHERS = {
         "hpa:behavior=none,window=45",
         "hpa:behavior=none,target=0.3,tolerance=0",
         "hpa:behavior={scale_up: {stabilization_window_seconds: 30}},target=0.4,window=90",
+    ),
+    "target_tracking": (
+        "target_tracking:target=0.5,low_datapoints=4,period=15",
+        "target_tracking:target=0.9,high_datapoints=1,low_datapoints=2,scale_in_cooldown=60,period=15",
+        "target_tracking:target=0.4,high_datapoints=1,low_datapoints=2,scale_in_cooldown=60,period=15",
+        "target_tracking:target=50,metric=requests,high_datapoints=1,low_datapoints=1,period=15",
+    ),
+    "step_scaling": (
+        "step_scaling:period=15",
+        "step_scaling:high=0.9,low=0.5,period=15",
+        "step_scaling:scale_out={steps: [{lower: 0, adjustment: 25}], evaluation_periods: 1},period=15",
+        "step_scaling:scale_in=none,period=15",
     ),
     TINY: (TINY,),
 }

@@ -18,8 +18,15 @@ from simulator.pod_groups import PodGroup, PodGroups
 
 TINY = str(Path(__file__).parent.parent / "data" / "tiny.bundle")
 CONTEXT = Context(("web",), np.array([2]), np.array([200]), np.array([80.0]), load_task("web").interface)
-SPECS = {"fixed": "fixed:replicas=7", "hpa": "hpa:target=0.5,window=60", "bundle": TINY}
+SPECS = {
+    "fixed": "fixed:replicas=7",
+    "hpa": "hpa:target=0.5,window=60",
+    "target_tracking": "target_tracking:target=0.5,low_datapoints=4",
+    "step_scaling": "step_scaling:high=0.8",
+    "bundle": TINY,
+}
 NAMES = [*RULES, "bundle"]
+RULE_NAMES = ", ".join(sorted(RULES))
 
 
 def made(name: str) -> Policy:
@@ -29,11 +36,11 @@ def made(name: str) -> Policy:
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("hpx", "policy 'hpx' is unknown; there are: fixed, hpa, and any bundle by its path (*.bundle)"),
-        ("", "policy '' is unknown; there are: fixed, hpa, and any bundle by its path (*.bundle)"),
+        ("hpx", f"policy 'hpx' is unknown; there are: {RULE_NAMES}, and any bundle by its path (*.bundle)"),
+        ("", f"policy '' is unknown; there are: {RULE_NAMES}, and any bundle by its path (*.bundle)"),
         (
             "HPA:target=0.5",
-            "policy 'HPA' is unknown; there are: fixed, hpa, and any bundle by its path (*.bundle)",
+            f"policy 'HPA' is unknown; there are: {RULE_NAMES}, and any bundle by its path (*.bundle)",
         ),
         ("fixed", "policy fixed: setting 'replicas' is needed"),
         (
@@ -120,6 +127,11 @@ def test_several_wrong_settings_are_told_at_once() -> None:
         InputError, match=r"policy hpa:.*: target is 0: .*; setting 'x' is unknown; there are: target"
     ):
         make("hpa:target=0,x=1", CONTEXT)
+
+
+def test_commas_in_brackets_and_quotes_part_no_settings() -> None:
+    spec = parse_spec("x:a=[1, 2],b={c: 'd,e]', f: [3,4]},g=\"h,i\",j=5")
+    assert spec.settings == {"a": [1, 2], "b": {"c": "d,e]", "f": [3, 4]}, "g": "h,i", "j": 5}
 
 
 @pytest.mark.parametrize("spec", ["fixed:replicas=7", "hpa", "hpa:target=0.5,scale_up=gentle"])

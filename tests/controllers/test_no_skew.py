@@ -30,6 +30,8 @@ HILLS = Trace(np.round(60 * (60 + 500 * np.sin(np.pi * MINUTES / 30) ** 2)), 60.
 SPECS = {
     "fixed": ["fixed:replicas=7"],
     "hpa": ["hpa", "hpa:target=0.5,window=60", "hpa:target=0.6,window=0,period=40"],
+    "target_tracking": ["target_tracking:target=0.5,low_datapoints=3,scale_in_cooldown=60"],
+    "step_scaling": ["step_scaling:high=0.7,low=0.5"],
 }
 ALL = [*(spec for specs in SPECS.values() for spec in specs), TINY]
 

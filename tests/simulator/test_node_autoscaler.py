@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Iterator
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import yaml
+from case_tables import Case, rows_of
 from hand_made import group
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -22,19 +19,8 @@ from simulator.node_autoscaler import Demand, Option, expand, free_room, left_ov
 from simulator.nodes import BOOTING, READY, NodeGroup, Nodes
 from simulator.settings import parse_settings
 
-CASES_FOLDER = Path(__file__).parent.parent / "cases"
 MIB = 1 << 20
 CAPACITY = np.array([4000, 4096, 1, 5])
-
-
-def cases() -> Iterator[Any]:
-    further = os.environ.get("SETPOINT_CASES")
-    for folder in [CASES_FOLDER, *([Path(further)] if further else [])]:
-        for path in sorted(folder.glob("*.json")):
-            content = json.loads(path.read_text(encoding="utf-8"))
-            if content["table"] == "ca_expander":
-                for row in content["cases"]:
-                    yield pytest.param(row, id=f"case-ca_expander-{row['id']}")
 
 
 def option(place: int, given: dict[str, Any]) -> Option:
@@ -46,15 +32,15 @@ def option(place: int, given: dict[str, Any]) -> Option:
     )
 
 
-@pytest.mark.parametrize("row", list(cases()))
-def test_expander_case(row: dict[str, Any]) -> None:
+@pytest.mark.parametrize(("table", "row"), rows_of({"ca_expander"}))
+def test_expander_case(table: str, row: Case) -> None:
     options = [option(place, given) for place, given in enumerate(row["options"])]
     chosen = [row["options"][best.group]["name"] for best in expand(options, row["kind"])]
     assert chosen == row["expected"]["chosen"]
 
 
 def test_the_table_is_there() -> None:
-    assert len(list(cases())) >= 7
+    assert len(rows_of({"ca_expander"})) >= 7
 
 
 def plain(place: int, **changes: Any) -> Option:
