@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from agents.baselines import fixed, hpa, step_scaling, target_tracking
+from agents.baselines import fixed, hpa, step_scaling, target_tracking, vpa
 from agents.bundle import SUFFIX, make_learned
 from agents.each import Each, Share
 from agents.policy import Context, Policy
@@ -50,6 +50,12 @@ RULES: dict[str, Entry] = {
         step_scaling.make_step_scaling,
         "AWS step scaling: alarms and steps of capacity",
         step_scaling.VARIED,
+    ),
+    "vpa": Entry(
+        vpa.VpaSettings,
+        vpa.make_vpa,
+        "the Vertical Pod Autoscaler: CPU and memory that pods request; replicas as they are",
+        vpa.VARIED,
     ),
 }
 

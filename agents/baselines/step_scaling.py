@@ -115,7 +115,8 @@ class StepPolicy(Settings):
         change = capacity * abs(adjustment) / 100
         whole = np.where((change > 0) & (change < 1), 1, np.floor(change)).astype(np.int64)
         whole = np.maximum(whole, self.min_adjustment_magnitude)
-        return np.maximum(capacity + whole if adjustment > 0 else capacity - whole, 0)
+        adjusted: Ints = np.maximum(capacity + whole if adjustment > 0 else capacity - whole, 0)
+        return adjusted
 
 
 def _lower(step: Step) -> float:

@@ -26,6 +26,7 @@ SPECS = (
     "hpa:target=0.5,window=60",
     "target_tracking:target=0.5,low_datapoints=4,period=15",
     "step_scaling:period=15",
+    "vpa:period=15",
     TINY,
 )
 OTHERS = {
@@ -51,6 +52,7 @@ OTHERS = {
         "step_scaling:scale_out={steps: [{lower: 0, adjustment: 25}], evaluation_periods: 1},period=15",
         "step_scaling:scale_in=none,period=15",
     ),
+    "vpa": ("vpa:period=15", "vpa:period=15,margin=0.3"),
     TINY: (TINY,),
 }
 """Settings by what they are settings of."""

@@ -23,6 +23,7 @@ SPECS = {
     "hpa": "hpa:target=0.5,window=60",
     "target_tracking": "target_tracking:target=0.5,low_datapoints=4",
     "step_scaling": "step_scaling:high=0.8",
+    "vpa": "vpa",
     "bundle": TINY,
 }
 NAMES = [*RULES, "bundle"]

@@ -32,6 +32,7 @@ SPECS = {
     "hpa": ["hpa", "hpa:target=0.5,window=60", "hpa:target=0.6,window=0,period=40"],
     "target_tracking": ["target_tracking:target=0.5,low_datapoints=3,scale_in_cooldown=60"],
     "step_scaling": ["step_scaling:high=0.7,low=0.5"],
+    "vpa": ["vpa:confidence_interval=600"],
 }
 ALL = [*(spec for specs in SPECS.values() for spec in specs), TINY]
 
@@ -78,10 +79,12 @@ def test_the_loop_and_the_runner_see_and_decide_the_same(spec: str) -> None:
         assert bits(one.snapshot) == bits(other.snapshot)
         assert one.wish.replicas.tobytes() == other.wish.replicas.tobytes()
         assert one.allowed.replicas.tobytes() == other.allowed.replicas.tobytes()
+        assert bits(one.allowed.vcpu) == bits(other.allowed.vcpu)
         assert one.wish.reason == other.wish.reason
     steps = np.diff([int(decision.allowed.replicas[0]) for decision in here])
-    if spec.startswith("fixed"):
+    if spec.startswith(("fixed", "vpa")):
         assert not steps.any()
+        assert spec.startswith("fixed") or any(one.allowed.vcpu is not None for one in here)
     else:
         assert (steps > 0).any()
         assert (steps < 0).any()
