@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
@@ -58,11 +59,13 @@ class Context:
         services: names along axis S.
         min_replicas: int64 ``(S,)``.
         max_replicas: int64 ``(S,)``.
-        capacity_rps: float64 ``(S,)``; requests/s one pod can serve at most.
+        capacity_rps: float64 ``(S,)``; requests/s one pod can serve at most; NaN where that is not known.
         interface: what a learned policy must have been made for; None where any is accepted.
         groups: names of the node groups that a policy may size; None where that is not known.
         history: the trace before the judged part, None if there is none.
         seed: for policies that draw.
+        slots_per_pod: float64 ``(S,)``; requests one pod serves at once; NaN where that is not known.
+        slo_seconds: the SLO; NaN where there is none.
     """
 
     services: tuple[str, ...]
@@ -73,3 +76,5 @@ class Context:
     groups: tuple[str, ...] | None = None
     history: Trace | None = None
     seed: int = 0
+    slots_per_pod: NDArray[np.float64] = field(default_factory=lambda: np.array([np.nan]))
+    slo_seconds: float = math.nan

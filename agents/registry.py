@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from agents.baselines import fixed, hpa, step_scaling, target_tracking, vpa
+from agents.baselines import fixed, hpa, pid, schedule, staffing, step_scaling, target_tracking, vpa
 from agents.bundle import SUFFIX, make_learned
 from agents.each import Each, Share
 from agents.policy import Context, Policy
@@ -56,6 +56,19 @@ RULES: dict[str, Entry] = {
         vpa.make_vpa,
         "the Vertical Pod Autoscaler: CPU and memory that pods request; replicas as they are",
         vpa.VARIED,
+    ),
+    "schedule": Entry(
+        schedule.ScheduleSettings,
+        schedule.make_schedule,
+        "replicas by the clock: cron lines",
+        schedule.VARIED,
+    ),
+    "pid": Entry(pid.PidSettings, pid.make_pid, "a PID controller on CPU or latency", pid.VARIED),
+    "staffing": Entry(
+        staffing.StaffingSettings,
+        staffing.make_staffing,
+        "as few replicas as bear the measured rate, by Erlang C or the square-root rule",
+        staffing.VARIED,
     ),
 }
 

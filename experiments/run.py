@@ -104,6 +104,8 @@ def make_context(task: Task, history: Trace | None, seed: int) -> Context:
         min_replicas=np.array([service.min_replicas for service in system.services]),
         max_replicas=np.array([service.max_replicas for service in system.services]),
         capacity_rps=np.array(system.capacity_rps()),
+        slots_per_pod=np.array([service.slots_per_pod for service in system.services], np.float64),
+        slo_seconds=task.objective.slo_seconds,
         interface=task.interface,
         groups=tuple(group.name for group in cluster.groups) if cluster else (),
         history=history,

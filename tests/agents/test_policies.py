@@ -21,12 +21,17 @@ from simulator.pod_groups import PodGroup, PodGroups
 
 TASK = load_task("web")
 TINY = str(Path(__file__).parent.parent / "data" / "tiny.bundle")
+SCHEDULE = "schedule:lines=['*/2 * * * * = 5', '1-59/2 * * * * = 9', '*/3 * * * * = 6', '*/5 * * * * = 20']"
+STAFFING = "staffing:capacity=80,slots=4,slo=0.3"
 SPECS = (
     "fixed:replicas=7",
     "hpa:target=0.5,window=60",
     "target_tracking:target=0.5,low_datapoints=4,period=15",
     "step_scaling:period=15",
     "vpa:period=15",
+    SCHEDULE,
+    "pid:kp=0.3",
+    STAFFING,
     TINY,
 )
 OTHERS = {
@@ -53,9 +58,21 @@ OTHERS = {
         "step_scaling:scale_in=none,period=15",
     ),
     "vpa": ("vpa:period=15", "vpa:period=15,margin=0.3"),
+    "schedule": (SCHEDULE, "schedule:lines=['* * * * * = 3']"),
+    "pid": (
+        "pid:kp=0.3",
+        "pid:target=0.4,kd=3",
+        "pid:starting=false,target=0.3",
+        "pid:signal=latency,target=0.2",
+    ),
+    "staffing": (STAFFING, f"{STAFFING},headroom=0.5", f"{STAFFING},rule=square_root,window=60"),
     TINY: (TINY,),
 }
 """Settings by what they are settings of."""
+
+
+BLIND = {"fixed": 7, "schedule": 20}
+"""What those ask for at the start that read no metric."""
 
 
 def made(spec: str) -> Policy:
@@ -74,7 +91,7 @@ def test_policies_hold_on_missing_metrics_and_leave_the_snapshot_alone(spec: str
     replicas = policy.decide(snapshot).replicas
     assert replicas.dtype == np.int64
     assert replicas.shape == (1,)
-    assert replicas[0] == (7 if spec.startswith("fixed") else 4)
+    assert replicas[0] == BLIND.get(spec.partition(":")[0], 4)
     assert repr(snapshot) == before
     assert policy.period_seconds > 0
 

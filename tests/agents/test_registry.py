@@ -24,8 +24,13 @@ SPECS = {
     "target_tracking": "target_tracking:target=0.5,low_datapoints=4",
     "step_scaling": "step_scaling:high=0.8",
     "vpa": "vpa",
+    "schedule": "schedule:lines=['*/2 * * * * = 5', '1-59/2 * * * * = 9', '*/3 * * * * = 6', '*/5 * * * * = 20']",
+    "pid": "pid:kp=0.3",
+    "staffing": "staffing:slots=4,slo=0.3",
     "bundle": TINY,
 }
+BLIND = {"fixed": 7, "schedule": 20}
+"""What those ask for at the start that read no metric."""
 NAMES = [*RULES, "bundle"]
 RULE_NAMES = ", ".join(sorted(RULES))
 
@@ -191,7 +196,7 @@ class TestContract:
         told(policy, story(2))
         for replicas in (2, 4, 9):
             snapshot = FakePlant(replicas=replicas, cpu=np.nan, rate=np.nan).snapshot()
-            assert policy.decide(snapshot).replicas.tolist() == [7 if name == "fixed" else replicas]
+            assert policy.decide(snapshot).replicas.tolist() == [BLIND.get(name, replicas)]
 
     def test_it_is_deterministic_and_reset_forgets(self, name: str) -> None:
         policy, again = made(name), made(name)

@@ -33,6 +33,11 @@ SPECS = {
     "target_tracking": ["target_tracking:target=0.5,low_datapoints=3,scale_in_cooldown=60"],
     "step_scaling": ["step_scaling:high=0.7,low=0.5"],
     "vpa": ["vpa:confidence_interval=600"],
+    "schedule": [
+        "schedule:lines=['*/2 * * * * = 5', '1-59/2 * * * * = 9', '*/3 * * * * = 6', '*/5 * * * * = 20']"
+    ],
+    "pid": ["pid", "pid:target=0.5,kp=0.2,kd=3"],
+    "staffing": ["staffing:slots=4,slo=0.3", "staffing:slots=4,rule=square_root,window=60"],
 }
 ALL = [*(spec for specs in SPECS.values() for spec in specs), TINY]
 
