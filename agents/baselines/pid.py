@@ -37,6 +37,15 @@ class PidSettings(Settings):
     kp: float = Field(default=0.0, ge=0, le=100, description="Gain on the error's change.")
     ki: float = Field(default=1 / 120, ge=0, le=10, description="Gain on the error, a second.")
     kd: float = Field(default=0.0, ge=0, le=10_000, description="Gain on the change of its change, seconds.")
+    down: float = Field(
+        default=0.1, gt=0, le=1, description="What is left of a change that removes replicas, as a fraction."
+    )
+    tolerance: float = Field(
+        default=0.1,
+        ge=0,
+        lt=1,
+        description="The integral rests while the signal over its target is so close to 1.",
+    )
     starting: bool = Field(
         default=True,
         description="Of cpu: count on pods that are wanted and not ready yet, so that nothing is added twice.",
@@ -51,10 +60,11 @@ class Pid:
 
         ``1 + kp (e[k] - e[k-1]) + ki T e[k] + kd / T (e[k] - 2 e[k-1] + e[k-2])``
 
-    within a half and the double. So a gain means the same for 5 and for 150 replicas. The output is kept
-    unrounded and within the bounds, which is all that anti-windup takes in velocity form. It starts from what is
-    wanted, and again where somebody else changed that (bumpless). With ``starting`` the CPU of the ready pods is
-    taken to spread over all that are wanted.
+    within a half and the double, so a gain means the same for 5 and for 150 replicas. Of what would remove replicas
+    only the share ``down`` is taken, since too few cost more than too many, and errors within ``tolerance`` are not
+    integrated. The output is kept unrounded and within the bounds, which is all that anti-windup takes in velocity
+    form. It starts from what is wanted, and again where somebody else changed that (bumpless). With ``starting``
+    the CPU of the ready pods is taken to spread over all that are wanted.
 
     Where the signal is missing the count is held, and the errors before it are forgotten.
 
@@ -93,11 +103,13 @@ class Pid:
         last = np.where(np.isnan(self._last), error, self._last)
         before = np.where(np.isnan(self._before), last, self._before)
         step = self.settings.period
+        summed = np.where(np.abs(error) <= self.settings.tolerance, 0.0, error)
         change = (
             self._kp * (error - last)
-            + self._ki * step * error
+            + self._ki * step * summed
             + self._kd / step * (error - 2 * last + before)
         )
+        change = np.where(change < 0, self.settings.down * change, change)
         output = np.where(current == self._asked, self._output, current)
         moved = output * np.clip(1.0 + change, _LEAST, _MOST)
         moved = np.clip(moved, self._bounds.fewest, self._bounds.most)
