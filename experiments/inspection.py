@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+import yaml
+from pydantic import BaseModel
 from rich.console import Console
 from rich.table import Table
 
@@ -68,10 +71,18 @@ def _settings(entry: Entry) -> Table:
     table = Table("  setting", "default", "what it is", box=None, padding=(0, 2, 0, 0))
     table.columns[2].overflow = "fold"
     for name, field in entry.settings.model_fields.items():
-        given = "not set" if field.default is None else str(field.default)
-        default = "needed" if field.is_required() else given
+        default = "needed" if field.is_required() else _written(field.default)
         table.add_row(f"  {name}", default, field.description or "")
     return table
+
+
+def _written(default: object) -> str:
+    """A setting's default as it is written in a spec."""
+    if isinstance(default, BaseModel):
+        content = default.model_dump(mode="json", exclude_unset=True)
+        written = yaml.safe_dump(content, default_flow_style=True, width=math.inf, sort_keys=False)
+        return str(written).strip()
+    return "not set" if default is None else str(default)
 
 
 def _pairs(pairs: Iterable[tuple[str, object]]) -> Table:

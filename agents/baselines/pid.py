@@ -2,7 +2,7 @@
 
 Source: Astrom and Murray, Feedback Systems, 2nd ed., chapter 11 (velocity form, anti-windup, bumpless transfer); the
 default gains are SIMC's for a plant that is all delay (Skogestad, Simple analytic rules for model reduction and
-PID controller tuning, 2003): no P, and an I of half the delay's inverse, here of a minute of metrics and start-up.
+PID controller tuning, 2003): no P, and an I of half the inverse of the delay, a minute of metrics and start-up.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class PidSettings(Settings):
     )
     target: float = Field(default=0.6, gt=0, le=3600, description="Value of the signal to steer to.")
     kp: float = Field(default=0.0, ge=0, le=100, description="Gain on the error's change.")
-    ki: float = Field(default=1 / 120, ge=0, le=10, description="Gain on the error, a second.")
+    ki: float = Field(default=0.008, ge=0, le=10, description="Gain on the error, a second.")
     kd: float = Field(default=0.0, ge=0, le=10_000, description="Gain on the change of its change, seconds.")
     down: float = Field(
         default=0.1, gt=0, le=1, description="What is left of a change that removes replicas, as a fraction."
