@@ -200,7 +200,7 @@ class Vpa:
 
     Where a metric, or what pods request, is missing, no sample is taken and nothing is asked for that has not
     been seen: what is known already still counts. After a change no samples are taken for ``settle`` seconds,
-    as ``cpu`` is then over requests of both kinds. Plants that take replicas only refuse what it asks for.
+    as ``cpu`` is then over requests of both kinds. On Plants that do not show what pods request it holds.
 
     Args:
         settings: for all clusters, or of each of N, which do not differ.
