@@ -54,7 +54,7 @@ def fewest(rate: float, slots: int, service: float, wait: float, probability: fl
 
 
 @given(
-    st.floats(0, 800),
+    st.one_of(st.just(0.0), st.floats(1e-6, 800)),
     st.integers(1, 8),
     st.floats(0.01, 0.2),
     st.floats(0, 0.3),
