@@ -1,0 +1,59 @@
+"""Seasonal naive: as it was a day or a week ago."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from agents.forecast.forecaster import Grid
+from simulator.arrays import Floats
+
+_CYCLES = 2
+"""So often must a season have been seen before it is believed."""
+
+
+def naive_error(values: Floats, lag: int) -> float:
+    """Mean absolute difference of values ``lag`` bins apart, gaps left out; NaN where there are none."""
+    apart = np.abs(values[lag:] - values[:-lag])
+    apart = apart[~np.isnan(apart)]
+    return float(apart.mean()) if len(apart) else np.nan
+
+
+def season_of(values: Floats, grid: Grid) -> int:
+    """The season in bins that values repeat best, a day or a week; 1, no season, where neither was seen twice.
+
+    A week is taken where the values of a week ago are nearer than those of a day ago.
+    """
+    seasons = [lag for lag in (grid.day, grid.week) if 1 < lag and len(values) >= _CYCLES * lag]
+    if not seasons:
+        return 1
+    errors = {lag: naive_error(values, lag) for lag in seasons}
+    known = [lag for lag in seasons if not np.isnan(errors[lag])]
+    return min(known, key=lambda lag: errors[lag]) if known else 1
+
+
+class SeasonalNaive:
+    """The value of one season before; without a season the last value.
+
+    Args:
+        season: in bins; chosen from the history by ``season_of`` if None.
+    """
+
+    def __init__(self, grid: Grid, season: int | None = None) -> None:
+        self._grid = grid
+        self._asked = season
+        self._last = np.empty(0)
+
+    def fit(self, history: Floats) -> None:
+        """As Model.fit; needs one value."""
+        season = self._asked or season_of(history, self._grid)
+        self._last = history[-season:].copy()
+
+    def update(self, values: Floats) -> None:
+        """As Model.update; takes leading axes."""
+        lead = values.shape[:-1]
+        last = np.broadcast_to(self._last, (*lead, self._last.shape[-1]))
+        self._last = np.concatenate((last, values), axis=-1)[..., values.shape[-1] :]
+
+    def point(self) -> Floats:
+        """As Model.point."""
+        return self._last[..., np.arange(self._grid.steps) % self._last.shape[-1]]
