@@ -7,9 +7,9 @@ import numpy as np
 from agents.forecast.blocks import block_edges, block_means, last_means
 from agents.forecast.forecaster import Grid
 from agents.forecast.regression import regress
-from agents.forecast.seasons import Seasons
+from agents.forecast.seasons import Mean, Seasons
 from agents.forecast.tape import Tape
-from simulator.arrays import Floats
+from simulator.arrays import Floats, Ints
 
 _REACH_SECONDS = 6 * 3600.0
 _SHORTEST_REACH = 8
@@ -25,11 +25,14 @@ class Harmonic:
     Roots of rates are used, whose noise hangs less on their size. Their deviations from what is expected
     (``seasons.Seasons``), in blocks that get longer with age, are regressed on for all steps ahead at once. Fitted
     anew every six hours, on the last four weeks.
+
+    Args:
+        seasonal: if False, nothing but the mean is expected: an autoregression.
     """
 
-    def __init__(self, grid: Grid) -> None:
+    def __init__(self, grid: Grid, *, seasonal: bool = True) -> None:
         self._steps = grid.steps
-        self._seasons = Seasons(grid)
+        self._seasons = Seasons(grid) if seasonal else Mean()
         self._keep = max(_KEPT_WEEKS * grid.week, 64)
         self._reach = max(round(_REACH_SECONDS / grid.bin_seconds), _SHORTEST_REACH)
         self._refit = max(round(_REFIT_SECONDS / grid.bin_seconds), _SHORTEST_REFIT)
@@ -62,7 +65,7 @@ class Harmonic:
         roots = expected[reach:] + last_means(deviations, self._edges) @ self._weights
         return np.asarray(np.maximum(roots, 0.0) ** 2)
 
-    def _expected(self, places) -> Floats:
+    def _expected(self, places: Ints) -> Floats:
         return self._seasons.expected(self._tape, np.maximum(places, self._begin))
 
     def _solve(self) -> None:

@@ -15,6 +15,19 @@ _DAILY_WAVES, _WEEKLY_WAVES = 6, 5
 _SMOOTH_SECONDS = 1800.0
 
 
+class Mean:
+    """No season: the mean."""
+
+    def fit(self, tape: Tape) -> int:
+        """As Seasons.fit."""
+        self._mean = float(tape.kept.mean())
+        return tape.first
+
+    def expected(self, _tape: Tape, places: Ints) -> Floats:
+        """As Seasons.expected."""
+        return np.full(len(places), self._mean)
+
+
 class Seasons:
     """Waves of the day and the week, and what was there days and a week before, smoothed over half an hour.
 
@@ -34,16 +47,6 @@ class Seasons:
         self._used: list[int] = []
         self._weekly = False
         self._mean = 0.0
-
-    @property
-    def lags(self) -> list[int]:
-        """How many bins back the values are that it looks at."""
-        return self._lags
-
-    @property
-    def used(self) -> bool:
-        """Whether a season is known."""
-        return self._weights is not None
 
     def fit(self, tape: Tape) -> int:
         """Learn from all that the tape keeps; gives the first place of which it can tell what is expected."""
@@ -75,5 +78,10 @@ class Seasons:
         sums = np.concatenate(([0.0], np.cumsum(tape.kept)))
         earlier = [places - tape.first - lag for lag in self._used]
         means = [(sums[at + self._half + 1] - sums[at - self._half]) / (2 * self._half + 1) for at in earlier]
-        columns = [np.ones((len(places), 1)), np.sin(angles), np.cos(angles), *(mean[:, None] for mean in means)]
+        columns = [
+            np.ones((len(places), 1)),
+            np.sin(angles),
+            np.cos(angles),
+            *(mean[:, None] for mean in means),
+        ]
         return np.hstack(columns)
