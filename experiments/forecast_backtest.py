@@ -276,8 +276,8 @@ def _judged(trace: Trace, question: Question) -> tuple[int, int]:
         if not np.isfinite(place) or not _LEAST_HISTORY <= place < bins:
             earliest = trace.start_seconds + _LEAST_HISTORY * width
             msg = (
-                f"--start {question.start:.10g}: must be {earliest:.10g} s, which leaves {_LEAST_HISTORY} bins of history, "
-                f"to before the end of {trace.name} at {trace.end_seconds:.10g} s"
+                f"--start {question.start:.10g}: must be {earliest:.10g} s, which leaves {_LEAST_HISTORY} bins of "
+                f"history, to before the end of {trace.name} at {trace.end_seconds:.10g} s"
             )
             raise InputError(msg)
         begin = int(np.ceil(place - _WHOLE))

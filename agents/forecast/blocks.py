@@ -25,10 +25,11 @@ def block_means(values: Floats, edges: Ints) -> Floats:
     padded = np.concatenate((np.full(reach, values[0]), values))
     sums = np.concatenate(([0.0], np.cumsum(padded)))
     ends = np.arange(reach, len(padded)) + 1
-    return (sums[ends[:, np.newaxis] - edges[:-1]] - sums[ends[:, np.newaxis] - edges[1:]]) / np.diff(edges)
+    within = sums[ends[:, np.newaxis] - edges[:-1]] - sums[ends[:, np.newaxis] - edges[1:]]
+    return np.asarray(within / np.diff(edges))
 
 
 def last_means(values: Floats, edges: Ints) -> Floats:
     """The blocks' means that end at the last value, float64 ``(..., B)``, of values ``(..., reach)``."""
     newest_first = values[..., ::-1]
-    return np.add.reduceat(newest_first, edges[:-1], axis=-1) / np.diff(edges)
+    return np.asarray(np.add.reduceat(newest_first, edges[:-1], axis=-1) / np.diff(edges))

@@ -43,10 +43,9 @@ class Ensemble:
             old = self._errors.reshape(len(self._errors), *(1,) * len(lead), -1)
             self._errors = np.broadcast_to(old, (len(old), *lead, old.shape[-1])).copy()
         for place in range(values.shape[-1]):
-            ahead, forecasts = self._outstanding.due()
-            if len(ahead):
-                off = np.abs(forecasts - values[..., place, np.newaxis])
-                self._errors[ahead - 1] = self._kept * self._errors[ahead - 1] + (1 - self._kept) * off
+            ahead, forecasts = self._outstanding.due(values.ndim)
+            off = np.abs(forecasts - values[..., place, np.newaxis])
+            self._errors[ahead - 1] = self._kept * self._errors[ahead - 1] + (1 - self._kept) * off
         for member in self._members:
             member.update(values)
         self._issue()

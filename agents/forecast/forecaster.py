@@ -75,15 +75,16 @@ class Forecaster(Protocol):
     def update(self, values: Floats) -> None:
         """Take what came since, float64 ``(..., k)``.
 
-        Light forecasters take leading axes: many clusters that share one history and one model. Those of the first
-        update after ``fit`` stay.
+        Light forecasters take leading axes: many clusters that share a history and what was learned from it, each of
+        which is forecast as it would be alone. They stay as they are in the first update after ``fit``, and so does
+        what was learned.
         """
         ...
 
     def predict(self, horizon: int) -> Floats:
         """Quantiles at LEVELS for the next ``horizon`` bins, float64 ``(..., H, Q)``, at least 0, ascending along Q.
 
-        NaN where no value is known yet.
+        NaN where no value is known yet, or of that cluster.
 
         Raises:
             ValueError: if the horizon is not 1 to the grid's steps.

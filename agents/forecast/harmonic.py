@@ -9,7 +9,7 @@ from agents.forecast.forecaster import Grid
 from agents.forecast.regression import regress
 from agents.forecast.seasons import Mean, Seasons
 from agents.forecast.tape import Tape
-from simulator.arrays import Floats, Ints
+from simulator.arrays import Floats
 
 _REACH_SECONDS = 6 * 3600.0
 _SHORTEST_REACH = 8
@@ -24,7 +24,7 @@ class Harmonic:
 
     Roots of rates are used, whose noise hangs less on their size. Their deviations from what is expected
     (``seasons.Seasons``), in blocks that get longer with age, are regressed on for all steps ahead at once. Fitted
-    anew every six hours, on the last four weeks.
+    anew every six hours, on the last four weeks; for many clusters the weights stay those of the history they share.
 
     Args:
         seasonal: if False, nothing but the mean is expected: an autoregression.
@@ -33,46 +33,44 @@ class Harmonic:
     def __init__(self, grid: Grid, *, seasonal: bool = True) -> None:
         self._steps = grid.steps
         self._seasons = Seasons(grid) if seasonal else Mean()
-        self._keep = max(_KEPT_WEEKS * grid.week, 64)
+        self._recent = np.empty(0)
+        self._since = 0
+        self._keep = max(_KEPT_WEEKS * grid.week, _SHORTEST_REACH)
         self._reach = max(round(_REACH_SECONDS / grid.bin_seconds), _SHORTEST_REACH)
         self._refit = max(round(_REFIT_SECONDS / grid.bin_seconds), _SHORTEST_REFIT)
 
     def fit(self, history: Floats) -> None:
         """As Model.fit; needs one value."""
-        roots = np.sqrt(history)
-        self._tape = Tape(self._keep)
-        self._tape.extend(roots[-self._keep :])
-        short = max(self._reach - len(roots), 0)
-        self._recent = np.concatenate((np.full(short, roots[0]), roots[-self._reach :]))
+        self._tape = Tape(np.sqrt(history), self._keep)
         self._solve()
 
     def update(self, values: Floats) -> None:
-        """As Model.update; takes leading axes, to whose mean the seasons are fitted."""
-        roots = np.sqrt(values)
-        count = roots.shape[-1]
-        self._tape.extend(roots.reshape(-1, count).mean(axis=0))
-        self._recent = _shifted(self._recent, roots)
-        self._since += count
-        if self._since >= self._refit:
+        """As Model.update; takes leading axes."""
+        roots, begin = np.sqrt(values), len(self._tape)
+        self._tape.extend(roots)
+        expected = self._seasons.expected(self._tape, begin, len(self._tape))
+        self._recent = _shifted(self._recent, roots - expected)
+        self._since += roots.shape[-1]
+        if self._since >= self._refit and roots.ndim == 1:
             self._solve()
 
     def point(self) -> Floats:
         """As Model.point."""
-        now, reach = len(self._tape), int(self._edges[-1])
-        places = np.arange(now - reach, now + self._steps)
-        expected = self._expected(places)
-        deviations = self._recent[..., -reach:] - expected[:reach]
-        roots = expected[reach:] + last_means(deviations, self._edges) @ self._weights
-        return np.asarray(np.maximum(roots, 0.0) ** 2)
-
-    def _expected(self, places: Ints) -> Floats:
-        return self._seasons.expected(self._tape, np.maximum(places, self._begin))
+        now = len(self._tape)
+        blocks = last_means(self._recent, self._edges)
+        deviation = (blocks[..., np.newaxis] * self._weights).sum(axis=-2)
+        expected = self._seasons.expected(self._tape, now, now + self._steps)
+        return np.asarray(np.maximum(expected + deviation, 0.0) ** 2)
 
     def _solve(self) -> None:
-        self._begin = begin = self._seasons.fit(self._tape)
-        now = len(self._tape)
-        deviations = self._tape.kept[begin - self._tape.first :] - self._expected(np.arange(begin, now))
+        begin, now = self._seasons.fit(self._tape), len(self._tape)
+        known = self._tape.kept[begin - self._tape.first :]
+        deviations: Floats = known - self._seasons.expected(self._tape, begin, now)
         self._edges = block_edges(min(self._reach, max(len(deviations) // _SHORTEST_REACH, 1)))
+        reach = int(self._edges[-1])
+        self._recent = np.concatenate(
+            (np.full(max(reach - len(known), 0), deviations[0]), deviations[-reach:])
+        )
         table = block_means(deviations, self._edges)
         usable = len(deviations) - self._steps
         self._weights = np.zeros((table.shape[1], self._steps))
@@ -85,6 +83,6 @@ class Harmonic:
 
 def _shifted(recent: Floats, values: Floats) -> Floats:
     """The same number of last values, with new ones at the end."""
-    count, length = values.shape[-1], recent.shape[-1]
+    length = recent.shape[-1]
     known = np.broadcast_to(recent, (*values.shape[:-1], length))
     return np.concatenate((known, values), axis=-1)[..., -length:]

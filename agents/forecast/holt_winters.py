@@ -23,10 +23,15 @@ class HoltWinters:
     """Additive Holt-Winters with a damped trend, on roots of rates.
 
     The season is a day or a week, whichever the history repeats better; without one there is level and trend alone. The
-    smoothing weights are those of a grid that had the smallest mean absolute error over all steps ahead on the last of the
+    smoothing weights are those of a grid that were least off one step and all steps ahead on the last two thirds of the
     history; they stay until it is fitted again. Source: Hyndman and Athanasopoulos, Forecasting: Principles and
     Practice, 3rd edition, section 8.3.
     """
+
+    _weights: Floats
+    _level: Floats
+    _trend: Floats
+    _season: Floats
 
     def __init__(self, grid: Grid) -> None:
         self._grid = grid
@@ -58,7 +63,7 @@ class HoltWinters:
                 if len(made) > far:
                     far_off += np.abs(roots[place] - made[-1 - far][:, 1])
             self._step(roots[place])
-        return sum(off / max(float(off.min()), _TINY) for off in (near_off, far_off))
+        return np.asarray(near_off / max(near_off.min(), _TINY) + far_off / max(far_off.min(), _TINY))
 
     def update(self, values: Floats) -> None:
         """As Model.update; takes leading axes."""
@@ -97,4 +102,4 @@ class HoltWinters:
     def _path(self) -> Floats:
         ahead = (self._at + np.arange(self._grid.steps)) % len(self._season)
         season = np.moveaxis(self._season[ahead], 0, -1)
-        return self._level[..., np.newaxis] + self._trend[..., np.newaxis] * self._damped + season
+        return np.asarray(self._level[..., np.newaxis] + self._trend[..., np.newaxis] * self._damped + season)

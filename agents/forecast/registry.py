@@ -79,8 +79,50 @@ def _ensemble(grid: Grid) -> Model:
     return Ensemble(grid, LIGHT_MEMBERS)
 
 
+def _mstl(grid: Grid) -> Model:
+    from agents.forecast.mstl import mstl_ets
+
+    return mstl_ets(grid)
+
+
+def _theta(grid: Grid) -> Model:
+    from agents.forecast.theta import theta
+
+    return theta(grid)
+
+
+def _arima(grid: Grid) -> Model:
+    from agents.forecast.arima import arima
+
+    return arima(grid)
+
+
+def _boosting(grid: Grid) -> Model:
+    from agents.forecast.boosting import Boosting
+
+    return Boosting(grid)
+
+
+def _prophet(grid: Grid) -> Model:
+    from agents.forecast.prophet import Prophet
+
+    return Prophet(grid)
+
+
+def _lstm(grid: Grid) -> Model:
+    from agents.forecast.neural import lstm
+
+    return lstm(grid)
+
+
+def _dense(grid: Grid) -> Model:
+    from agents.forecast.neural import dense
+
+    return dense(grid)
+
+
 FORECASTERS: dict[str, Entry] = {
-    "last-value": Entry(_last_value, "what it is now", _one, light=True, control=True),
+    "last-value": Entry(_last_value, "what it is now", _one, light=True, control=True, fallbacks=()),
     "seasonal-naive": Entry(
         SeasonalNaive,
         "what it was a day or a week ago, whichever is nearer",
@@ -98,6 +140,15 @@ FORECASTERS: dict[str, Entry] = {
     ),
     "ensemble": Entry(
         _ensemble, "the five above, weighed by how far off they were of late", _day, light=True, control=True
+    ),
+    "mstl": Entry(_mstl, "MSTL with exponential smoothing", _day, library="statsforecast", origins=384),
+    "theta": Entry(_theta, "MSTL with the Theta method", _day, library="statsforecast", origins=384),
+    "arima": Entry(_arima, "MSTL with ARIMA", _day, library="statsforecast", origins=384),
+    "boosting": Entry(_boosting, "gradient boosting on lags", _day, library="sklearn", origins=384),
+    "prophet": Entry(_prophet, "Prophet", _day, library="prophet", origins=384),
+    "lstm": Entry(_lstm, "an LSTM", _day, library="torch", origins=384, refit=True),
+    "dense": Entry(
+        _dense, "a dense network beside a linear forecast", _day, library="torch", origins=384, refit=True
     ),
 }
 

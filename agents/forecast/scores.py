@@ -41,12 +41,11 @@ class Scores:
         self._stale += 1
 
     def quantiles(self) -> Floats:
-        """At LEVELS, float64 ``(..., H, Q)``; 0 at steps of which nothing is known."""
+        """At LEVELS, off the median, float64 ``(..., H, Q)``; 0 at steps of which nothing is known."""
         if self._stale >= _REFRESHED_EVERY:
             self._refresh()
-        middle = self._quantiles[..., [MEDIAN]]
         stretch = np.moveaxis(self._stretch, 0, -1)[..., np.newaxis]
-        return middle + stretch * (self._quantiles - middle)
+        return np.asarray(stretch * (self._quantiles - self._quantiles[..., [MEDIAN]]))
 
     def _refresh(self) -> None:
         filled = np.minimum(self._counts, KEPT)

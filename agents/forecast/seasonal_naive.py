@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from agents.forecast.forecaster import Grid
+from agents.forecast.tape import Tape
 from simulator.arrays import Floats
 
 _CYCLES = 2
@@ -23,7 +24,7 @@ def season_of(values: Floats, grid: Grid) -> int:
 
     A week is taken where the values of a week ago are nearer than those of a day ago.
     """
-    seasons = [lag for lag in (grid.day, grid.week) if 1 < lag and len(values) >= _CYCLES * lag]
+    seasons = [lag for lag in (grid.day, grid.week) if lag > 1 and len(values) >= _CYCLES * lag]
     if not seasons:
         return 1
     errors = {lag: naive_error(values, lag) for lag in seasons}
@@ -41,19 +42,18 @@ class SeasonalNaive:
     def __init__(self, grid: Grid, season: int | None = None) -> None:
         self._grid = grid
         self._asked = season
-        self._last = np.empty(0)
 
     def fit(self, history: Floats) -> None:
         """As Model.fit; needs one value."""
         season = self._asked or season_of(history, self._grid)
-        self._last = history[-season:].copy()
+        self._season = min(season, len(history))
+        self._tape = Tape(history, self._season)
 
     def update(self, values: Floats) -> None:
         """As Model.update; takes leading axes."""
-        lead = values.shape[:-1]
-        last = np.broadcast_to(self._last, (*lead, self._last.shape[-1]))
-        self._last = np.concatenate((last, values), axis=-1)[..., values.shape[-1] :]
+        self._tape.extend(values)
 
     def point(self) -> Floats:
         """As Model.point."""
-        return self._last[..., np.arange(self._grid.steps) % self._last.shape[-1]]
+        ahead = np.arange(self._grid.steps) % self._season
+        return self._tape.kept[..., ahead - self._season]
