@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from rich.table import Table
 
-from agents.forecast.accuracy import Accuracy, measure
+from agents.forecast.accuracy import MEDIAN_REPLICAS, Accuracy, measure, share_right_at_best
 from agents.forecast.backtest import Backtest, Forecasts, roll
 from agents.forecast.forecaster import Grid
 from agents.forecast.registry import (
@@ -319,6 +319,12 @@ def _print(plan: Plan, rows: list[Row]) -> None:
     CONSOLE.print(
         f"{plan.trace.name} in bins of {in_words(width)}: {in_words(begin * width)} of history, {season}; "
         f"{in_words(judged * width)} judged from {plain_number(plan.trace.start_seconds + begin * width)} s"
+    )
+    judged_rates = plan.backtest.judged
+    chance = share_right_at_best(judged_rates, judged_rates * width, plan.usual)
+    CONSOLE.print(
+        f"right: replicas within 10 %, where the history's median rate takes {MEDIAN_REPLICAS}; "
+        f"{plain_number(100 * chance, 3)} % if nothing but the chance of single arrivals were unforeseen"
     )
     table = Table(box=None, padding=(0, 2, 0, 0))
     titles = (

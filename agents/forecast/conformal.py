@@ -59,7 +59,11 @@ class Conformal:
     @property
     def note(self) -> str:
         """As Forecaster.note."""
-        return self._note
+        if self._chosen == 0:
+            return ""
+        asked, chosen = self._candidates[0], self._candidates[self._chosen]
+        known, needed = np.count_nonzero(~np.isnan(self._history)), math.ceil(asked.needs / _FITTED_SHARE)
+        return f"{known} bins of history, {asked.name} needs {needed}: {chosen.name} instead"
 
     def fit(self, history: Floats) -> None:
         """As Forecaster.fit.
@@ -102,7 +106,6 @@ class Conformal:
         known = np.flatnonzero(~np.isnan(history))
         self._seen: Bools = np.array([len(known) > 0])
         self._chosen = self._choose(history)
-        self._note = self._why(len(known))
         self._history = history if self._chosen > 0 else np.empty(0)
         first = int(known[0]) if len(known) else len(history)
         closed = close_gaps(history[first:], self._grid.day) if len(known) else np.zeros(1)
@@ -138,13 +141,6 @@ class Conformal:
         known = _FITTED_SHARE * np.count_nonzero(~np.isnan(history))
         able = [place for place, one in enumerate(self._candidates) if known >= one.needs]
         return able[0] if able else len(self._candidates) - 1
-
-    def _why(self, known: int) -> str:
-        if self._chosen == 0:
-            return ""
-        asked, chosen = self._candidates[0], self._candidates[self._chosen]
-        needed = math.ceil(asked.needs / _FITTED_SHARE)
-        return f"{known} bins of history, {asked.name} needs {needed}: {chosen.name} instead"
 
 
 def _check(values: Floats) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from simulator.arrays import Floats
 
@@ -15,21 +16,27 @@ def close_gaps(values: Floats, day: int) -> Floats:
     A gap of up to three bins is a straight line; in a longer one stands what was there a day before, or a day later, as
     far as that is known. Beyond the first and the last value stand these.
     """
-    gaps = np.isnan(values)
-    if not gaps.any():
+    if not np.isnan(values).any():
         return values
     closed = values.copy()
-    if day:
-        for place in _in_long_gaps(gaps):
-            for other in (place - day, place + day):
-                if 0 <= other < len(values) and not np.isnan(closed[other]):
-                    closed[place] = closed[other]
-                    break
-    known = np.flatnonzero(~np.isnan(closed))
-    return np.interp(np.arange(len(values)), known, closed[known])
+    short, long = _by_length(np.isnan(values))
+    closed[short] = _lines(closed)[short]
+    for place in long if day else ():
+        for other in (place - day, place + day):
+            if 0 <= other < len(values) and not np.isnan(closed[other]):
+                closed[place] = closed[other]
+                break
+    return _lines(closed)
 
 
-def _in_long_gaps(gaps: np.typing.NDArray[np.bool_]) -> list[int]:
-    edges = np.flatnonzero(np.diff(np.concatenate(([False], gaps, [False]))))
-    long = [(begin, end) for begin, end in edges.reshape(-1, 2) if end - begin > _SHORT_BINS]
-    return [place for begin, end in long for place in range(begin, end)]
+def _lines(values: Floats) -> Floats:
+    known = np.flatnonzero(~np.isnan(values))
+    return np.interp(np.arange(len(values)), known, values[known])
+
+
+def _by_length(gaps: NDArray[np.bool_]) -> tuple[list[int], list[int]]:
+    """The places in short gaps, and those in long ones."""
+    edges = np.flatnonzero(np.diff(np.concatenate(([False], gaps, [False])))).reshape(-1, 2)
+    runs = [list(range(begin, end)) for begin, end in edges]
+    short = [place for run in runs if len(run) <= _SHORT_BINS for place in run]
+    return short, [place for run in runs if len(run) > _SHORT_BINS for place in run]

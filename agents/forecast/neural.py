@@ -16,6 +16,7 @@ from simulator.arrays import Floats, Ints
 _KEPT_WEEKS = 4
 _WINDOW = 288
 _BATCH, _LEARNING_RATE, _DECAY = 256, 2e-3, 1e-4
+_EPOCHS, _FEWEST_UPDATES = 64, 50
 _HIDDEN, _DROPPED = 64, 0.1
 _RECURRENT_BINS = 48
 _TIMES = 4
@@ -31,7 +32,7 @@ class Neural:
 
     Args:
         make: makes the network, from the window's length, how many earlier futures it sees, and the steps ahead.
-        updates: of the weights, in training.
+        updates: of the weights in training, at most; fewer on a short history.
     """
 
     def __init__(self, grid: Grid, make: Callable[[int, int, int], nn.Module], updates: int) -> None:
@@ -67,27 +68,25 @@ class Neural:
         return np.asarray(np.maximum(recent[-1] + self._scale * change, 0.0) ** 2)
 
     def _train(self, roots: Floats) -> None:
-        steps, generator = self._grid.steps, torch.Generator().manual_seed(self._grid.seed)
+        steps = self._grid.steps
+        first = max(self._window, *self._used) if self._used else self._window
+        moments = np.arange(min(first, len(roots) - steps - 1), len(roots) - steps)
+        updates = min(max(_EPOCHS * len(moments) // _BATCH, _FEWEST_UPDATES), self._updates)
+        ahead = np.arange(1, steps + 1)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self._grid.seed)
             self._network = self._make(self._window, len(self._used), steps)
-        first = max(self._window, *self._used) if self._used else self._window
-        moments = np.arange(first, len(roots) - steps)
-        if not len(moments):
-            moments = np.array([len(roots) - steps - 1])
-        optimizer = torch.optim.AdamW(self._network.parameters(), lr=_LEARNING_RATE, weight_decay=_DECAY)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _LEARNING_RATE, total_steps=self._updates)
-        ahead = np.arange(1, steps + 1)
-        for _ in range(self._updates):
-            drawn = moments[torch.randint(len(moments), (_BATCH,), generator=generator).numpy()]
-            wanted = (roots[drawn[:, np.newaxis] + ahead] - roots[drawn, np.newaxis]) / self._scale
-            loss = (
-                (self._network(*self._inputs(roots, drawn, self._tape.first)) - _tensor(wanted)).abs().mean()
-            )
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
+            optimizer = torch.optim.AdamW(self._network.parameters(), lr=_LEARNING_RATE, weight_decay=_DECAY)
+            schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _LEARNING_RATE, total_steps=updates)
+            for _ in range(updates):
+                drawn = moments[torch.randint(len(moments), (_BATCH,)).numpy()]
+                wanted = (roots[drawn[:, np.newaxis] + ahead] - roots[drawn, np.newaxis]) / self._scale
+                found = self._network(*self._inputs(roots, drawn, self._tape.first))
+                loss = (found - _tensor(wanted)).abs().mean()
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                schedule.step()
         self._network.eval()
 
     def _inputs(self, roots: Floats, moments: Ints, offset: int) -> tuple[Tensor, Tensor, Tensor]:

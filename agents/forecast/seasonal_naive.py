@@ -10,6 +10,8 @@ from simulator.arrays import Floats
 
 _CYCLES = 2
 """So often must a season have been seen before it is believed."""
+_SAME = 1e-9
+"""Errors below this share of the mean are rounding."""
 
 
 def naive_error(values: Floats, lag: int) -> float:
@@ -29,7 +31,8 @@ def season_of(values: Floats, grid: Grid) -> int:
         return 1
     errors = {lag: naive_error(values, lag) for lag in seasons}
     known = [lag for lag in seasons if not np.isnan(errors[lag])]
-    return min(known, key=lambda lag: errors[lag]) if known else 1
+    same = _SAME * float(np.nanmean(values)) if known else 0.0
+    return min(known, key=lambda lag: (max(errors[lag] - same, 0.0), lag)) if known else 1
 
 
 class SeasonalNaive:
