@@ -72,7 +72,7 @@ class Plan:
         names: of the forecasters, seasonal naive first.
         season: in bins; 1 where the history shows none.
         scale: mean absolute error of the seasonal naive forecast within the history, requests/s.
-        usual: the history's median rate, requests/s.
+        usual: the history's median rate in bins that had requests, requests/s.
     """
 
     trace: Trace
@@ -157,7 +157,8 @@ def make_plan(question: Question) -> Plan:
     rates = trace.rate_rps[:end]
     history = rates[:begin]
     season = season_of(history, grid)
-    scale, usual = naive_error(history, season), float(np.median(history))
+    scale, busy = naive_error(history, season), history[history > 0]
+    usual = float(np.median(busy)) if len(busy) else 0.0
     return Plan(trace, Backtest(rates, begin, tuple(horizons)), grid, names, season, scale, usual)
 
 
@@ -323,8 +324,8 @@ def _print(plan: Plan, rows: list[Row]) -> None:
     judged_rates = plan.backtest.judged
     chance = share_right_at_best(judged_rates, judged_rates * width, plan.usual)
     CONSOLE.print(
-        f"right: replicas within 10 %, where the history's median rate takes {MEDIAN_REPLICAS}; "
-        f"{plain_number(100 * chance, 3)} % if nothing but the chance of single arrivals were unforeseen"
+        f"right: replicas within 10 %, where the history's median load takes {MEDIAN_REPLICAS}; "
+        f"{_digits(100 * chance)} % if nothing but the chance of single arrivals were unforeseen"
     )
     table = Table(box=None, padding=(0, 2, 0, 0))
     titles = (
@@ -354,14 +355,13 @@ def _texts(row: Row) -> tuple[str, ...]:
     return (
         row.forecaster,
         in_words(row.horizon_s),
-        plain_number(100 * found.mape, 3),
-        plain_number(100 * found.smape, 3),
-        plain_number(found.mase, 3),
-        plain_number(row.against_naive, 3),
-        plain_number(found.pinball, 3),
-        plain_number(100 * found.coverage, 3),
-        plain_number(100 * found.right, 3),
+        *map(_digits, (100 * found.mape, 100 * found.smape, found.mase, row.against_naive, found.pinball)),
+        *map(_digits, (100 * found.coverage, 100 * found.right)),
         plain_number(row.update_ms, 2),
         plain_number(row.slowest_ms, 2),
         "yes" if row.control else "too slow",
     )
+
+
+def _digits(value: float) -> str:
+    return "-" if np.isnan(value) else plain_number(value, 3)

@@ -41,7 +41,7 @@ def measure(actual: Floats, quantiles: Floats, scale: float, usual: float) -> Ac
 
     Args:
         scale: mean absolute error of the seasonal naive forecast within the history.
-        usual: the history's median rate, which takes MEDIAN_REPLICAS.
+        usual: the rate that takes MEDIAN_REPLICAS.
     """
     known = ~(np.isnan(actual) | np.isnan(quantiles).any(axis=1))
     if not known.any():
