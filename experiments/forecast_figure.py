@@ -42,6 +42,7 @@ def draw_forecasts(plan: Plan, found: dict[str, Forecasts], shown: str, path: Pa
         top = max(top, float(np.nanmax(actual[begin:])))
     for axes in rows:
         axes.set_ylim(0, 1.3 * top or 1)
+        axes.margins(x=0.005)
     legend(rows[0], 4)
     rows[-1].set_xlabel("hours since the judged part's start")
     save_figure(figure, path)
