@@ -42,7 +42,7 @@ class Scores:
 
     def quantiles(self) -> Floats:
         """At LEVELS, off the median, float64 ``(..., H, Q)``; 0 at steps of which nothing is known."""
-        if self._stale >= _REFRESHED_EVERY:
+        if self._stale >= min(_REFRESHED_EVERY, 1 + int(self._counts.max()) // _REFRESHED_EVERY):
             self._refresh()
         stretch = np.moveaxis(self._stretch, 0, -1)[..., np.newaxis]
         return np.asarray(stretch * (self._quantiles - self._quantiles[..., [MEDIAN]]))

@@ -103,3 +103,24 @@ def test_what_comes_in_one_update_counts_as_in_many() -> None:
         many.update(np.array([value]))
     one.update(values[400:])
     assert one.predict(1)[0, MEDIAN] == many.predict(1)[0, MEDIAN]
+
+
+def test_from_the_second_bin_on_there_is_an_interval() -> None:
+    forecaster = make("last-value", GRID)
+    for rate in (100.0, 130.0, 90.0):
+        forecaster.update(np.array([rate]))
+    found = forecaster.predict(1)[0]
+    assert found[LOW] < found[MEDIAN] < found[HIGH]
+
+
+def test_how_often_it_is_asked_changes_nothing() -> None:
+    values = np.random.default_rng(0).gamma(9.0, 10.0, size=600)
+    asked, left = conformal(), conformal()
+    for forecaster in (asked, left):
+        forecaster.fit(values[:400])
+    for place in range(400, 600):
+        asked.predict(3)
+        asked.predict(1)
+        asked.update(values[place : place + 1])
+        left.update(values[place : place + 1])
+    assert asked.predict(3).tobytes() == left.predict(3).tobytes()
