@@ -45,7 +45,6 @@ class Prophet:
         import pandas as pd
         from prophet import Prophet as Model
 
-        logging.getLogger("cmdstanpy").setLevel(logging.ERROR)
         roots = self._tape.kept[-self._keep :]
         first = len(self._tape) - len(roots)
         places = np.arange(first, len(self._tape) + self._day + self._grid.steps)
@@ -60,6 +59,7 @@ class Prophet:
             yearly_seasonality=False,
             uncertainty_samples=0,
         )
+        logging.getLogger("cmdstanpy").disabled = True
         model.fit(known, seed=self._grid.seed)
         ahead = model.predict(table.iloc[len(roots) :])["yhat"].to_numpy()
         self._ahead: Floats = np.maximum(ahead, 0.0) ** 2
