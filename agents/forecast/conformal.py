@@ -84,6 +84,8 @@ class Conformal:
             ValueError: if values are negative or infinite.
         """
         _check(values)
+        if not values.shape[-1]:
+            return
         if self._chosen > 0 and values.ndim == 1:
             self._history = np.concatenate((self._history, values))
             if self._choose(self._history) < self._chosen:

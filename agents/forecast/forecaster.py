@@ -73,7 +73,7 @@ class Forecaster(Protocol):
         ...
 
     def update(self, values: Floats) -> None:
-        """Take what came since, float64 ``(..., k)``.
+        """Take what came since, float64 ``(..., k)``; k may be 0.
 
         Light forecasters take leading axes: many clusters that share a history and what was learned from it, each of
         which is forecast as it would be alone. They stay as they are in the first update after ``fit``, and so does

@@ -124,3 +124,15 @@ def test_how_often_it_is_asked_changes_nothing() -> None:
         asked.update(values[place : place + 1])
         left.update(values[place : place + 1])
     assert asked.predict(3).tobytes() == left.predict(3).tobytes()
+
+
+def test_nothing_new_changes_nothing() -> None:
+    values = np.random.default_rng(0).gamma(9.0, 10.0, size=500)
+    told, left = conformal(), conformal()
+    for forecaster in (told, left):
+        forecaster.fit(values[:400])
+    for value in values[400:]:
+        told.update(np.empty(0))
+        for forecaster in (told, left):
+            forecaster.update(np.array([value]))
+    assert told.predict(3).tobytes() == left.predict(3).tobytes()
