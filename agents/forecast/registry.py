@@ -144,11 +144,19 @@ FORECASTERS: dict[str, Entry] = {
     "mstl": Entry(_mstl, "MSTL with exponential smoothing", _day, library="statsforecast", origins=384),
     "theta": Entry(_theta, "MSTL with the Theta method", _day, library="statsforecast", origins=384),
     "arima": Entry(_arima, "MSTL with ARIMA", _day, library="statsforecast", origins=384),
-    "boosting": Entry(_boosting, "gradient boosting on lags", _day, library="sklearn", origins=384),
-    "prophet": Entry(_prophet, "Prophet", _day, library="prophet", origins=384),
-    "lstm": Entry(_lstm, "an LSTM", _day, library="torch", origins=384, refit=True),
+    "boosting": Entry(
+        _boosting, "gradient boosting on lags", _day, control=True, library="sklearn", origins=384
+    ),
+    "prophet": Entry(_prophet, "Prophet", _day, control=True, library="prophet", origins=384),
+    "lstm": Entry(_lstm, "an LSTM", _day, control=True, library="torch", origins=384, refit=True),
     "dense": Entry(
-        _dense, "a dense network beside a linear forecast", _day, library="torch", origins=384, refit=True
+        _dense,
+        "a dense network beside a linear forecast",
+        _day,
+        control=True,
+        library="torch",
+        origins=384,
+        refit=True,
     ),
 }
 
