@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
 
 from experiments.cli_control import control_app
+from experiments.cli_forecast import forecast_app
 from experiments.cli_options import (
     MOST_SECONDS,
     DurationOption,
@@ -22,7 +21,7 @@ from experiments.cli_options import (
 )
 from experiments.cli_task import task_app
 from experiments.cli_traces import traces_app
-from experiments.interruption import Interrupted
+from experiments.interruption import Interrupted, resumable
 from simulator.errors import InputError
 from simulator.plant import PlantGone
 
@@ -35,6 +34,7 @@ app = typer.Typer(
 )
 app.add_typer(traces_app, name="traces")
 app.add_typer(task_app, name="task")
+app.add_typer(forecast_app, name="forecast")
 bundle_app = typer.Typer(no_args_is_help=True, help="Learned policies' files.")
 app.add_typer(control_app, name="control")
 app.add_typer(bundle_app, name="bundle")
@@ -55,6 +55,9 @@ EXTRAS = {
     "jinja2": "report",
     "markupsafe": "report",
     "matplotlib": "report",
+    "sklearn": "forecast",
+    "statsforecast": "forecast",
+    "prophet": "prophet",
 }
 
 
@@ -74,17 +77,6 @@ def setpoint(
     ] = False,
 ) -> None:
     """Learn to autoscale in a simulator, judge it against strong baselines, run what was learned."""
-
-
-@contextmanager
-def _resumable() -> Iterator[None]:
-    """Ctrl-C says that finished runs are kept."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        raise Interrupted(
-            "interrupted: what is finished stays, and the same command goes on from there"
-        ) from None
 
 
 @app.command()
@@ -168,7 +160,7 @@ def evaluate(
     from experiments.commands import evaluate as command
 
     part = Part(task, trace, start, duration, mean_rps)
-    with _resumable():
+    with resumable():
         command(part, tuple(policy or ("hpa",)), seeds, out, processes)
 
 
@@ -208,7 +200,7 @@ def conformance(
     from experiments.conformance_command import conformance as command
 
     comparison = Comparison(task, grid, tuple(trace or ()), tuple(policy or ()), seeds, hours, start)
-    with _resumable():
+    with resumable():
         kept = command(comparison, out, processes)
     if not kept:
         raise typer.Exit(1)
@@ -245,12 +237,8 @@ def calibrate(
     from experiments.commands import Part
 
     part = Part(task, trace, start, duration, mean_rps)
-    try:
+    with resumable():
         calibrate_rule(part, policy, budget, out, processes)
-    except KeyboardInterrupt:
-        raise Interrupted(
-            "interrupted: what is finished stays, and the same command goes on from there"
-        ) from None
 
 
 @app.command()

@@ -1,10 +1,11 @@
-"""``setpoint bundle inspect`` and ``setpoint policies``, with core dependencies alone."""
+"""``setpoint bundle inspect``, ``setpoint policies`` and ``setpoint forecast list``, with core dependencies alone."""
 
 from __future__ import annotations
 
 import math
 import sys
 from collections.abc import Iterable
+from importlib.util import find_spec
 from pathlib import Path
 
 import yaml
@@ -13,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from agents.bundle import SUFFIX, load_bundle
+from agents.forecast.registry import FORECASTERS
 from agents.registry import RULES, Entry
 from envs.observer import FEATURES
 from envs.task import load_task, task_names
@@ -100,3 +102,18 @@ def show_tasks() -> None:
     console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
     console.print(_pairs((name, load_task(name).question) for name in task_names()))
     console.print("\nAnother task is named by its YAML file; setpoint task fit makes one from a record.")
+
+
+def show_forecasters() -> None:
+    """Print the forecasters, whether a control loop may use them, and what they need to be installed."""
+    table = Table("forecaster", "for control", "needs", "what it does", box=None, padding=(0, 2, 0, 0))
+    for name, entry in FORECASTERS.items():
+        needs = (
+            ""
+            if not entry.library
+            else entry.library
+            if find_spec(entry.library)
+            else f"{entry.library}, which is missing"
+        )
+        table.add_row(name, "yes" if entry.control else "no", needs, entry.summary)
+    Console(highlight=False, soft_wrap=True).print(table)

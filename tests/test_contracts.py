@@ -20,6 +20,9 @@ RESEARCH = {
     "mlflow",
     "matplotlib",
     "plotly",
+    "sklearn",
+    "statsforecast",
+    "prophet",
 }
 HEAVY = RESEARCH | {"numpy", "onnxruntime", "kubernetes", "pydantic", "rich", "httpx"}
 
@@ -41,6 +44,8 @@ def loaded_by(*modules: str) -> set[str]:
         "experiments.inspection",
         "agents.registry",
         "agents.bundle",
+        "agents.forecast.registry",
+        "agents.forecast.backtest",
         "envs.task",
         "simulator.plant",
         "experiments.cli",
@@ -56,6 +61,7 @@ def test_the_folders_themselves_import_nothing_heavy() -> None:
         "envs",
         "agents",
         "agents.baselines",
+        "agents.forecast",
         "agents.learn",
         "controllers",
         "experiments",

@@ -49,6 +49,7 @@ def test_there_is_an_example() -> None:
         ("applications.md", "['web', 'app', 'db']"),
         ("clusters.md", "[2.] [2.]"),
         ("calibrate.md", "100 (100,) (100,)"),
+        ("forecast.md", "(2, 1, 5, 9)"),
     ],
 )
 def test_the_python_of_a_guide_runs(guide: str, printed: str, capsys: pytest.CaptureFixture[str]) -> None:

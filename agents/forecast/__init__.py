@@ -1,0 +1,1 @@
+"""Forecasts of request rates: one file a forecaster, behind one Protocol."""
