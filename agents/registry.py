@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,9 +37,7 @@ class Entry:
 
 RULES: dict[str, Entry] = {
     "fixed": Entry(fixed.FixedSettings, fixed.make_fixed, "always the same number of replicas", fixed.VARIED),
-    "hpa": Entry(
-        hpa.HpaSettings, hpa.make_hpa, "the Kubernetes HorizontalPodAutoscaler v2 on CPU", hpa.VARIED
-    ),
+    "hpa": Entry(hpa.HpaSettings, hpa.make_hpa, "the Kubernetes HorizontalPodAutoscaler v2", hpa.VARIED),
 }
 
 
@@ -51,7 +50,7 @@ class Spec:
 
     def __str__(self) -> str:
         """The spec as it is written on a command line."""
-        pairs = ",".join(f"{key}={value}" for key, value in self.settings.items())
+        pairs = ",".join(f"{key}={_written(value)}" for key, value in self.settings.items())
         return f"{self.name}:{pairs}" if pairs else self.name
 
 
@@ -63,14 +62,14 @@ def is_bundle(spec: str) -> bool:
 
 
 def parse_spec(spec: str) -> Spec:
-    """Take a rule's spec apart.
+    """Take a rule's spec apart; a value is YAML, and a list or mapping may have commas of its own.
 
     Raises:
         InputError: if a setting is not of the form ``key=value``.
     """
     name, _, rest = spec.partition(":")
     settings: dict[str, Any] = {}
-    for pair in filter(None, rest.split(",")):
+    for pair in filter(None, _pairs(rest)):
         key, equals, value = pair.partition("=")
         if not equals or not key or not value or key in settings:
             msg = f"policy {spec!r}: {pair!r} must be one setting as key=value, each key once"
@@ -81,6 +80,31 @@ def parse_spec(spec: str) -> Spec:
             msg = f"policy {spec!r}: the value of {pair!r} cannot be read; quote it as in YAML"
             raise InputError(msg) from None
     return Spec(name, settings)
+
+
+def _pairs(text: str) -> list[str]:
+    """The text between the commas that stand in no brackets and no quotes."""
+    parts, depth, quote = [""], 0, ""
+    for sign in text:
+        if quote:
+            quote = "" if sign == quote else quote
+        elif sign in "'\"":
+            quote = sign
+        else:
+            depth += (sign in "[{") - (sign in "]}")
+        if sign == "," and depth <= 0 and not quote:
+            parts.append("")
+        else:
+            parts[-1] += sign
+    return parts
+
+
+def _written(value: object) -> str:
+    """A setting's value as YAML in one line."""
+    if isinstance(value, dict | list):
+        text: str = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=math.inf)
+        return text.strip()
+    return str(value)
 
 
 def check_settings(spec: Spec) -> Settings:

@@ -311,25 +311,27 @@ def read_pod(pod: Json, sample: PodSample | None, now_seconds: float) -> Pod:
         ready=None if condition is None else condition["status"] == "True",
         start_age_seconds=_age(started, now_seconds) if started else None,
         ready_age_seconds=_age(changed, now_seconds) if changed else 0.0,
-        request_milli=cpu_request_milli(pod["spec"]),
+        request_milli=request_milli(pod["spec"]),
         sample=sample,
     )
 
 
-def cpu_request_milli(spec: Json) -> int | None:
-    """A pod's CPU request as the HPA adds it up; None where a container has none.
+def request_milli(spec: Json, resource: str = "cpu", container: str = "") -> int | None:
+    """A pod's request of a resource in thousandths as the HPA adds it up; None where a container has none.
 
     Init containers count where they go on running (``restartPolicy: Always``); a request of the
-    whole pod stands for all of its containers'. Source: kubernetes/kubernetes
+    whole pod stands for all of its containers'. Where a container is named, it alone counts, and
+    nothing where the pod has none of that name. Source: kubernetes/kubernetes
     pkg/controller/podautoscaler/replica_calculator.go, ``calculatePodRequests``.
     """
-    whole = spec.get("resources", {}).get("requests", {}).get("cpu")
-    if whole is not None:
+    whole = spec.get("resources", {}).get("requests", {}).get(resource)
+    if whole is not None and not container:
         return _milli(whole)
     sidecars = [one for one in spec.get("initContainers", ()) if one.get("restartPolicy") == "Always"]
     asked = [
-        container.get("resources", {}).get("requests", {}).get("cpu")
-        for container in (*spec["containers"], *sidecars)
+        one.get("resources", {}).get("requests", {}).get(resource)
+        for one in (*spec["containers"], *sidecars)
+        if not container or one["name"] == container
     ]
     if None in asked:
         return None

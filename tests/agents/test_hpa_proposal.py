@@ -137,3 +137,10 @@ def test_one_pod_without_a_request_spoils_a_utilization(sample: PodSample | None
     assert propose(groups, three, UtilizationTarget(10)).valid.tolist() == [False]
     assert propose(groups, three, UtilizationTarget(10)).replicas.tolist() == [3]
     assert propose(groups, three, AverageValueTarget(100)).valid.tolist() == [True]
+
+
+def test_sums_of_pods_are_exact_past_the_whole_doubles() -> None:
+    """Memory in thousandths gets there."""
+    rows = [ready_pod(2**53 + 1, PodSample(2**53 + 1, 0.0, 15.0)), ready_pod(1, PodSample(1, 0.0, 15.0))]
+    counted = group_pods(PodTable.of(rows), PodRules()).counted
+    assert (counted.usage_milli.tolist(), counted.request_milli.tolist()) == ([2**53 + 2], [2**53 + 2])

@@ -32,6 +32,8 @@ OTHERS = {
         "hpa:behavior=none,window=45",
         "hpa:behavior=none,target=0.3,tolerance=0",
         "hpa:behavior={scale_up: {stabilization_window_seconds: 30}},target=0.4,window=90",
+        "hpa:metrics=[{type: external, name: rate, average_value: 60}],window=30",
+        "hpa:metrics=[{type: pods, name: rate, average_value: 60}, {type: resource, name: cpu, utilization: 0.5}]",
     ),
     TINY: (TINY,),
 }
