@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from agents.baselines import fixed, hpa
+from agents.baselines import fixed, hpa, keda
 from agents.bundle import SUFFIX, make_learned
 from agents.each import Each, Share
 from agents.policy import Context, Policy
@@ -38,6 +38,12 @@ class Entry:
 RULES: dict[str, Entry] = {
     "fixed": Entry(fixed.FixedSettings, fixed.make_fixed, "always the same number of replicas", fixed.VARIED),
     "hpa": Entry(hpa.HpaSettings, hpa.make_hpa, "the Kubernetes HorizontalPodAutoscaler v2", hpa.VARIED),
+    "keda": Entry(
+        keda.KedaSettings,
+        keda.make_keda,
+        "KEDA's ScaledObject: by request rate, queue or another metric, to zero, too",
+        keda.VARIED,
+    ),
 }
 
 

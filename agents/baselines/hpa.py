@@ -7,37 +7,25 @@ metric, stabilisation, rate policies, bounds again, bookkeeping.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 from pydantic import Field, field_validator, model_validator
 
-from agents.baselines.hpa_behavior import (
-    CONTROLLER_WINDOW_SECONDS,
-    Behavior,
-    Bounds,
-    ScalingPolicy,
-    ScalingRules,
-)
+from agents.baselines.hpa_behavior import Bounds
 from agents.baselines.hpa_metrics import PERCENT, MetricSettings, counts_of, is_whole_percent, read
 from agents.baselines.hpa_pass import Autoscaler, MetricRule, Rules
-from agents.baselines.hpa_proposal import Tolerance, UtilizationTarget
-from agents.baselines.hpa_reason import by_service
+from agents.baselines.hpa_proposal import UtilizationTarget
+from agents.baselines.hpa_reason import by_service, reasons_of
+from agents.baselines.hpa_settings import ScalingSettings
 from agents.policy import Context, Mask, by_cluster
 from simulator.plant import Desired, Snapshot
-from simulator.settings import Settings
 
 VARIED: Final = frozenset({"target", "window"})
 """Settings that the clusters of one Hpa may differ in."""
-_GENTLE: Final = ScalingRules(
-    policies=(
-        ScalingPolicy(type="Pods", value=2, period_seconds=60),
-        ScalingPolicy(type="Percent", value=25, period_seconds=60),
-    )
-)
 
 
-class HpaSettings(Settings):
+class HpaSettings(ScalingSettings):
     """Settings of the Kubernetes HPA; fewest and most replicas come from the Context.
 
     The default target is ``DefaultCPUUtilization`` of kubernetes/kubernetes
@@ -50,26 +38,6 @@ class HpaSettings(Settings):
         ge=0.01,
         le=10,
         description="CPU used over CPU requested to steer to; a whole percent, such as 0.6.",
-    )
-    tolerance: float = Field(
-        default=0.1, ge=0, description="No change while used over target is so close to 1."
-    )
-    window: int = Field(
-        default=CONTROLLER_WINDOW_SECONDS,
-        ge=0,
-        le=3600,
-        description="Scale-down stabilisation window, seconds, where the behavior has none of its own.",
-    )
-    scale_up: Literal["default", "gentle"] = Field(
-        default="default",
-        description="Fastest scale-up: default, the larger of 4 pods and 100 percent in 15 s;"
-        " gentle, the larger of 2 pods and 25 percent in 60 s.",
-    )
-    period: float = Field(default=15.0, ge=1, le=3600, description="Seconds between two decisions.")
-    behavior: Behavior | Literal["none"] | None = Field(
-        default=None,
-        description="Full scaling rules in place of scale_up; none: the older rule of an HPA without any"
-        " behavior (at most double, or 4).",
     )
     metrics: tuple[MetricSettings, ...] | None = Field(
         default=None,
@@ -95,33 +63,10 @@ class HpaSettings(Settings):
             raise ValueError(msg)
         return self
 
-    @model_validator(mode="after")
-    def _one_scale_up(self) -> HpaSettings:
-        if self.behavior is not None and self.scale_up != "default":
-            msg = f"scale_up is {self.scale_up!r}: only one of scale_up and behavior is allowed"
-            raise ValueError(msg)
-        return self
-
     @property
     def target_percent(self) -> int:
         """The target as upstream holds it."""
         return round(self.target * PERCENT)
-
-    @property
-    def rules(self) -> Behavior | None:
-        """The behavior that these settings mean; None for an HPA without any."""
-        if self.behavior is None:
-            return Behavior(scale_up=_GENTLE if self.scale_up == "gentle" else None)
-        return None if self.behavior == "none" else self.behavior
-
-    @property
-    def tolerances(self) -> Tolerance:
-        """The tolerance by direction."""
-        rules = self.rules or Behavior()
-        return Tolerance(self._tolerance(rules.scale_down), self._tolerance(rules.scale_up))
-
-    def _tolerance(self, rules: ScalingRules | None) -> float:
-        return self.tolerance if rules is None or rules.tolerance is None else rules.tolerance
 
 
 class Hpa:
@@ -160,7 +105,7 @@ class Hpa:
         readings = [read(rule, snapshot) for rule in self._autoscaler.rules.metrics]
         now_seconds = np.asarray(snapshot.time_seconds, dtype=np.float64)
         done = self._autoscaler.decide(counts_of(snapshot), readings, now_seconds)
-        reason = by_service(done, self._services) if snapshot.wanted.ndim == 1 else ""
+        reason = by_service(reasons_of(done), self._services) if snapshot.wanted.ndim == 1 else ""
         return Desired(done.rescale.replicas, reason)
 
     def reset(self, mask: Mask | None = None) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from agents.baselines.hpa_behavior import LimitReason
 from agents.baselines.hpa_pass import MetricRule, Pass
 from agents.baselines.hpa_proposal import Proposal, UtilizationTarget, WholeTarget
@@ -9,13 +11,17 @@ from agents.baselines.hpa_proposal import Proposal, UtilizationTarget, WholeTarg
 _MILLI = 1000
 
 
-def by_service(done: Pass, services: tuple[str, ...]) -> str:
-    """The reasons of one cluster's services, with their names where there are several."""
-    texts = [reason_of(done, place) for place in range(len(done.current))]
+def by_service(texts: Sequence[str], services: tuple[str, ...]) -> str:
+    """The reasons of one cluster's services in one line, with their names where there are several."""
     if len(texts) == 1:
         return texts[0]
     names = services or tuple(str(place) for place in range(len(texts)))
     return " | ".join(f"{name}: {text}" for name, text in zip(names, texts, strict=True))
+
+
+def reasons_of(done: Pass) -> list[str]:
+    """The reason of each of one cluster's services."""
+    return [reason_of(done, place) for place in range(len(done.current))]
 
 
 def reason_of(done: Pass, place: int) -> str:

@@ -21,7 +21,7 @@ from simulator.pod_groups import PodGroup, PodGroups
 
 TASK = load_task("web")
 TINY = str(Path(__file__).parent.parent / "data" / "tiny.bundle")
-SPECS = ("fixed:replicas=7", "hpa:target=0.5,window=60", TINY)
+SPECS = ("fixed:replicas=7", "hpa:target=0.5,window=60", "keda:target=60,window=60", TINY)
 OTHERS = {
     "fixed": ("fixed:replicas=7", "fixed:replicas=3", "fixed:replicas=200"),
     "hpa": (
@@ -34,6 +34,14 @@ OTHERS = {
         "hpa:behavior={scale_up: {stabilization_window_seconds: 30}},target=0.4,window=90",
         "hpa:metrics=[{type: external, name: rate, average_value: 60}],window=30",
         "hpa:metrics=[{type: pods, name: rate, average_value: 60}, {type: resource, name: cpu, utilization: 0.5}]",
+    ),
+    "keda": (
+        "keda:target=60,window=60",
+        "keda:target=25,window=0,cooldown=30",
+        "keda:target=90",
+        "keda:triggers=[{metric: rate, target: 40, activation: 500}, {metric: queue, target: 3, type: value}]",
+        "keda:target=60,min_replicas=3,idle=0,cooldown=60,fallback={failures: 1, replicas: 9}",
+        "keda:target=30,paused_scale_in=true",
     ),
     TINY: (TINY,),
 }

@@ -18,7 +18,12 @@ from simulator.pod_groups import PodGroup, PodGroups
 
 TINY = str(Path(__file__).parent.parent / "data" / "tiny.bundle")
 CONTEXT = Context(("web",), np.array([2]), np.array([200]), np.array([80.0]), load_task("web").interface)
-SPECS = {"fixed": "fixed:replicas=7", "hpa": "hpa:target=0.5,window=60", "bundle": TINY}
+SPECS = {
+    "fixed": "fixed:replicas=7",
+    "hpa": "hpa:target=0.5,window=60",
+    "keda": "keda:target=60,window=60",
+    "bundle": TINY,
+}
 NAMES = [*RULES, "bundle"]
 
 
@@ -29,11 +34,14 @@ def made(name: str) -> Policy:
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("hpx", "policy 'hpx' is unknown; there are: fixed, hpa, and any bundle by its path (*.bundle)"),
-        ("", "policy '' is unknown; there are: fixed, hpa, and any bundle by its path (*.bundle)"),
+        (
+            "hpx",
+            "policy 'hpx' is unknown; there are: fixed, hpa, keda, and any bundle by its path (*.bundle)",
+        ),
+        ("", "policy '' is unknown; there are: fixed, hpa, keda, and any bundle by its path (*.bundle)"),
         (
             "HPA:target=0.5",
-            "policy 'HPA' is unknown; there are: fixed, hpa, and any bundle by its path (*.bundle)",
+            "policy 'HPA' is unknown; there are: fixed, hpa, keda, and any bundle by its path (*.bundle)",
         ),
         ("fixed", "policy fixed: setting 'replicas' is needed"),
         (
