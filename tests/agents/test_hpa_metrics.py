@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from snapshots import alone, random_snapshot
 
 from agents.baselines.hpa import Hpa, HpaSettings
 from agents.baselines.hpa_behavior import Bounds
 from agents.baselines.hpa_metrics import milli_of
-from simulator.arrays import Floats, Ints
+from simulator.arrays import Ints
 from simulator.plant import Metric, Snapshot
 from simulator.pod_groups import PodGroup, PodGroups
 
@@ -143,43 +144,6 @@ def test_wrong_metrics_are_refused(wrong: dict[str, Any]) -> None:
 def test_no_metrics_are_refused() -> None:
     with pytest.raises(ValidationError, match="metrics is empty: at least one is needed"):
         HpaSettings.model_validate({"metrics": []})
-
-
-def random_snapshot(rng: np.random.Generator, wanted: Ints, now: float) -> Snapshot:
-    shape = wanted.shape
-
-    def values() -> Floats:
-        return np.where(rng.random(shape) < 0.15, np.nan, rng.choice([0, 1, 12.5, 90, 400], shape))
-
-    def metric() -> Metric:
-        return Metric(values(), np.full(shape, 15.0))
-
-    def pods() -> PodGroups:
-        counts = rng.integers(0, 9, (4, *shape)) * rng.integers(0, 2, (4, *shape))
-        kinds = [PodGroup(one, one, one * rng.integers(0, 1500, shape), 1000 * one) for one in counts]
-        return PodGroups(*kinds, np.where(rng.random(shape) < 0.1, np.nan, 15.0))
-
-    counts = rng.integers(0, 9, (3, *shape))
-    return Snapshot(
-        np.full(shape[:-1], now),
-        wanted,
-        *counts,
-        *(metric() for _ in range(4)),
-        metrics={"jobs": metric()},
-        pods={"cpu": pods(), "memory": pods(), "cpu/proxy": pods()},
-    )
-
-
-def alone(seen: Any, place: int) -> Any:
-    """One cluster of a Snapshot, or of a part of one."""
-    if isinstance(seen, np.ndarray):
-        return seen[place]
-    if isinstance(seen, dict):
-        return {name: alone(value, place) for name, value in seen.items()}
-    if dataclasses.is_dataclass(seen):
-        fields = {one.name: alone(getattr(seen, one.name), place) for one in dataclasses.fields(seen)}
-        return type(seen)(**fields)  # type: ignore[arg-type]
-    return seen
 
 
 @settings(max_examples=80, deadline=None)

@@ -29,7 +29,13 @@ MINUTES = np.arange(60)
 HILLS = Trace(np.round(60 * (60 + 500 * np.sin(np.pi * MINUTES / 30) ** 2)), 60.0, name="hills")
 SPECS = {
     "fixed": ["fixed:replicas=7"],
-    "hpa": ["hpa", "hpa:target=0.5,window=60", "hpa:target=0.6,window=0,period=40"],
+    "hpa": [
+        "hpa",
+        "hpa:target=0.5,window=60",
+        "hpa:target=0.6,window=0,period=40",
+        "hpa:metrics=[{type: pods, name: rate, average_value: 50}, {type: resource, name: cpu, utilization: 0.6}]",
+    ],
+    "keda": ["keda:target=50,window=60"],
 }
 ALL = [*(spec for specs in SPECS.values() for spec in specs), TINY]
 
