@@ -211,14 +211,13 @@ def combine(proposals: Sequence[Proposal], current: Ints) -> tuple[Ints, Mask]:
     Failed metrics are left out; where all failed, or some failed and the largest of the others is
     below the current count, there is none.
     """
-    best, any_valid, any_failed = _first(proposals[0])
+    first = proposals[0]
+    if len(proposals) == 1:
+        return np.maximum(first.replicas, 0), first.valid
+    best, any_valid, any_failed = np.where(first.valid, first.replicas, 0), first.valid, ~first.valid
     for one in proposals[1:]:
         takes = one.valid & ((best == 0) | (one.replicas > best))
         best = np.where(takes, one.replicas, best)
         any_valid, any_failed = any_valid | one.valid, any_failed | ~one.valid
     valid = any_valid & ~(any_failed & (best < current))
     return np.where(valid, np.maximum(best, 0), current), valid
-
-
-def _first(proposal: Proposal) -> tuple[Ints, Mask, Mask]:
-    return np.where(proposal.valid, proposal.replicas, 0), proposal.valid, ~proposal.valid

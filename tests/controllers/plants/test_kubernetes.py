@@ -16,9 +16,8 @@ from controllers.plants.kubernetes import (
     KubernetesSettings,
     NoSource,
     connect,
-    read_pod,
-    request_milli,
 )
+from controllers.plants.kubernetes_pods import read_pod, request_milli
 from simulator.errors import InputError
 from simulator.plant import Desired, PlantGone
 from simulator.pod_groups import PodSample
@@ -200,6 +199,42 @@ def test_the_snapshot_counts_pods_and_measures_the_ready_ones(monkeypatch: pytes
         2,
     ]
     assert math.isnan(seen.rate.value[0])
+
+
+def test_memory_and_single_containers_are_seen_as_the_hpa_sees_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    def two(name: str) -> dict[str, Any]:
+        asked = {"web": {"cpu": "500m", "memory": "1Gi"}, "proxy": {"cpu": "100m", "memory": "128Mi"}}
+        containers = [{"name": part, "resources": {"requests": one}} for part, one in asked.items()]
+        return pod(name) | {"spec": {"containers": containers}}
+
+    def used(name: str, **parts: dict[str, str]) -> dict[str, Any]:
+        containers = [{"name": part, "usage": usage} for part, usage in parts.items()]
+        meta = {"metadata": {"name": name}, "timestamp": stamp(12), "window": "30s"}
+        return meta | {"containers": containers}
+
+    proxy = {"cpu": "50m", "memory": "64Mi"}
+    usage = [
+        used("a", web={"cpu": "100m", "memory": "512Mi"}, proxy=proxy),
+        used("b", web={"cpu": "200m"}, proxy=proxy),
+    ]
+    plant, _ = deployment(
+        monkeypatch,
+        list_namespaced_pod=[{"items": [two("a"), two("b")]}],
+        list_namespaced_custom_object=[{"items": usage}],
+    )
+    seen = plant.snapshot()
+    assert set(seen.pods) == {"cpu", "memory", "cpu/web", "cpu/proxy", "memory/web", "memory/proxy"}
+    counted = {name: groups.counted for name, groups in seen.pods.items()}
+    found = {
+        name: (int(one.count[0]), int(one.usage_milli[0]), int(one.request_milli[0]))
+        for name, one in counted.items()
+    }
+    assert found["cpu"] == (2, 400, 1200)
+    assert found["cpu/proxy"] == (2, 100, 200)
+    assert found["memory"] == (1, 576_000, 1_152_000), "in MiB; b's is missing, since one container's is"
+    assert found["memory/proxy"] == (2, 128_000, 256_000)
+    assert int(seen.pods["memory"].missing.count[0]) == 1
+    assert seen.metrics["memory"].value[0] == pytest.approx(576 / 1152)
 
 
 @pytest.mark.parametrize(
