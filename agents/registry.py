@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from agents.baselines import fixed, hpa, pid, schedule, staffing, step_scaling, target_tracking, vpa
+from agents.baselines import fixed, hpa, keda, pid, schedule, staffing, step_scaling, target_tracking, vpa
 from agents.bundle import SUFFIX, make_learned
 from agents.each import Each, Share
 from agents.policy import Context, Policy
@@ -36,8 +37,12 @@ class Entry:
 
 RULES: dict[str, Entry] = {
     "fixed": Entry(fixed.FixedSettings, fixed.make_fixed, "always the same number of replicas", fixed.VARIED),
-    "hpa": Entry(
-        hpa.HpaSettings, hpa.make_hpa, "the Kubernetes HorizontalPodAutoscaler v2 on CPU", hpa.VARIED
+    "hpa": Entry(hpa.HpaSettings, hpa.make_hpa, "the Kubernetes HorizontalPodAutoscaler v2", hpa.VARIED),
+    "keda": Entry(
+        keda.KedaSettings,
+        keda.make_keda,
+        "KEDA's ScaledObject: by request rate, queue or another metric, to zero, too",
+        keda.VARIED,
     ),
     "target_tracking": Entry(
         target_tracking.TargetTrackingSettings,
@@ -82,7 +87,7 @@ class Spec:
 
     def __str__(self) -> str:
         """The spec as it is written on a command line."""
-        pairs = ",".join(f"{key}={value}" for key, value in self.settings.items())
+        pairs = ",".join(f"{key}={_written(value)}" for key, value in self.settings.items())
         return f"{self.name}:{pairs}" if pairs else self.name
 
 
@@ -94,7 +99,7 @@ def is_bundle(spec: str) -> bool:
 
 
 def parse_spec(spec: str) -> Spec:
-    """Take a rule's spec apart.
+    """Take a rule's spec apart; a value is YAML, and a list or mapping may have commas of its own.
 
     Raises:
         InputError: if a setting is not of the form ``key=value``.
@@ -131,6 +136,14 @@ def split_outside(text: str) -> list[str]:
         else:
             parts[-1] += sign
     return parts
+
+
+def _written(value: object) -> str:
+    """A setting's value as YAML in one line."""
+    if isinstance(value, dict | list):
+        text: str = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=math.inf)
+        return text.strip()
+    return str(value)
 
 
 def check_settings(spec: Spec) -> Settings:

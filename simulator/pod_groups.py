@@ -174,12 +174,12 @@ def _is_trusted(pods: PodTable, rules: PodRules) -> NDArray[np.bool_]:
 
 
 def group_pods(pods: PodTable, rules: PodRules) -> PodGroups:
-    """Sort one service's pods into HPA groups; every array has shape ``(1,)``. Sums are exact up to 2^53."""
+    """Sort one service's pods into HPA groups; every array has shape ``(1,)``."""
     kinds, requests = pod_kinds(pods, rules), pods.request_milli
     members = kinds == _PLACES
-    sampled, everyone = pods.has_sample, np.ones(len(kinds))
-    table = np.array([everyone, sampled, np.where(sampled, pods.usage_milli, 0), requests], dtype=np.float64)
-    sums = (members.astype(np.float64) @ table.T).astype(np.int64)
+    sampled, everyone = pods.has_sample, np.ones(len(kinds), dtype=np.int64)
+    table = np.array([everyone, sampled, np.where(sampled, pods.usage_milli, 0), requests])
+    sums = members.astype(np.int64) @ table.T
     if requests.min(initial=0) < 0:
         sums[kinds[requests < 0], -1] = -1
     singles: list[tuple[int, ...]] = [()] * len(POD_KINDS)

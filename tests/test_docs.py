@@ -58,3 +58,16 @@ def test_the_python_of_a_guide_runs(guide: str, printed: str, capsys: pytest.Cap
     assert len(blocks) == 1
     exec(compile(blocks[0], guide, "exec"), {})
     assert printed in capsys.readouterr().out
+
+
+SPEC = re.compile(r"--policy '((?:hpa|keda):[^']+)'|((?:hpa|keda):[^\s`|]+)")
+SPECS = sorted({one or other for one, other in SPEC.findall((DOCS / "hpa.md").read_text(encoding="utf-8"))})
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_the_specs_of_the_guide_to_hpa_and_keda_are_policies(spec: str) -> None:
+    assert make(spec, make_context(load_task("web"), None, 0)).period_seconds == 15
+
+
+def test_there_are_specs() -> None:
+    assert len(SPECS) > 5

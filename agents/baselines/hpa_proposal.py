@@ -1,12 +1,15 @@
-"""Step 1 of the Kubernetes HPA: from pods in groups to a proposed number of replicas.
+"""Step 1 of the Kubernetes HPA: from pods in groups, or one value of all, to a proposed number of replicas.
 
 Source: kubernetes/kubernetes pkg/controller/podautoscaler/replica_calculator.go
-(``GetResourceReplicas``, ``GetRawResourceReplicas``, ``calcPlainMetricReplicas``, ``Tolerances``)
-and metrics/utilization.go (``GetResourceUtilizationRatio``, ``GetMetricUsageRatio``).
+(``GetResourceReplicas``, ``GetRawResourceReplicas``, ``calcPlainMetricReplicas``, ``Tolerances``,
+``GetObjectMetricReplicas``, ``GetObjectPerPodMetricReplicas``, ``GetExternalMetricReplicas``,
+``GetExternalPerPodMetricReplicas``) and metrics/utilization.go (``GetResourceUtilizationRatio``,
+``GetMetricUsageRatio``).
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -17,6 +20,7 @@ from simulator.arrays import Floats, Ints
 from simulator.pod_groups import PodGroup, PodGroups
 
 MAX_REPLICAS: Final = 2**31 - 1
+_MAX_MILLI: Final = 2**63 - 1
 _FULL_PERCENT: Final = 100
 _DEFAULT_TOLERANCE: Final = 0.1
 
@@ -43,7 +47,7 @@ class Sums:
 
 
 class Target(Protocol):
-    """What the HPA steers to."""
+    """What a mean over pods is steered to."""
 
     def usable(self, groups: PodGroups) -> Mask:
         """Whether there is a ratio at all."""
@@ -139,19 +143,113 @@ class Proposal:
         valid: False where the metric failed (no samples, none left, a request missing).
         ratio: reading over target of the counted pods; NaN where invalid.
         reading: percent of the request, or mean usage in thousandths; see Target.reading.
-        counted: the pods that the reading was made of.
+        counted: the pods that the reading was made of; None where it was made of no single pods.
     """
 
     replicas: Ints
     valid: Mask
     ratio: Floats
     reading: Ints
-    counted: PodGroup
+    counted: PodGroup | None = None
 
     @property
     def average_milli(self) -> Ints:
-        """Mean usage of the counted pods in thousandths, cut to a whole number."""
+        """Mean usage of the counted pods in thousandths, cut to a whole number; else the reading."""
+        if self.counted is None:
+            return self.reading
         return self.counted.usage_milli // np.maximum(self.counted.count, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """A service's pods; every array is int64 ``(..., S)``.
+
+    Attributes:
+        spec: asked for: the current count.
+        status: there, without those told to go.
+        ready: running and ready.
+        listed: all that are there.
+    """
+
+    spec: Ints
+    status: Ints
+    ready: Ints
+    listed: Ints
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """A metric of a whole service, such as the length of its queue; every array is ``(..., S)``.
+
+    Attributes:
+        milli: int64, thousandths; anything where it is not known.
+        known: whether it is.
+    """
+
+    milli: Ints
+    known: Mask
+
+
+@dataclass(frozen=True, slots=True)
+class WholeTarget:
+    """What an object's or external metric is steered to.
+
+    Attributes:
+        milli: thousandths; one for all, or int64 that goes with ``(..., S)``.
+        per_replica: whether the target is for one replica (AverageValue) or for all together (Value).
+    """
+
+    milli: int | Ints
+    per_replica: bool = True
+
+
+def sum_milli(values_milli: Iterable[int]) -> int:
+    """The sum of an external metric's series, as upstream adds it up: at most 2^63 - 1."""
+    return min(sum(values_milli), _MAX_MILLI)
+
+
+def propose_whole(
+    usage: Usage, counts: Counts, target: WholeTarget, tolerance: Tolerance | None = None
+) -> Proposal:
+    """The replicas that bring an object's or external metric to its target.
+
+    For all together ``ceil(ratio * ready pods)``, from 0 replicas ``ceil(ratio)`` whatever the
+    tolerance; per replica ``ceil(usage / target)``, held to the status count. Ceilings are those
+    of IEEE doubles, proposals are capped at 2^31 - 1.
+    """
+    propose_one = _propose_per_replica if target.per_replica else _propose_together
+    replicas, ratio, reading, found = propose_one(usage.milli, counts, target.milli, tolerance or Tolerance())
+    valid = usage.known & found
+    return Proposal(np.where(valid, replicas, counts.spec), valid, np.where(valid, ratio, np.nan), reading)
+
+
+def _propose_together(
+    usage_milli: Ints, counts: Counts, target_milli: int | Ints, tolerance: Tolerance
+) -> tuple[Ints, Floats, Ints, Mask]:
+    """Replicas, ratio, reading, and whether there is a proposal: not without pods, but from 0."""
+    ratio = usage_milli / target_milli
+    from_zero = counts.spec == 0
+    within = tolerance.covers(ratio) & ~from_zero
+    replicas = np.where(within, counts.spec, _ceiling(ratio, np.where(from_zero, 1, counts.ready)))
+    return replicas, ratio, usage_milli, from_zero | within | (counts.listed > 0)
+
+
+def _propose_per_replica(
+    usage_milli: Ints, counts: Counts, target_milli: int | Ints, tolerance: Tolerance
+) -> tuple[Ints, Floats, Ints, Mask]:
+    status, per_target = counts.status, usage_milli / target_milli
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = usage_milli / (np.asarray(target_milli, dtype=np.float64) * status)
+        mean = np.ceil(usage_milli / status)
+    replicas = np.where(tolerance.covers(ratio), status, _ceiling(per_target, 1))
+    reading = _whole_milli(np.where(status == 0, 0.0, mean))
+    return replicas, ratio, reading, np.ones_like(status, dtype=bool)
+
+
+def _whole_milli(values: Floats) -> Ints:
+    """Whole doubles as int64, capped at 2^63 - 1, which no double is."""
+    over = values >= 2.0**63
+    return np.where(over, _MAX_MILLI, np.where(over, 0.0, values).astype(np.int64))
 
 
 def propose(
@@ -188,7 +286,7 @@ def propose(
     return Proposal(replicas, valid, ratio, reading, counted)
 
 
-def _ceiling(ratio: Floats, pods: Ints) -> Ints:
+def _ceiling(ratio: Floats, pods: int | Ints) -> Ints:
     return np.minimum(np.ceil(ratio * pods), MAX_REPLICAS).astype(np.int64)
 
 

@@ -12,29 +12,35 @@ import logging
 import math
 import re
 from collections.abc import Callable, Mapping
-from datetime import datetime
-from decimal import Decimal
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import yaml
 from kubernetes import client, config
-from kubernetes.utils.quantity import parse_quantity
 from pydantic import Field
 from urllib3.exceptions import HTTPError
 
+from controllers.plants.kubernetes_pods import (
+    ODD,
+    UNITS,
+    Json,
+    PodUsage,
+    for_resource,
+    named_usage,
+    read_pod,
+)
 from simulator.errors import InputError
 from simulator.plant import Desired, Metric, PlantGone, Snapshot
-from simulator.pod_groups import Pod, PodRules, PodSample, PodTable, group_pods
+from simulator.pod_groups import Pod, PodGroups, PodRules, PodTable, group_pods
 from simulator.settings import Settings
 
 LOG = logging.getLogger("setpoint.kubernetes")
 _NOT_FOUND, _CONFLICT = 404, 409
 _MOST_TRIES = 3
-_ODD = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
 _DNS_LABEL = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
-Json = dict[str, Any]
 
 
 class KubernetesSettings(Settings):
@@ -118,7 +124,7 @@ class Deployment:
         self._now = now
         self._rules = rules or PodRules()
         self._scale: Json = {}
-        self._cpu_seen = -math.inf
+        self._seen: dict[str, float] = {}
         self._trouble = ""
 
     def __str__(self) -> str:
@@ -143,12 +149,12 @@ class Deployment:
                 label_selector=selector,
             )["items"]
             now = self._now()
-            samples = self._usage(selector, now)
-            pods = [read_pod(pod, samples.get(pod["metadata"]["name"]), now) for pod in listed or ()]
-        except _ODD as error:
+            usages = self._usage(selector, now)
+            pods, groups = self._pods(listed or [], usages, now)
+        except ODD as error:
             msg = f"the API server's answer cannot be read ({type(error).__name__}: {error})"
             raise OSError(msg) from None
-        counts = np.bincount([_phase_of(pod) for pod in pods], minlength=4)
+        counts = np.bincount([_phase_of(pod) for pod in pods["cpu"]], minlength=4)
         metrics = self._source.read(now)
         return Snapshot(
             time_seconds=np.array(now),
@@ -156,11 +162,12 @@ class Deployment:
             starting=counts[0:1],
             ready=counts[1:2],
             draining=counts[2:3],
-            cpu=self._cpu(pods, now),
+            cpu=self._share("cpu", pods["cpu"], now),
             rate=metrics["rate"],
             latency_p95=metrics["latency_p95"],
             queue=metrics["queue"],
-            pods={"cpu": group_pods(PodTable.of(pods), self._rules)},
+            metrics={"memory": self._share("memory", pods["memory"], now)},
+            pods=groups,
         )
 
     def apply(self, desired: Desired) -> None:
@@ -206,8 +213,24 @@ class Deployment:
             self._settings.namespace,
         )
 
-    def _usage(self, selector: str, now: float) -> dict[str, PodSample]:
-        """CPU by pod name; empty where the metrics API does not answer."""
+    def _pods(
+        self, listed: list[Json], usages: Mapping[str, PodUsage], now: float
+    ) -> tuple[dict[str, list[Pod]], dict[str, PodGroups]]:
+        """The pods as seen for each resource, and in groups; for each container, too, where there are several."""
+        rows = [
+            (one["spec"], read_pod(one, None, now), usages.get(one["metadata"]["name"])) for one in listed
+        ]
+        names = {part.get("name", "") for spec, _, _ in rows for part in spec["containers"]}
+        pods, groups = {}, {}
+        for resource, container in product(UNITS, ["", *(sorted(names) if len(names) > 1 else ())]):
+            key = f"{resource}/{container}" if container else resource
+            pods[key] = [for_resource(*row, resource, container) for row in rows]
+            rules = self._rules if resource == "cpu" else replace(self._rules, trust_all=True)
+            groups[key] = group_pods(PodTable.of(pods[key]), rules)
+        return pods, groups
+
+    def _usage(self, selector: str, now: float) -> dict[str, PodUsage]:
+        """Usage by pod name; empty where the metrics API does not answer."""
         try:
             listed = self._call(
                 "list pods.metrics.k8s.io",
@@ -222,20 +245,20 @@ class Deployment:
             self._tell(f"cpu is missing: {error}")
             return {}
         self._tell("")
-        samples = (_named_sample(item, now) for item in listed.get("items") or ())
-        return dict(sample for sample in samples if sample is not None)
+        usages = (named_usage(item, now) for item in listed.get("items") or ())
+        return dict(usage for usage in usages if usage is not None)
 
-    def _cpu(self, pods: list[Pod], now: float) -> Metric:
-        """Used over requested CPU of the ready pods that have a sample and a request."""
+    def _share(self, resource: str, pods: list[Pod], now: float) -> Metric:
+        """Used over requested of the ready pods that have a sample and a request."""
         known = [
             (pod.sample, pod.request_milli)
             for pod in pods
             if _phase_of(pod) == _READY and pod.sample is not None and pod.request_milli
         ]
         if not known:
-            return Metric.missing((1,), max(now - self._cpu_seen, 0.0))
+            return Metric.missing((1,), max(now - self._seen.get(resource, -math.inf), 0.0))
         age = max(sample.age_seconds for sample, _ in known)
-        self._cpu_seen = now - age
+        self._seen[resource] = now - age
         if age > self._settings.stale_seconds:
             return Metric.missing((1,), age)
         used, requested = sum(sample.usage_milli for sample, _ in known), sum(asked for _, asked in known)
@@ -262,7 +285,7 @@ class Deployment:
         try:
             status = json.loads(error.body or "")
             reason, gone = status["message"], status.get("reason") == "NotFound"
-        except _ODD:  # a proxy's page, not the API server's own words
+        except ODD:  # a proxy's page, not the API server's own words
             reason, gone = error.reason, False
         if error.status == _NOT_FOUND and gone and "scale" in what:
             return PlantGone(f"{self} does not exist")
@@ -292,71 +315,3 @@ def _phase_of(pod: Pod) -> int:
     if pod.deleted:
         return _DRAINING
     return _READY if pod.ready else _STARTING
-
-
-def read_pod(pod: Json, sample: PodSample | None, now_seconds: float) -> Pod:
-    """A Pod from the API's JSON.
-
-    Args:
-        sample: its CPU usage, None if the metrics API has none.
-        now_seconds: seconds since the epoch.
-    """
-    status = pod.get("status", {})
-    condition = next((one for one in status.get("conditions", ()) if one["type"] == "Ready"), None)
-    started = status.get("startTime")
-    changed = condition.get("lastTransitionTime") if condition else None
-    return Pod(
-        phase=status.get("phase", "Pending"),
-        deleted="deletionTimestamp" in pod["metadata"],
-        ready=None if condition is None else condition["status"] == "True",
-        start_age_seconds=_age(started, now_seconds) if started else None,
-        ready_age_seconds=_age(changed, now_seconds) if changed else 0.0,
-        request_milli=cpu_request_milli(pod["spec"]),
-        sample=sample,
-    )
-
-
-def cpu_request_milli(spec: Json) -> int | None:
-    """A pod's CPU request as the HPA adds it up; None where a container has none.
-
-    Init containers count where they go on running (``restartPolicy: Always``); a request of the
-    whole pod stands for all of its containers'. Source: kubernetes/kubernetes
-    pkg/controller/podautoscaler/replica_calculator.go, ``calculatePodRequests``.
-    """
-    whole = spec.get("resources", {}).get("requests", {}).get("cpu")
-    if whole is not None:
-        return _milli(whole)
-    sidecars = [one for one in spec.get("initContainers", ()) if one.get("restartPolicy") == "Always"]
-    asked = [
-        container.get("resources", {}).get("requests", {}).get("cpu")
-        for container in (*spec["containers"], *sidecars)
-    ]
-    if None in asked:
-        return None
-    return sum(_milli(quantity) for quantity in asked)
-
-
-def _named_sample(item: Json, now_seconds: float) -> tuple[str, PodSample] | None:
-    """A pod's name with usage, age and window; None where any container's is missing, as for the HPA."""
-    try:
-        usage = [_milli(container["usage"]["cpu"]) for container in item["containers"]]
-        age, window = _age(item["timestamp"], now_seconds), _duration_seconds(item["window"])
-        return (item["metadata"]["name"], PodSample(sum(usage), age, window)) if usage else None
-    except _ODD:
-        return None
-
-
-def _milli(quantity: str) -> int:
-    """Thousandths, rounded up as ``Quantity.MilliValue`` does."""
-    return math.ceil(Decimal(parse_quantity(quantity)) * 1000)
-
-
-def _age(timestamp: str, now_seconds: float) -> float:
-    return max(now_seconds - datetime.fromisoformat(timestamp).timestamp(), 0.0)
-
-
-def _duration_seconds(text: str) -> float:
-    """Seconds of a Go duration such as ``1m30.5s``."""
-    units = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "\N{MICRO SIGN}s": 1e-6, "ns": 1e-9}
-    parts = re.findall(r"([0-9.]+)(ms|us|\u00b5s|ns|h|m|s)", text)
-    return sum(float(number) * units[unit] for number, unit in parts)

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from agents.baselines.hpa import Hpa, HpaSettings, Rescaler, make_hpa
+from agents.baselines.hpa import Hpa, HpaSettings, make_hpa
 from agents.baselines.hpa_behavior import (
     Behavior,
     Bounds,
@@ -24,6 +24,7 @@ from agents.baselines.hpa_behavior import (
     filled_up,
 )
 from agents.baselines.hpa_proposal import Tolerance
+from agents.baselines.hpa_rescale import Rescaler
 from agents.policy import Context
 from simulator.arrays import Ints
 from simulator.plant import Metric, Snapshot

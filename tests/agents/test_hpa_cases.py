@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import os
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Final
 
 import numpy as np
 import pytest
+from case_tables import Case, all_are_there, parameters
 
-from agents.baselines.hpa import Rescaler
+from agents.baselines.hpa import Hpa, HpaSettings
 from agents.baselines.hpa_behavior import (
     Behavior,
     Bounds,
@@ -25,15 +23,22 @@ from agents.baselines.hpa_behavior import (
     filled_down,
     filled_up,
 )
+from agents.baselines.hpa_pass import Autoscaler, MetricRule, Reading, Rules
 from agents.baselines.hpa_proposal import (
     AverageValueTarget,
+    Counts,
     Proposal,
-    Target,
     Tolerance,
+    Usage,
     UtilizationTarget,
+    WholeTarget,
     propose,
+    propose_whole,
+    sum_milli,
 )
+from agents.baselines.hpa_rescale import Rescaler
 from simulator.arrays import Ints
+from simulator.plant import Metric, Snapshot
 from simulator.pod_groups import (
     POD_KINDS,
     Pod,
@@ -46,12 +51,9 @@ from simulator.pod_groups import (
     pod_kinds,
 )
 
-Case = dict[str, Any]
-
-CASES_FOLDER: Final = Path(__file__).parents[1] / "cases"
-NOT_COVERED_KINDS: Final = frozenset({"object_metric", "object_per_pod", "external", "external_per_pod"})
 NOW: Final = np.array(0.0)
 LONG_AGO_SECONDS: Final = 1e9
+KINDS: Final = frozenset({"resource", "container_resource", "pods", "object", "external"})
 
 
 def ints(value: int) -> Ints:
@@ -67,12 +69,13 @@ def rules_of(row: Case | None) -> ScalingRules | None:
         return None
     policies = tuple(
         ScalingPolicy(type=policy["type"], value=policy["value"], period_seconds=policy["period_s"])
-        for policy in row["policies"]
+        for policy in row.get("policies") or ()
     )
     return ScalingRules(
-        stabilization_window_seconds=row["stabilization_window_s"],
-        select_policy=row["select_policy"],
-        policies=policies,
+        stabilization_window_seconds=row.get("stabilization_window_s"),
+        select_policy=row.get("select_policy"),
+        policies=policies or None,
+        tolerance=row.get("tolerance"),
     )
 
 
@@ -157,11 +160,7 @@ def check_scale_events(case: Case) -> None:
 
 
 def check_sequence(case: Case) -> None:
-    behavior = case["behavior"]
-    if behavior is not None:
-        behavior = Behavior(
-            scale_up=rules_of(behavior["scale_up"]), scale_down=rules_of(behavior["scale_down"])
-        )
+    behavior = behavior_of(case)
     growth = GrowthLimit(case["scale_up_limit_factor"], case["scale_up_limit_minimum"])
     window_seconds = case["downscale_stabilization_s"]
     rescaler = Rescaler((1,), bounds_of(case), behavior, window_seconds, growth)
@@ -204,7 +203,7 @@ def request_of(row: Case, container: str | None) -> int | None:
         for item in row.get("containers", [])
         if not container or item["name"] == container
     ]
-    return sum(requests) if requests and None not in requests else None
+    return None if None in requests else sum(requests)
 
 
 def pod_of(case: Case, row: Case) -> Pod:
@@ -233,11 +232,18 @@ def check_group_pods(case: Case) -> None:
         assert int(getattr(groups, group).count[0]) == len(found)
 
 
-def target_of(case: Case) -> Target:
+def target_of(case: Case) -> UtilizationTarget | AverageValueTarget:
     target = case["target"]
     if "utilization_percent" in target:
         return UtilizationTarget(target["utilization_percent"])
     return AverageValueTarget(target["average_value_milli"])
+
+
+def whole_target_of(case: Case) -> WholeTarget:
+    target = case["target"]
+    if "value_milli" in target:
+        return WholeTarget(target["value_milli"], per_replica=False)
+    return WholeTarget(target["average_value_milli"])
 
 
 def groups_of(case: Case) -> PodGroups:
@@ -279,8 +285,31 @@ def check_proposal(found: Proposal, case: Case) -> None:
         assert values[key] == (value if exact else pytest.approx(value, rel=tolerance, abs=0)), key
 
 
+def tolerance_of(case: Case) -> Tolerance:
+    return Tolerance(case["tolerance"]["down"], case["tolerance"]["up"])
+
+
+def counts_of(case: Case, spec: int, status: int) -> Counts:
+    pods = case["pods"]
+    ready = sum(pod["phase"] == "Running" and pod["ready"] == "True" for pod in pods)
+    return Counts(ints(spec), ints(status), ints(ready), ints(len(pods)))
+
+
+def usage_milli_of(values_milli: list[int]) -> Usage:
+    """The sum of a metric's series; not known without any."""
+    return Usage(ints(sum_milli(values_milli)), np.array([bool(values_milli)]))
+
+
 def check_replica_calculator(case: Case) -> None:
-    tolerance = Tolerance(case["tolerance"]["down"], case["tolerance"]["up"])
+    tolerance = tolerance_of(case)
+    if case["kind"].startswith(("object", "external")):
+        values = (
+            [case["object_value_milli"]] if "object_value_milli" in case else case["external_values_milli"]
+        )
+        counts = counts_of(case, case["current_replicas"], case["current_replicas"])
+        found = propose_whole(usage_milli_of(values), counts, whole_target_of(case), tolerance)
+        check_proposal(found, case)
+        return
     found = propose(groups_of(case), ints(case["current_replicas"]), target_of(case), tolerance)
     check_proposal(found, case)
 
@@ -299,6 +328,103 @@ def check_ratio(case: Case) -> None:
     check_proposal(propose(groups, ints(len(names)), target_of(case)), case)
 
 
+def rule_of(metric: Case) -> MetricRule:
+    """The metric; one of an unknown type has no target, and no source that says anything."""
+    if metric["type"] not in KINDS:
+        return MetricRule(metric["type"], "unknown", WholeTarget(1))
+    of_pods = metric["type"] not in {"object", "external"}
+    name = "/".join(metric[key] for key in ("resource", "container") if metric.get(key)) or "value"
+    return MetricRule(metric["type"], name, target_of(metric) if of_pods else whole_target_of(metric))
+
+
+def reading_of(case: Case, metric: Case) -> Reading:
+    if "error" in metric or metric["type"] not in KINDS:
+        return None
+    if metric["type"] == "object":
+        return usage_milli_of([metric["value_milli"]])
+    if metric["type"] == "external":
+        return usage_milli_of(metric["values_milli"])
+    return groups_of({"resource": "", "samples": []} | case | metric)
+
+
+def behavior_of(case: Case) -> Behavior | None:
+    row = case["behavior"]
+    if row is None:
+        return None
+    return Behavior(scale_up=rules_of(row["scale_up"]), scale_down=rules_of(row["scale_down"]))
+
+
+def hpa_rules_of(case: Case) -> Rules:
+    return Rules(
+        metrics=tuple(rule_of(metric) for metric in case["metrics"]),
+        bounds=bounds_of(case),
+        behavior=behavior_of(case),
+        tolerance=tolerance_of(case),
+        window_seconds=case["downscale_stabilization_s"],
+        growth=GrowthLimit(case["scale_up_limit_factor"], case["scale_up_limit_minimum"]),
+    )
+
+
+def autoscaler_of(case: Case) -> Autoscaler:
+    """An HPA with the case's proposals in its log; without any log, it is its first pass."""
+    autoscaler = Autoscaler(hpa_rules_of(case))
+    if case["recommendations"] is not None:
+        rescaler = autoscaler.rescaler((1,))
+        rescaler._fresh = None
+        fill(rescaler.proposals, case["recommendations"], "replicas")
+    return autoscaler
+
+
+def check_reconcile(case: Case) -> None:
+    counts = counts_of(case, case["spec_replicas"], case["status_replicas"])
+    readings = [reading_of(case, metric) for metric in case["metrics"]]
+    done = autoscaler_of(case).decide(counts, readings, NOW)
+    replicas, expected = int(done.rescale.replicas[0]), case["expected"]
+    conditions = {name: [str(one.holds), one.reason] for name, one in done.conditions(0).items()}
+    pairs = zip(done.rules.metrics, done.proposals, strict=True)
+    percents = [int(one.reading[0]) for rule, one in pairs if isinstance(rule.target, UtilizationTarget)]
+    found = {
+        "desired_replicas": replicas,
+        "rescale": replicas != case["spec_replicas"],
+        "conditions": conditions,
+        "cpu_utilization_percent": percents[0] if percents else None,
+    }
+    assert {key: found[key] for key in expected} == expected
+    assert decided_by_policy(case, counts, readings) == replicas
+
+
+def decided_by_policy(case: Case, counts: Counts, readings: list[Reading]) -> int:
+    """The same pass by an Hpa that reads its metrics from a Snapshot."""
+    policy = Hpa(HpaSettings(), bounds_of(case))
+    policy._autoscaler = autoscaler_of(case)
+    names = [f"{place}" for place in range(len(readings))]
+    rules = policy._autoscaler.rules
+    named = tuple(
+        dataclasses.replace(rule, name=name) for rule, name in zip(rules.metrics, names, strict=True)
+    )
+    policy._autoscaler.rules = dataclasses.replace(rules, metrics=named)
+    shown = dict(zip(names, readings, strict=True))
+    none = Metric.missing((1,))
+    snapshot = Snapshot(
+        time_seconds=NOW,
+        wanted=counts.spec,
+        starting=counts.status - counts.ready,
+        ready=counts.ready,
+        draining=counts.listed - counts.status,
+        cpu=none,
+        rate=none,
+        latency_p95=none,
+        queue=none,
+        metrics={
+            name: Metric(np.where(one.known, one.milli / 1000, np.nan), np.zeros(1))
+            for name, one in shown.items()
+            if isinstance(one, Usage)
+        },
+        pods={name: one for name, one in shown.items() if isinstance(one, PodGroups)},
+    )
+    return int(policy.decide(snapshot).replicas[0])
+
+
 CHECKS: Final[dict[str, Callable[[Case], None]]] = {
     "hpa_limits": check_limits,
     "hpa_limits_derived": check_limits,
@@ -310,33 +436,15 @@ CHECKS: Final[dict[str, Callable[[Case], None]]] = {
     "hpa_ratios": check_ratio,
     "hpa_replica_calculator": check_replica_calculator,
     "hpa_replica_calculator_derived": check_replica_calculator,
+    "hpa_reconcile": check_reconcile,
+    "hpa_reconcile_derived": check_reconcile,
 }
 
 
-def tables(folder: Path) -> Iterator[tuple[str, list[Case]]]:
-    """The folder's tables that are covered, by name."""
-    if not folder.is_dir():
-        msg = f"SETPOINT_CASES is {str(folder)!r}: only a folder of *.json tables is allowed"
-        raise ValueError(msg)
-    for path in sorted(folder.glob("*.json")):
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if content["table"] in CHECKS:
-            yield content["table"], content["cases"]
-
-
-def cases() -> Iterator[Any]:
-    further = os.environ.get("SETPOINT_CASES")
-    for folder in [CASES_FOLDER, *([Path(further)] if further else [])]:
-        for table, rows in tables(folder):
-            for row in rows:
-                if row.get("kind") not in NOT_COVERED_KINDS:
-                    yield pytest.param(table, row, id=f"case-{table}-{row['id']}")
-
-
-@pytest.mark.parametrize(("table", "row"), list(cases()))
+@pytest.mark.parametrize(("table", "row"), parameters(CHECKS))
 def test_hpa_case(table: str, row: Case) -> None:
     CHECKS[table](row)
 
 
 def test_every_table_is_there() -> None:
-    assert {table for table, rows in tables(CASES_FOLDER) if rows} == set(CHECKS)
+    assert all_are_there(CHECKS)

@@ -10,7 +10,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.baselines.hpa_proposal import AverageValueTarget, Tolerance, UtilizationTarget, propose
+from agents.baselines.hpa_proposal import (
+    AverageValueTarget,
+    Counts,
+    Tolerance,
+    Usage,
+    UtilizationTarget,
+    WholeTarget,
+    propose,
+    propose_whole,
+)
 from simulator.pod_groups import Pod, PodGroup, PodGroups, PodRules, PodSample, PodTable, group_pods
 
 samples = st.builds(
@@ -137,3 +146,55 @@ def test_one_pod_without_a_request_spoils_a_utilization(sample: PodSample | None
     assert propose(groups, three, UtilizationTarget(10)).valid.tolist() == [False]
     assert propose(groups, three, UtilizationTarget(10)).replicas.tolist() == [3]
     assert propose(groups, three, AverageValueTarget(100)).valid.tolist() == [True]
+
+
+def test_sums_of_pods_are_exact_past_the_whole_doubles() -> None:
+    """Memory in thousandths gets there."""
+    rows = [ready_pod(2**53 + 1, PodSample(2**53 + 1, 0.0, 15.0)), ready_pod(1, PodSample(1, 0.0, 15.0))]
+    counted = group_pods(PodTable.of(rows), PodRules()).counted
+    assert (counted.usage_milli.tolist(), counted.request_milli.tolist()) == ([2**53 + 2], [2**53 + 2])
+
+
+def plain_whole(
+    usage: int, spec: int, status: int, ready: int, target: int, tolerance: Tolerance
+) -> tuple[int | None, int | None]:
+    """Upstream's replicas for a Value target, None without pods, and for an AverageValue target."""
+
+    def within(ratio: float) -> bool:
+        return 1 - tolerance.down <= ratio <= 1 + tolerance.up
+
+    def capped(replicas: float) -> int:
+        return min(math.ceil(replicas), 2**31 - 1)
+
+    ratio = float(usage) / float(target)
+    together: int | None = capped(ratio)
+    if spec:
+        together = spec if within(ratio) else capped(ratio * ready) if ready + status else None
+    per_replica = capped(ratio)
+    if status and within(float(usage) / (float(target) * float(status))):
+        per_replica = status
+    return together, per_replica
+
+
+milli = st.integers(0, 200_000) | st.integers(0, 2**63 - 1)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    milli,
+    st.integers(0, 30),
+    st.integers(0, 30),
+    st.integers(0, 30),
+    st.integers(1, 50_000) | st.integers(1, 2**63 - 1),
+    st.sampled_from([Tolerance(), Tolerance(0.0, 0.0), Tolerance(0.5, 0.05)]),
+)
+def test_proposal_of_one_value_equals_a_plain_one(
+    usage: int, spec: int, status: int, ready: int, target: int, tolerance: Tolerance
+) -> None:
+    counts = Counts(*(np.array([one]) for one in (spec, status, ready, status + ready)))
+    shown = Usage(np.array([usage]), np.array([True]))
+    expected = plain_whole(usage, spec, status, ready, target, tolerance)
+    for per_replica, replicas in zip((False, True), expected, strict=True):
+        found = propose_whole(shown, counts, WholeTarget(target, per_replica), tolerance)
+        assert bool(found.valid[0]) == (replicas is not None)
+        assert int(found.replicas[0]) == (spec if replicas is None else replicas)

@@ -32,6 +32,7 @@ SPECS = (
     SCHEDULE,
     "pid:kp=0.3",
     STAFFING,
+    "keda:target=60,window=60",
     TINY,
 )
 OTHERS = {
@@ -44,6 +45,16 @@ OTHERS = {
         "hpa:behavior=none,window=45",
         "hpa:behavior=none,target=0.3,tolerance=0",
         "hpa:behavior={scale_up: {stabilization_window_seconds: 30}},target=0.4,window=90",
+        "hpa:metrics=[{type: external, name: rate, average_value: 60}],window=30",
+        "hpa:metrics=[{type: pods, name: rate, average_value: 60}, {type: resource, name: cpu, utilization: 0.5}]",
+    ),
+    "keda": (
+        "keda:target=60,window=60",
+        "keda:target=25,window=0,cooldown=30",
+        "keda:target=90",
+        "keda:triggers=[{metric: rate, target: 40, activation: 500}, {metric: queue, target: 3, type: value}]",
+        "keda:target=60,min_replicas=3,idle=0,cooldown=60,fallback={failures: 1, replicas: 9}",
+        "keda:target=30,paused_scale_in=true",
     ),
     "target_tracking": (
         "target_tracking:target=0.5,low_datapoints=4,period=15",

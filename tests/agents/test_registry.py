@@ -27,6 +27,7 @@ SPECS = {
     "schedule": "schedule:lines=['*/2 * * * * = 5', '1-59/2 * * * * = 9', '*/3 * * * * = 6', '*/5 * * * * = 20']",
     "pid": "pid:kp=0.3",
     "staffing": "staffing:slots=4,slo=0.3",
+    "keda": "keda:target=60,window=60",
     "bundle": TINY,
 }
 BLIND = {"fixed": 7, "schedule": 20}
@@ -105,6 +106,20 @@ def made(name: str) -> Policy:
             ),
         ),
         (
+            "hpa:metrics=[{type: pods, name: rate, value: 3}]",
+            (
+                "policy hpa:metrics=[{type: pods, name: rate, value: 3}]: metrics.0 is {'type': 'pods', 'name': 'rate',"
+                " 'value': 3}: value of rate: a metric of type pods needs exactly one of average_value"
+            ),
+        ),
+        (
+            "hpa:target=0.5,metrics=[{type: object, name: 'a,b', value: 3}]",
+            (
+                "policy hpa:target=0.5,metrics=[{type: object, name: 'a,b', value: 3}]: "
+                "target is 0.5: only one of target and metrics is allowed, since target is that of cpu"
+            ),
+        ),
+        (
             "hpa:scale_up=fast",
             "policy hpa:scale_up=fast: scale_up is 'fast': Input should be 'default' or 'gentle'",
         ),
@@ -140,7 +155,13 @@ def test_commas_in_brackets_and_quotes_part_no_settings() -> None:
     assert spec.settings == {"a": [1, 2], "b": {"c": "d,e]", "f": [3, 4]}, "g": "h,i", "j": 5}
 
 
-@pytest.mark.parametrize("spec", ["fixed:replicas=7", "hpa", "hpa:target=0.5,scale_up=gentle"])
+METRICS = (
+    "hpa:metrics=[{type: resource, name: cpu, utilization: 0.6}, {type: external, name: rate, average_value: 30}],"
+    "window=60"
+)
+
+
+@pytest.mark.parametrize("spec", ["fixed:replicas=7", "hpa", "hpa:target=0.5,scale_up=gentle", METRICS])
 def test_a_spec_reads_as_it_was_written(spec: str) -> None:
     assert str(parse_spec(spec)) == spec
 

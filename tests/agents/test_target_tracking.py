@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from case_tables import Case, rows_of
+from case_tables import Case, parameters
 from fakes import FakePlant
 
 from agents.baselines.hpa_behavior import Bounds
@@ -39,7 +39,7 @@ def capacities(
     return found
 
 
-@pytest.mark.parametrize(("table", "row"), rows_of({TABLE}))
+@pytest.mark.parametrize(("table", "row"), parameters({TABLE}))
 def test_case(table: str, row: Case) -> None:
     assert row["kind"] == "target_tracking"
     settings = TargetTrackingSettings(
@@ -56,7 +56,7 @@ def test_case(table: str, row: Case) -> None:
 
 
 def test_the_table_is_there() -> None:
-    assert len(rows_of({TABLE})) >= 6
+    assert len(parameters({TABLE})) >= 6
 
 
 PERCENT = TargetTrackingSettings(target=50)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from case_tables import Case, rows_of
+from case_tables import Case, parameters
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -137,7 +137,7 @@ def check_estimator(row: Case) -> None:
     assert int(found) == expected.get("amount", int(found))
 
 
-@pytest.mark.parametrize(("table", "row"), rows_of(TABLES))
+@pytest.mark.parametrize(("table", "row"), parameters(TABLES))
 def test_case(table: str, row: Case) -> None:
     if table == "vpa_histogram":
         assert row["kind"] == "histogram"
@@ -147,7 +147,7 @@ def test_case(table: str, row: Case) -> None:
 
 
 def test_the_tables_are_there() -> None:
-    assert {parameter.values[0] for parameter in rows_of(TABLES)} == TABLES
+    assert {parameter.values[0] for parameter in parameters(TABLES)} == TABLES
 
 
 CPU = ExponentialBuckets(1000.0, 0.01, 1.05, 0.0001)

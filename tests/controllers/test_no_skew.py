@@ -29,7 +29,13 @@ MINUTES = np.arange(60)
 HILLS = Trace(np.round(60 * (60 + 500 * np.sin(np.pi * MINUTES / 30) ** 2)), 60.0, name="hills")
 SPECS = {
     "fixed": ["fixed:replicas=7"],
-    "hpa": ["hpa", "hpa:target=0.5,window=60", "hpa:target=0.6,window=0,period=40"],
+    "hpa": [
+        "hpa",
+        "hpa:target=0.5,window=60",
+        "hpa:target=0.6,window=0,period=40",
+        "hpa:metrics=[{type: pods, name: rate, average_value: 50}, {type: resource, name: cpu, utilization: 0.6}]",
+    ],
+    "keda": ["keda:target=50,window=60"],
     "target_tracking": ["target_tracking:target=0.5,low_datapoints=3,scale_in_cooldown=60"],
     "step_scaling": ["step_scaling:high=0.7,low=0.5"],
     "vpa": ["vpa:confidence_interval=600"],

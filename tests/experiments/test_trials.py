@@ -15,7 +15,13 @@ from simulator.trace import Trace
 
 TASK = load_task("web")
 PART = made_load("sine", 150.0, 3)
-SPECS = ("hpa:target=0.5,window=60", "fixed:replicas=12", "hpa:target=0.8,scale_up=gentle", "hpa:target=0.6")
+SPECS = (
+    "hpa:target=0.5,window=60",
+    "fixed:replicas=12",
+    "hpa:target=0.8,scale_up=gentle",
+    "hpa:target=0.6",
+    "keda:target=48,window=60",
+)
 
 
 def trial(specs: tuple[str, ...], seeds: tuple[int, ...] = (3,), part: Trace = PART) -> Trial:

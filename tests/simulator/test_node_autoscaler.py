@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from case_tables import Case, rows_of
+from case_tables import Case, parameters
 from hand_made import group
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -32,7 +32,7 @@ def option(place: int, given: dict[str, Any]) -> Option:
     )
 
 
-@pytest.mark.parametrize(("table", "row"), rows_of({"ca_expander"}))
+@pytest.mark.parametrize(("table", "row"), parameters({"ca_expander"}))
 def test_expander_case(table: str, row: Case) -> None:
     options = [option(place, given) for place, given in enumerate(row["options"])]
     chosen = [row["options"][best.group]["name"] for best in expand(options, row["kind"])]
@@ -40,7 +40,7 @@ def test_expander_case(table: str, row: Case) -> None:
 
 
 def test_the_table_is_there() -> None:
-    assert len(rows_of({"ca_expander"})) >= 7
+    assert len(parameters({"ca_expander"})) >= 7
 
 
 def plain(place: int, **changes: Any) -> Option:

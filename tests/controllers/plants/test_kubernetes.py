@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from pathlib import Path
 from typing import Any
 
 import pytest
+from case_tables import Case, parameters
 from kubernetes import client
 
 from controllers.plants.kubernetes import (
@@ -16,9 +16,8 @@ from controllers.plants.kubernetes import (
     KubernetesSettings,
     NoSource,
     connect,
-    cpu_request_milli,
-    read_pod,
 )
+from controllers.plants.kubernetes_pods import read_pod, request_milli
 from simulator.errors import InputError
 from simulator.plant import Desired, PlantGone
 from simulator.pod_groups import PodSample
@@ -61,33 +60,34 @@ def test_a_pod_is_read_with_its_ages() -> None:
     assert read_pod(pod("c", deletionTimestamp=stamp(1)), None, NOW).deleted
 
 
-def cases() -> list[dict[str, Any]]:
-    folders = [ROOT / "tests" / "cases"]
-    if os.environ.get("SETPOINT_CASES"):
-        folders.append(Path(os.environ["SETPOINT_CASES"]))
-    files = [folder / "hpa_pod_requests.json" for folder in folders]
-    found = [case for file in files if file.is_file() for case in json.loads(file.read_text())["cases"]]
-    return [case for case in found if case["resource"] == "cpu" and not case["container"]]
-
-
-def container(case: dict[str, Any]) -> dict[str, Any]:
+def container(case: Case, resource: str) -> Case:
     asked = case["request_milli"]
-    resources = {} if asked is None else {"resources": {"requests": {"cpu": f"{asked}m"}}}
+    resources = {} if asked is None else {"resources": {"requests": {resource: f"{asked}m"}}}
     policy = case.get("restart_policy")
-    return resources | ({"restartPolicy": policy} if policy else {})
+    return {"name": case.get("name", "")} | resources | ({"restartPolicy": policy} if policy else {})
 
 
-@pytest.mark.parametrize("case", cases(), ids=lambda case: case["id"])
-def test_case_requests_add_up_as_upstream_says(case: dict[str, Any]) -> None:
+def check_requests(case: Case) -> None:
+    resource, found = case["resource"], {}
     for one in case["pods"]:
         whole = one["pod_level_request_milli"] if case["pod_level_requests_enabled"] else None
         spec = {
-            "containers": [container(part) for part in one["containers"]],
-            "initContainers": [container(part) for part in one["init_containers"]],
-        } | ({} if whole is None else {"resources": {"requests": {"cpu": f"{whole}m"}}})
-        expected = case["expected"].get("requests_milli", {}).get(one["name"])
-        assert cpu_request_milli(spec) == expected
-        assert (expected is None) == ("error" in case["expected"])
+            "containers": [container(part, resource) for part in one["containers"]],
+            "initContainers": [container(part, resource) for part in one["init_containers"]],
+        } | ({} if whole is None else {"resources": {"requests": {resource: f"{whole}m"}}})
+        found[one["name"]] = request_milli(spec, resource, case["container"])
+    if "error" in case["expected"]:
+        assert None in found.values()
+    else:
+        assert found == case["expected"]["requests_milli"]
+
+
+CHECKS = {"hpa_pod_requests": check_requests}
+
+
+@pytest.mark.parametrize(("table", "case"), parameters(CHECKS))
+def test_case_requests_add_up_as_upstream_says(table: str, case: Case) -> None:
+    CHECKS[table](case)
 
 
 class Response:
@@ -199,6 +199,42 @@ def test_the_snapshot_counts_pods_and_measures_the_ready_ones(monkeypatch: pytes
         2,
     ]
     assert math.isnan(seen.rate.value[0])
+
+
+def test_memory_and_single_containers_are_seen_as_the_hpa_sees_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    def two(name: str) -> dict[str, Any]:
+        asked = {"web": {"cpu": "500m", "memory": "1Gi"}, "proxy": {"cpu": "100m", "memory": "128Mi"}}
+        containers = [{"name": part, "resources": {"requests": one}} for part, one in asked.items()]
+        return pod(name) | {"spec": {"containers": containers}}
+
+    def used(name: str, **parts: dict[str, str]) -> dict[str, Any]:
+        containers = [{"name": part, "usage": usage} for part, usage in parts.items()]
+        meta = {"metadata": {"name": name}, "timestamp": stamp(12), "window": "30s"}
+        return meta | {"containers": containers}
+
+    proxy = {"cpu": "50m", "memory": "64Mi"}
+    usage = [
+        used("a", web={"cpu": "100m", "memory": "512Mi"}, proxy=proxy),
+        used("b", web={"cpu": "200m"}, proxy=proxy),
+    ]
+    plant, _ = deployment(
+        monkeypatch,
+        list_namespaced_pod=[{"items": [two("a"), two("b")]}],
+        list_namespaced_custom_object=[{"items": usage}],
+    )
+    seen = plant.snapshot()
+    assert set(seen.pods) == {"cpu", "memory", "cpu/web", "cpu/proxy", "memory/web", "memory/proxy"}
+    counted = {name: groups.counted for name, groups in seen.pods.items()}
+    found = {
+        name: (int(one.count[0]), int(one.usage_milli[0]), int(one.request_milli[0]))
+        for name, one in counted.items()
+    }
+    assert found["cpu"] == (2, 400, 1200)
+    assert found["cpu/proxy"] == (2, 100, 200)
+    assert found["memory"] == (1, 576_000, 1_152_000), "in MiB; b's is missing, since one container's is"
+    assert found["memory/proxy"] == (2, 128_000, 256_000)
+    assert int(seen.pods["memory"].missing.count[0]) == 1
+    assert seen.metrics["memory"].value[0] == pytest.approx(576 / 1152)
 
 
 @pytest.mark.parametrize(
