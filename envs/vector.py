@@ -21,6 +21,7 @@ from simulator.arrays import Ints
 from simulator.errors import InputError
 from simulator.fluid import FluidClusters
 from simulator.ownership import check_import_names
+from simulator.prices import SECONDS_PER_HOUR
 from simulator.randomization import Randomization
 from simulator.scenario import Workload
 from simulator.trace import Trace, read_trace
@@ -161,7 +162,7 @@ class AutoscaleVectorEnv(VectorEnv[Observations, Actions, NDArray[Any]]):
         seen = self._shown
         clusters.apply(self._guard.allow(seen, self._actions.desired(chosen, seen)).replicas)
         happened = clusters.advance()
-        usd = happened.usd.sum(axis=1)
+        usd = happened.usd.sum(axis=1) + happened.node_usd.sum(axis=1)
         rewards = -(usd + self.task.objective.usd_per_violation * happened.late) / self._unit_usd
         offered = happened.requests.copy()
         violations = happened.late.copy()
@@ -217,7 +218,9 @@ class AutoscaleVectorEnv(VectorEnv[Observations, Actions, NDArray[Any]]):
         slots_per_pod = np.array([service.slots_per_pod for service in system.services])
         rate = scenario.workload.mean_rps * world.load_scale[which, np.newaxis]
         pods = rate * np.array(system.load_seconds()) * work / (slots_per_pod * slots)
-        return np.asarray((pods * world.usd_per_second[which]).sum(axis=1) * self.task.period_seconds)
+        vcpu = (pods * np.array([service.vcpu_per_pod for service in system.services])).sum(axis=1)
+        usd_per_hour = vcpu * scenario.usd_per_vcpu_hour * world.price[which]
+        return np.asarray(usd_per_hour * self.task.period_seconds / SECONDS_PER_HOUR)
 
     def _begin_anew(self, ended: NDArray[np.bool_], last: Observations, infos: Infos) -> Observations:
         """The first observations of the next episodes where one has ended."""

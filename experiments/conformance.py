@@ -72,8 +72,8 @@ class World:
         law: a key of LAWS; None for the task's own.
         slots: of a pod; as many times the service time is worked on, so that a pod's capacity stays. None for the
             task's own.
-        start_up_seconds: median.
-        lag_seconds: of the metrics.
+        start_up_seconds: median; None for the task's own.
+        lag_seconds: of the metrics; None for the task's own.
         level: times the task's mean rate.
         trouble: NO_TROUBLE or one of TROUBLES.
     """
@@ -81,8 +81,8 @@ class World:
     load: str = "sine"
     law: str | None = "lognormal"
     slots: int | None = 4
-    start_up_seconds: float = 25.0
-    lag_seconds: float = 15.0
+    start_up_seconds: float | None = 25.0
+    lag_seconds: float | None = 15.0
     level: float = 1.0
     trouble: str = NO_TROUBLE
 
@@ -90,11 +90,13 @@ class World:
         """The base with these changes; the SLO keeps its ratio to the mean service time of a single service."""
         content = base.model_dump(mode="json", exclude_none=True)
         scenario = content["scenario"]
-        start_up = {"p50_seconds": self.start_up_seconds, "p95_seconds": 1.8 * self.start_up_seconds}
         services = [scenario["service"]] if "service" in scenario else scenario["application"]["services"]
-        for service in services:
-            service["start_up"] |= start_up
-        scenario["metrics"]["lag_seconds"] = self.lag_seconds
+        if self.start_up_seconds is not None:
+            start_up = {"p50_seconds": self.start_up_seconds, "p95_seconds": 1.8 * self.start_up_seconds}
+            for service in services:
+                service["start_up"] |= start_up
+        if self.lag_seconds is not None:
+            scenario["metrics"]["lag_seconds"] = self.lag_seconds
         scenario.setdefault("faults", []).extend(FAULTS.get(self.trouble, []))
         if self.trouble == BURSTY:
             scenario["workload"]["arrivals"] = BURSTS
@@ -151,12 +153,21 @@ def covering_grid(loads: Sequence[str] = MADE_LOADS, strength: int = 3) -> tuple
 def grid(name: str, base: Task, traces: Sequence[str] = ()) -> tuple[World, ...]:
     """A grid by its name, with traces among the loads; an application keeps its service times and slots.
 
+    A task with nodes is tried as it is, at several levels of load: how its pods come up is what it is about.
+
     Raises:
         InputError: if there is no such grid.
     """
     if name not in GRIDS:
         msg = f"--grid {name!r} is unknown; there are: {', '.join(GRIDS)}"
         raise InputError(msg)
+    if base.scenario.cluster is not None:
+        levels = {"small": (1.0,), "cover": (0.5, 1.0, 2.0), "full": (0.5, 1.0, 2.0, 4.0)}[name]
+        loads = (*(MADE_LOADS[::2] if name == "small" else MADE_LOADS), *traces)
+        return tuple(
+            World(load, None, None, start_up_seconds=None, lag_seconds=None, level=level)
+            for load, level in product(loads, levels)
+        )
     if name == "small":
         worlds = (*SMALL, *(World(load=trace) for trace in traces))
     else:
@@ -333,7 +344,7 @@ def on_batch_engine(task: Task, trace: Trace, policy: str) -> tuple[float, float
     for _, interval in run(plant, rule, task.interface.new_guard(), plant.advance, trace.duration_seconds):
         late += float(interval.requests.late.sum())
         offered += float(interval.requests.offered.sum())
-        usd += float(interval.cost_usd.sum())
+        usd += float(interval.total_usd.sum())
         cpu += float(interval.cpu_seconds.sum())
         capacity += float(interval.cpu_capacity_seconds.sum())
     clusters.close()

@@ -33,6 +33,9 @@ SOURCES = (
 inlined: Any = numba.njit(nogil=True, forceinline=True, _nrt=False)  # type: ignore[call-overload]
 """A part of the kernel."""
 
+called: Any = numba.njit(nogil=True, _nrt=False)  # type: ignore[call-overload]
+"""A part that is large, or seldom used."""
+
 
 def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     """What Python calls: compiled once.

@@ -20,19 +20,44 @@ from simulator.errors import InputError
 from simulator.faults import SlowStart
 from simulator.flow.episode import Episodes, begin_episodes
 from simulator.flow.faults import hazards
-from simulator.flow.graph import Flows, equip, flatten, metric_units
+from simulator.flow.fleet import (
+    SHOWN_DRAINING,
+    SHOWN_READY,
+    empty_sheet,
+    empty_shifts,
+    make_fleet,
+    needs_fleet,
+    site_of,
+)
+from simulator.flow.graph import Flows, equip, flatten
+from simulator.flow.lives import begin_fleets, live
+from simulator.flow.shown import see_burn, sort_rows
+from simulator.flow.stations import metric_units
 from simulator.flow.step import advance, advance_graph
 from simulator.flow.support import check_supported
 from simulator.flow.survival import survival_table
-from simulator.flow.tables import Clock, Happened, Laws, Loads, Seen, Trusted, empty_state, empty_world
+from simulator.flow.tables import (
+    Clock,
+    Happened,
+    Laws,
+    Loads,
+    Seen,
+    State,
+    Trusted,
+    World,
+    empty_happened,
+    empty_state,
+    empty_world,
+)
 from simulator.flow.trust import sort_pods
 from simulator.laws.law import ServiceTimeLaw
-from simulator.plant import Metric, Snapshot
+from simulator.plant import Metric, NodeCounts, Snapshot
 from simulator.prices import SECONDS_PER_HOUR
 from simulator.processes import DeterministicProcess, ModulatedProcess
 from simulator.randomization import Randomization
 from simulator.randomness import seed_key
-from simulator.scenario import Scenario
+from simulator.scenario import MetricPipeline, Scenario
+from simulator.service import Service
 from simulator.trace import Trace
 
 _LONGEST_PART_SECONDS = 5.0
@@ -72,61 +97,24 @@ class FluidClusters:
         randomization: Randomization,
     ) -> None:
         check_supported(scenario)
-        metrics = scenario.metrics
-        parts = math.ceil(period_seconds / _LONGEST_PART_SECONDS - 1e-9)
-        window = round(metrics.window_seconds / metrics.scrape_seconds)
-        self._clock = Clock(
-            period_seconds,
-            parts,
-            metrics.scrape_seconds,
-            window,
-            metrics.noise,
-            metrics.gap_probability,
-            metrics.stale_seconds,
-        )
-        self._hazards = hazards(scenario.faults, [service.name for service in scenario.system.services])
-        self._count = count
         _check_traces(traces, horizon_seconds)
+        system, groups = scenario.system, scenario.cluster.groups if scenario.cluster else ()
+        self._count, shape = count, (count, len(system.services))
+        self._clock = _clock(scenario.metrics, period_seconds)
+        self._hazards = hazards(scenario.faults, [service.name for service in system.services], groups)
         self._loads = _loads(scenario, traces)
-        system = scenario.system
         self._graph = None if system.is_one_queue else (flatten(system), equip(system))
-        self._flows = None if self._graph is None else Flows.of(count, self._graph[0], len(system.services))
+        self._flows = None if self._graph is None else Flows.of(count, self._graph[0], shape[1])
         self._laws, scv = _laws(system, randomization)
         beginnings = math.floor((traces[0].duration_seconds - horizon_seconds) / _GRID_SECONDS + 1e-9) + 1
         self._episodes = _episodes(scenario, scv, slo_seconds, beginnings, randomization)
-        longest = self._episodes.start_up * (randomization.start_up[1], 1.0)
-        steps = math.ceil(
-            (longest[:, 0] * np.exp(_LONGEST_START_DEVIATIONS * longest[:, 1])).max() / period_seconds
-        )
-        shape = count, len(scenario.system.services)
-        points = math.ceil(metrics.window_seconds * parts / period_seconds) + 1
-        seen_after = metrics.lag_seconds * randomization.lag[1] + period_seconds
-        kept = window + math.ceil(seen_after / metrics.scrape_seconds) + 2
-        if metrics.gap_probability or scenario.faults:
-            kept += math.ceil(metrics.stale_seconds / metrics.scrape_seconds) + _MOST_LOST
-            seen_after += metrics.stale_seconds + _MOST_LOST * metrics.scrape_seconds
-        slowest = math.prod(fault.factor for fault in scenario.faults if isinstance(fault, SlowStart))
-        self.world = empty_world(shape, (steps + 1) * parts)
-        remembered = math.ceil(
-            (seen_after + metrics.scrape_seconds + metrics.window_seconds) * parts / period_seconds
-        )
-        self.state = empty_state(
-            shape, math.ceil(slowest * steps) + 1, points, kept, remembered + 2, len(scenario.faults)
-        )
-        self.happened = Happened(
-            requests=np.zeros(count, np.int64),
-            offered=np.zeros(shape, np.int64),
-            dropped=np.zeros(shape),
-            started=np.zeros(shape, np.int64),
-            late=np.zeros(count),
-            busy_seconds=np.zeros(shape),
-            capacity_seconds=np.zeros(shape),
-            waiting_seconds=np.zeros(shape),
-            pod_seconds=np.zeros(shape),
-            usd=np.zeros(shape),
-        )
+        self.world, self.state = _tables(scenario, self._clock, self._episodes, shape, randomization)
+        self.happened = empty_happened(shape, len(groups))
+        self._site = site_of(scenario) if needs_fleet(scenario) else None
+        self.fleet = make_fleet(scenario, self._site, count) if self._site is not None else None
+        self._shifts = empty_shifts(count if self.fleet is not None else 0, self._clock.parts, shape[1])
         self.seen = Seen(*np.full((5, *shape), np.nan))
-        services = scenario.system.services
+        services = system.services
         self.request_milli = np.array([round(1000 * service.vcpu_per_pod) for service in services])
         """int64 ``(S,)``; CPU that a pod requests."""
         self.cores_per_slot = np.array([each.vcpu_per_pod / metric_units(each) for each in services])
@@ -166,6 +154,8 @@ class FluidClusters:
             self._numbers,
         )
         self._numbers[which] += 1
+        if self.fleet is not None:
+            begin_fleets(self._site, self.world, self.state, self.fleet, self.happened, which)
         if self._flows is not None:
             self._flows.forget(which)
 
@@ -191,24 +181,33 @@ class FluidClusters:
 
     def snapshot(self) -> Snapshot:
         """What is shown now; axes N and S."""
-        seen, state = self.seen, self.state
+        seen, state, fleet = self.seen, self.state, self.fleet
         return Snapshot(
             time_seconds=self.now_seconds,
             wanted=state.wanted,
             starting=state.starting,
-            ready=state.ready,
-            draining=np.zeros_like(state.ready),
+            ready=state.ready if fleet is None else fleet.service[:, :, SHOWN_READY],
+            draining=np.zeros_like(state.ready) if fleet is None else fleet.service[:, :, SHOWN_DRAINING],
             cpu=Metric(seen.cpu, seen.age_seconds),
             rate=Metric(seen.rate, seen.age_seconds),
             latency_p95=Metric(seen.latency_p95, seen.age_seconds),
             queue=Metric(seen.queue, seen.age_seconds),
+            nodes=self._nodes(),
         )
+
+    def _nodes(self) -> NodeCounts | None:
+        if self.fleet is None or not self.fleet.node_counts.shape[2]:
+            return None
+        return NodeCounts(*self.fleet.node_counts.swapaxes(0, 1))
 
     def sort_pods(self) -> Trusted:
         """The pods as the HPA trusts them now."""
         trusted = Trusted(*np.zeros((4, *self.state.wanted.shape), np.int64))
-        running, milli = self._running_seconds, self.request_milli.astype(np.float64)
-        sort_pods(0, self._count, self._clock, running, milli, self.world, self.state, trusted)
+        milli, what = self.request_milli.astype(np.float64), (self.world, self.state)
+        if self.fleet is None:
+            sort_pods(0, self._count, self._clock, self._running_seconds, milli, *what, trusted)
+        else:
+            sort_rows(0, self._count, self._site, self._clock, milli, *what, self.fleet, trusted)
         return trusted
 
     def apply(self, replicas: Ints) -> None:
@@ -229,13 +228,53 @@ class FluidClusters:
             self._pool.shutdown()
 
     def _advance(self, begin: int, end: int) -> None:
-        what = self.world, self.state, self.happened, self.seen
+        clock, hazards, world, state = self._clock, self._hazards, self.world, self.state
+        site, fleet = self._site, self.fleet
+        if site is not None and fleet is not None:
+            where = site, world, state, fleet, empty_sheet(site, fleet)
+            live(begin, end, clock, hazards, *where, self._shifts, self.happened)
+        what = world, state, self._shifts
         if self._graph is None or self._flows is None:
-            advance(begin, end, self._clock, self._loads, self._hazards, self._laws, *what)
+            advance(begin, end, clock, self._loads, hazards, self._laws, *what, self.happened, self.seen)
         else:
-            world, state, happened, seen = what
-            shape = self._clock, self._loads, self._hazards, *self._graph
-            advance_graph(begin, end, *shape, world, state, self._flows, happened, seen)
+            told = self._flows, self.happened, self.seen
+            advance_graph(begin, end, clock, self._loads, hazards, *self._graph, *what, *told)
+        if site is not None and site.burn.any():
+            see_burn(begin, end, site, clock, world, state, fleet, self.seen)
+
+
+def _clock(metrics: MetricPipeline, period_seconds: float) -> Clock:
+    return Clock(
+        period_seconds,
+        math.ceil(period_seconds / _LONGEST_PART_SECONDS - 1e-9),
+        metrics.scrape_seconds,
+        round(metrics.window_seconds / metrics.scrape_seconds),
+        metrics.noise,
+        metrics.gap_probability,
+        metrics.stale_seconds,
+    )
+
+
+def _tables(
+    scenario: Scenario, clock: Clock, episodes: Episodes, shape: tuple[int, int], randomization: Randomization
+) -> tuple[World, State]:
+    """Tables for the longest start-ups, lags and windows that there may be."""
+    metrics, parts, period = scenario.metrics, clock.parts, clock.period_seconds
+    median, deviation = (episodes.start_up * (randomization.start_up[1], 1.0)).T
+    longest = (median * np.exp(_LONGEST_START_DEVIATIONS * deviation)).max()
+    slowest = math.prod(fault.factor for fault in scenario.faults if isinstance(fault, SlowStart))
+    steps = math.ceil(longest / period)
+    points = math.ceil(metrics.window_seconds * parts / period) + 1
+    seen_after = metrics.lag_seconds * randomization.lag[1] + period
+    kept = clock.window + math.ceil(seen_after / metrics.scrape_seconds) + 2
+    if metrics.gap_probability or scenario.faults:
+        kept += math.ceil(metrics.stale_seconds / metrics.scrape_seconds) + _MOST_LOST
+        seen_after += metrics.stale_seconds + _MOST_LOST * metrics.scrape_seconds
+    seen_after += metrics.scrape_seconds + metrics.window_seconds
+    remembered = math.ceil(seen_after * parts / period) + 2
+    ages = math.ceil(slowest * steps) + 1
+    state = empty_state(shape, ages, points, kept, remembered, len(scenario.faults))
+    return empty_world(shape, (steps + 1) * parts), state
 
 
 def _check_traces(traces: Sequence[Trace], horizon_seconds: float) -> None:
@@ -296,7 +335,6 @@ def _episodes(
 ) -> Episodes:
     system = scenario.system
     services = system.services
-    price = scenario.usd_per_vcpu_hour / SECONDS_PER_HOUR
     means, first_scrape = system.work_seconds(), scenario.metrics.first_scrape_seconds
     return Episodes(
         factors=np.log([getattr(randomization, name) for name in _AS_DRAWN]),
@@ -308,7 +346,7 @@ def _episodes(
         whole_slots=system.is_one_queue,
         staff_seconds=np.array(system.load_seconds()),
         staff_slots=np.array([float(service.slots_per_pod) for service in services]),
-        usd_per_second=np.array([price * service.vcpu_per_pod for service in services]),
+        usd_per_second=np.array([_usd_per_second(scenario, service) for service in services]),
         drain_seconds=np.array(
             [min(mean, service.drain_grace_seconds) for mean, service in zip(means, services, strict=True)]
         ),
@@ -320,6 +358,15 @@ def _episodes(
         first_scrape_seconds=-1.0 if first_scrape is None else first_scrape,
         staffing_quality=scenario.staffing_quality,
     )
+
+
+def _usd_per_second(scenario: Scenario, service: Service) -> float:
+    """What a pod costs by itself."""
+    prices = scenario.prices
+    if prices is None:
+        return 0.0
+    memory = prices.usd_per_gib_hour * service.memory.request_gib
+    return (prices.usd_per_vcpu_hour * service.vcpu_per_pod + memory) / SECONDS_PER_HOUR
 
 
 def _laws(system: Application, randomization: Randomization) -> tuple[Laws, Floats]:

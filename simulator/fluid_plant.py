@@ -10,7 +10,7 @@ import numpy as np
 from simulator.arrays import Floats, Ints
 from simulator.errors import InputError
 from simulator.fluid import FluidClusters
-from simulator.plant import Desired, Interval, Metric, Requests, Snapshot
+from simulator.plant import Desired, Interval, Metric, NodeInterval, Requests, Snapshot
 from simulator.pod_groups import PodGroup, PodGroups
 
 
@@ -102,7 +102,14 @@ class FluidPlant:
             pods_started=happened.started.copy(),
             cost_usd=usd,
             requests=self._requests(),
+            nodes=self._nodes(),
         )
+
+    def _nodes(self) -> NodeInterval | None:
+        happened = self._clusters.happened
+        if not happened.launched.shape[1]:
+            return None
+        return NodeInterval(happened.node_seconds.copy(), happened.node_usd.copy(), happened.launched.copy())
 
     def _requests(self) -> Requests:
         """What clients see, of all classes together; those that wait count as served."""

@@ -20,6 +20,8 @@ _NEVER_SECONDS = 1e6
 """Longer than any SLO or time-out: where no pod is ready."""
 _HIGHEST_LOAD = 0.95
 _DEVIATIONS = 6.0
+_MEMORY = 1.7
+"""How many calls' times it takes until a pod that works in batches has forgotten whether it was busy; measured."""
 
 
 @inlined
@@ -47,6 +49,7 @@ def limit_calls(stations, world, state, flows, n, span):
         flows.waits_for[n, s] = NO_SERVICE
         flows.most[n, s] = (
             state.cpu_share[n, s]
+            * state.pace[n, s]
             * pods
             * world.slots[n, s]
             * stations.units[s]
@@ -70,6 +73,24 @@ def limit_calls(stations, world, state, flows, n, span):
 
 
 @inlined
+def divert_calls(stations, state, flows, n, span):
+    """Let calls go to their fallbacks where a service has had no ready pod for so long, and come back likewise."""
+    for s in range(flows.diverted.shape[1]):
+        is_wrong = (state.ready[n, s] > 0) == flows.diverted[n, s]
+        flows.against_seconds[n, s] = flows.against_seconds[n, s] + span if is_wrong else 0.0
+        if flows.against_seconds[n, s] >= stations.patience_seconds[s]:
+            flows.diverted[n, s] = not flows.diverted[n, s]
+            flows.against_seconds[n, s] = 0.0
+
+
+@inlined
+def _called(graph, flows, n, e):
+    """The operation that a call goes to now."""
+    callee = graph.callee[e]
+    return graph.fallback[e] if flows.diverted[n, graph.service[callee]] else callee
+
+
+@inlined
 def begin_calls(graph, flows, n, requests, span):
     """Let clients' requests come."""
     calls = flows.calls[n]
@@ -84,12 +105,18 @@ def _call(graph, flows, n, o, made, span):
     """Make the calls of an operation."""
     for e in range(graph.first[o], graph.first[o + 1]):
         asked = made * graph.times[e] * graph.probability[e]
-        flows.calls[n, graph.callee[e]] += asked * _attempts(graph, e, flows.lost[n, e], asked, span)
+        flows.calls[n, _called(graph, flows, n, e)] += asked * _attempts(
+            graph, e, flows.lost[n, e], asked, span
+        )
 
 
 @inlined
 def _find_extra(stations, flows, n, s, pods, load, stretch):
-    """What calls take beside their work, by pods and load; roots of cumulants between two points of the grid."""
+    """What calls take beside their work, by pods and load; roots of cumulants between two points of the grid.
+
+    Returns:
+        How busy a load makes pods that work in batches; see ``Stations``.
+    """
     few, slack = stations.fewness, stations.stress
     down, right = 1.0 / max(pods, 1.0), 1.0 / (1.0 - min(load, _HIGHEST_LOAD))
     p = 0
@@ -105,6 +132,30 @@ def _find_extra(stations, flows, n, s, pods, load, stretch):
         upper = roots[0][u] + right * (roots[0][u + 1] - roots[0][u])
         lower = roots[1][u] + right * (roots[1][u + 1] - roots[1][u])
         flows.extra[n, s, k] = ((upper + down * (lower - upper)) * stretch) ** (k + 1)
+    efforts = stations.effort[s, p], stations.effort[s, p + 1]
+    upper = efforts[0][u] + right * (efforts[0][u + 1] - efforts[0][u])
+    lower = efforts[1][u] + right * (efforts[1][u + 1] - efforts[1][u])
+    return upper + down * (lower - upper)
+
+
+@inlined
+def _busy_share(effort, parts, pods, deviate):
+    """Share of the time that pods work at least on one call, where a call takes so many parts of a step."""
+    share = 1.0 - math.exp(-effort)
+    share += math.sqrt(share * (1.0 - share) * min(_MEMORY * parts, 1.0) / max(pods, 1.0)) * deviate
+    return min(max(share, 0.0), 1.0)
+
+
+@inlined
+def _capacity(stations, world, state, flows, n, s, per_call, span):
+    """Work that a service can do in a part of a step, where a call has so much of it."""
+    pods = np.float64(state.ready[n, s])
+    work = state.cpu_share[n, s] * state.pace[n, s] * pods * world.slots[n, s] * stations.units[s] * span
+    if flows.held_seconds[n, s] > 0.0:
+        work = min(work, pods * stations.slots[s] * span / flows.held_seconds[n, s] * per_call)
+    if flows.waits_for[n, s] != NO_SERVICE:
+        work = min(work, flows.most[n, s] * per_call)
+    return work
 
 
 @inlined
@@ -128,12 +179,8 @@ def serve_calls(graph, stations, world, state, flows, happened, n, place, reques
     if not flows.kept_full[n, s]:
         work = max(work + deviation * deviate_of(service_key(key, s), NOISE), 0.0)
     per_call = work_there / there if there > 0.0 else world.mean_seconds[n, s]
-    pods = np.float64(state.ready[n, s])
-    capacity = state.cpu_share[n, s] * pods * world.slots[n, s] * stations.units[s] * span
-    if flows.held_seconds[n, s] > 0.0:
-        capacity = min(capacity, pods * stations.slots[s] * span / flows.held_seconds[n, s] * per_call)
-    if flows.waits_for[n, s] != NO_SERVICE:
-        capacity = min(capacity, flows.most[n, s] * per_call)
+    pods, pace = np.float64(state.ready[n, s]), state.pace[n, s]
+    capacity = _capacity(stations, world, state, flows, n, s, per_call, span)
     before = state.backlog[n, s]
     busy = min(before + work, capacity)
     after = before + work - busy
@@ -150,12 +197,15 @@ def serve_calls(graph, stations, world, state, flows, happened, n, place, reques
     flows.demand[n, s] = calls
     flows.turned_away[n, s] = turned_away
     flows.wait_seconds[n, s] = 0.5 * (before + after) * span / capacity if capacity > 0.0 else _NEVER_SECONDS
-    flows.busy[n, s] = busy
     flows.offered[n, s] += calls
     load = expected_work / capacity if capacity > 0.0 else 1.0
     if came > 0.0:
         load *= mean_requests / came
-    _find_extra(stations, flows, n, s, pods, load, stretch * 0.5 * (1.0 + world.scv[n, s]))
+    effort = _find_extra(stations, flows, n, s, pods, load, stretch / pace * 0.5 * (1.0 + world.scv[n, s]))
+    if stations.in_batches[s] and after == 0.0:
+        deviate = deviate_of(service_key(key, s), NOISE)
+        busy = capacity * _busy_share(effort * load, (per_call + flows.extra[n, s, 0]) / span, pods, deviate)
+    flows.busy[n, s] = busy / pace
     happened.waiting_seconds[n, s] += 0.5 * (before + after) / per_call * span
     happened.dropped[n, s] += turned_away * calls
     for o in range(graph.begins[place], graph.begins[place + 1]):
@@ -167,10 +217,11 @@ def serve_calls(graph, stations, world, state, flows, happened, n, place, reques
 @inlined
 def _answer_call(graph, stations, flows, n, e, calls, span):
     """What a call means for its caller: cumulants of the time it takes, and the share that fails in the end."""
-    o = graph.callee[e]
+    o = _called(graph, flows, n, e)
     first, second, third, calm = flows.response[n, o]
-    first += graph.network_seconds[e]
-    calm += graph.network_seconds[e]
+    network = graph.network_seconds[e, np.int64(o != graph.callee[e])]
+    first += network
+    calm += network
     lost, most = flows.failing[n, o], graph.timeout_seconds[e]
     if first + _DEVIATIONS * math.sqrt(second) > most:
         late = time_exceeds(stations.survival, first, second, third, most)
@@ -212,7 +263,7 @@ def answer(graph, stations, world, state, flows, happened, n, requests, span):
         s = graph.service[o]
         first = second = third = calm = away = 0.0
         if s != NO_SERVICE:
-            stretch = world.mean_seconds[n, s] / stations.mean_seconds[s]
+            stretch = world.mean_seconds[n, s] / (stations.mean_seconds[s] * state.pace[n, s])
             spread = world.scv[n, s]
             pace = state.cpu_share[n, s] if stations.own_pace[s] else 1.0
             calm = graph.work[o, 0] * stretch / pace + flows.extra[n, s, 0] + state.delay_seconds[n, s]

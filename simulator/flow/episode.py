@@ -79,7 +79,7 @@ def _factor(episodes, key, what):
 def _draw(clock, loads, laws, episodes, world, n, key):
     """What the cluster is."""
     scale = _factor(episodes, key, SERVICE_TIME)
-    starts = _factor(episodes, key, START_UP)
+    world.starts[n] = starts = _factor(episodes, key, START_UP)
     world.slo_seconds[n] = episodes.slo_seconds * scale * _factor(episodes, key, SLO)
     world.lag_seconds[n] = episodes.lag_seconds * _factor(episodes, key, LAG)
     world.first_scrape_seconds[n] = episodes.first_scrape_seconds
@@ -91,7 +91,7 @@ def _draw(clock, loads, laws, episodes, world, n, key):
     world.load_scale[n] = _factor(episodes, key, LOAD)
     world.hazard[n] = _factor(episodes, key, HAZARD)
     law = np.int64(uniform(key, _LAW) * len(laws.survival))
-    price = _factor(episodes, key, PRICE)
+    world.price[n] = price = _factor(episodes, key, PRICE)
     slots = _factor(episodes, key, SLOTS)
     part_seconds = clock.period_seconds / clock.parts
     for s in range(len(episodes.slots)):
@@ -131,6 +131,7 @@ def _staff(loads, episodes, world, state, n):
         state.wanted[n, s] = state.applied[n, s] = state.ready[n, s] = pods
         state.starting[n, s] = 0
         state.work[n, s] = state.backlog[n, s] = state.owed[n, s] = 0.0
+        state.pace[n, s] = 1.0
         for slot in range(state.left.shape[2]):
             state.left[n, s, slot] = state.done[n, s, slot] = 0
         for place in range(state.totals.shape[2]):

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from simulator.arrays import Floats, Ints
 from simulator.compiled import inlined
@@ -21,19 +22,38 @@ from simulator.faults import (
     Latency,
     MetricOutage,
     MetricStaleness,
+    NodeLoss,
     PodKill,
+    RegionLoss,
     ServiceFault,
     SlowStart,
+    StockOut,
+    ZoneLoss,
 )
 from simulator.flow.draws import service_key
+from simulator.nodes import NodeGroup
 from simulator.prices import SECONDS_PER_HOUR
 from simulator.randomness import mix, uniform
 
 POD_KILL, SLOW_START, LATENCY, CPU_STARVATION, METRIC_OUTAGE, METRIC_STALENESS, API_REFUSAL = range(7)
-MODELLED = (PodKill, SlowStart, Latency, CpuStarvation, MetricOutage, MetricStaleness, ApiRefusal)
+NODE_LOSS, ZONE_LOSS, REGION_LOSS, STOCK_OUT = range(7, 11)
+MODELLED = (
+    PodKill,
+    SlowStart,
+    Latency,
+    CpuStarvation,
+    MetricOutage,
+    MetricStaleness,
+    ApiRefusal,
+    NodeLoss,
+    ZoneLoss,
+    RegionLoss,
+    StockOut,
+)
 """Those that there are, by code."""
 _AMOUNTS: dict[type, str] = {
     PodKill: "count",
+    NodeLoss: "count",
     SlowStart: "factor",
     Latency: "delay_seconds",
     CpuStarvation: "share",
@@ -54,7 +74,8 @@ class Hazards(NamedTuple):
         at_seconds: float64 ``(J,)``; inf where it comes by a rate.
         per_second: float64 ``(J,)``; how often it begins while it is not there.
         duration_seconds: float64 ``(J,)``.
-        amount: float64 ``(J,)``; pods killed, factor of a start-up, delay, share of CPU left, probability.
+        amount: float64 ``(J,)``; pods or nodes killed, factor of a start-up, delay, share of CPU left, probability.
+        groups: bool ``(J, G)``; node groups that it hits.
     """
 
     kind: Ints
@@ -63,9 +84,10 @@ class Hazards(NamedTuple):
     per_second: Floats
     duration_seconds: Floats
     amount: Floats
+    groups: NDArray[np.bool_]
 
 
-def hazards(faults: Sequence[AnyFault], services: Sequence[str]) -> Hazards:
+def hazards(faults: Sequence[AnyFault], services: Sequence[str], groups: Sequence[NodeGroup] = ()) -> Hazards:
     """The faults of a Scenario.
 
     Raises:
@@ -85,11 +107,23 @@ def hazards(faults: Sequence[AnyFault], services: Sequence[str]) -> Hazards:
         per_second=np.array([(fault.per_hour or 0.0) / SECONDS_PER_HOUR for fault in faults], np.float64),
         duration_seconds=np.array([fault.duration_seconds for fault in faults], np.float64),
         amount=np.array([getattr(fault, _AMOUNTS.get(type(fault), ""), 1.0) for fault in faults], np.float64),
+        groups=np.array([[_hits(fault, group) for group in groups] for fault in faults], np.bool_).reshape(
+            len(faults), len(groups)
+        ),
     )
 
 
+def _hits(fault: AnyFault, group: NodeGroup) -> bool:
+    """Whether a fault takes nodes of a group, or keeps it from getting some."""
+    if isinstance(fault, ZoneLoss):
+        return (fault.region, fault.zone) == (group.region, group.zone)
+    if isinstance(fault, RegionLoss):
+        return fault.region == group.region
+    return isinstance(fault, NodeLoss) or (isinstance(fault, StockOut) and fault.group == group.name)
+
+
 @inlined
-def _wait_seconds(hazards, world, state, n, j):
+def wait_seconds(hazards, world, state, n, j):
     """Until a fault begins again."""
     if hazards.per_second[j] <= 0.0:
         return np.inf
@@ -103,7 +137,7 @@ def begin_faults(hazards, world, state, n):
     """None are there at an episode's beginning."""
     for j in range(len(hazards.kind)):
         state.fault_number[n, j] = 0
-        state.fault_begin[n, j] = min(hazards.at_seconds[j], _wait_seconds(hazards, world, state, n, j))
+        state.fault_begin[n, j] = min(hazards.at_seconds[j], wait_seconds(hazards, world, state, n, j))
 
 
 @inlined
@@ -131,7 +165,7 @@ def _kill_by_now(hazards, world, state, n, j, now):
         key = service_key(mix(world.key[n] + _KILLS * (np.uint64(j) + _ONE)), state.fault_number[n, j] + 1)
         _kill_pods(hazards, state, n, j, key)
         state.fault_number[n, j] += 1
-        state.fault_begin[n, j] += _wait_seconds(hazards, world, state, n, j)
+        state.fault_begin[n, j] += wait_seconds(hazards, world, state, n, j)
 
 
 @inlined
@@ -151,10 +185,11 @@ def suffer(hazards, clock, world, state, n):
         kind, amount = hazards.kind[j], hazards.amount[j]
         if kind == POD_KILL:
             _kill_by_now(hazards, world, state, n, j, now)
+        if kind in (POD_KILL, NODE_LOSS):
             continue
         if begin + duration <= now:
             state.fault_number[n, j] += 1
-            state.fault_begin[n, j] = begin + duration + _wait_seconds(hazards, world, state, n, j)
+            state.fault_begin[n, j] = begin + duration + wait_seconds(hazards, world, state, n, j)
         if not begin <= now < begin + duration:
             continue
         if kind == METRIC_OUTAGE:

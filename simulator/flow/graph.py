@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from simulator.application import Application
 from simulator.arrays import Floats, Ints
-from simulator.flow.stations import learn_station, work_cumulants
+from simulator.flow.stations import learn_station, metric_units, work_cumulants, work_units
 from simulator.flow.tails import PEARSON_P95, PEARSON_SURVIVAL
 from simulator.operation import Call, Operation
 from simulator.service import Service
@@ -40,11 +40,13 @@ class Graph(NamedTuple):
         work: float64 ``(O, 3)``; cumulants of an operation's own work, seconds to the power 1, 2 and 3.
         first: int64 ``(O + 1,)``; an operation's calls are ``first[o]`` to ``first[o + 1]``.
         callee: int64 ``(E,)``.
+        fallback: int64 ``(E,)``; the operation that is called while the callee's service has no ready pod: the callee
+            where there is no other.
         step: int64 ``(E,)``; calls of the same are made at once.
         times: float64 ``(E,)``; such calls, one after another, or at once where ``at_once``.
         at_once: bool ``(E,)``.
         probability: float64 ``(E,)``.
-        network_seconds: float64 ``(E,)``; there and back.
+        network_seconds: float64 ``(E, 2)``; there and back, to the callee and to the fallback.
         timeout_seconds: float64 ``(E,)``; inf without.
         attempts: float64 ``(E,)``; at most.
         back_off_seconds: float64 ``(E,)``; before a retry, on average.
@@ -60,6 +62,7 @@ class Graph(NamedTuple):
     work: Floats
     first: Ints
     callee: Ints
+    fallback: Ints
     step: Ints
     times: Floats
     at_once: NDArray[np.bool_]
@@ -85,11 +88,14 @@ class Stations(NamedTuple):
         pairs: int64 ``(K, 2)``; caller and callee, the last callers first.
         pair_calls: float64 ``(K,)``; calls that one of the caller's makes there.
         pair_patience: float64 ``(K,)``; seconds after which the caller has given up all attempts, or inf.
+        patience_seconds: float64 ``(S,)``; how long a service may have no ready pod until calls go elsewhere.
         room: float64 ``(S,)``; calls that a pod may have beyond those at work, inf without a limit.
         fewness: float64 ``(P,)``; one over the numbers of pods for which ``extra`` is known.
         stress: float64 ``(U,)``; one over what the loads for which it is known leave free.
         extra: float64 ``(S, P, U, 3)``; what a call takes beside its work at full speed: the roots of its cumulants
             by their order, seconds.
+        in_batches: bool ``(S,)``; then few calls use all of a pod's CPU.
+        effort: float64 ``(S, P, U)``; a load makes ``1 - exp(-effort load)`` of the CPU of batches busy.
         survival: float64; see ``simulator.flow.tails``.
         p95: float64; see ``simulator.flow.tails``.
     """
@@ -102,10 +108,13 @@ class Stations(NamedTuple):
     pairs: Ints
     pair_calls: Floats
     pair_patience: Floats
+    patience_seconds: Floats
     room: Floats
     fewness: Floats
     stress: Floats
     extra: Floats
+    in_batches: NDArray[np.bool_]
+    effort: Floats
     survival: Floats
     p95: Floats
 
@@ -128,6 +137,8 @@ class Flows(NamedTuple):
         most: float64 ``(N, S)``; calls that can be worked on in this part.
         waits_for: int64 ``(N, S)``; the callee that limits ``most``, or NO_SERVICE.
         kept_full: bool ``(N, S)``; whether a caller has more calls for it than it can take: then it works all the time.
+        diverted: bool ``(N, S)``; whether its calls go to their fallbacks.
+        against_seconds: float64 ``(N, S)``; how long that has been wrong.
         busy: float64 ``(N, S)``; work done.
         offered: float64 ``(N, S)``; calls in this control step, and what rounding left of the one before.
     """
@@ -145,6 +156,8 @@ class Flows(NamedTuple):
     most: Floats
     waits_for: Ints
     kept_full: NDArray[np.bool_]
+    diverted: NDArray[np.bool_]
+    against_seconds: Floats
     busy: Floats
     offered: Floats
 
@@ -166,6 +179,8 @@ class Flows(NamedTuple):
             most=np.zeros((count, services)),
             waits_for=np.zeros((count, services), np.int64),
             kept_full=np.zeros((count, services), np.bool_),
+            diverted=np.zeros((count, services), np.bool_),
+            against_seconds=np.zeros((count, services)),
             busy=np.zeros((count, services)),
             offered=np.zeros((count, services)),
         )
@@ -206,11 +221,13 @@ def flatten(application: Application) -> Graph:
         ),
         first=np.array(first),
         callee=np.array([numbers[application.find(call)] for call in calls]),
+        fallback=np.array([numbers[application.find(call.fallback or call)] for call in calls]),
         step=np.array([step for _, _, step in made]),
         times=np.array([float(count) for _, count, _ in made]),
         at_once=np.array([call.count > 1 for call in calls]),
         probability=np.array([call.probability for call in calls]),
-        network_seconds=np.array([2 * call.network_seconds for call in calls]),
+        network_seconds=2
+        * np.array([(call.network_seconds, (call.fallback or call).network_seconds) for call in calls]),
         timeout_seconds=np.array([call.timeout_seconds or math.inf for call in calls]),
         attempts=np.array([float(retry.max_attempts) if retry else 1.0 for retry in retries]),
         back_off_seconds=np.array(
@@ -242,10 +259,15 @@ def equip(application: Application) -> Stations:
         pairs=np.array([pair for pair, _ in pairs], np.int64).reshape(-1, 2),
         pair_calls=np.array([calls for _, calls in pairs], np.float64),
         pair_patience=np.array([_patience_seconds(application, *pair) for pair, _ in pairs], np.float64),
+        patience_seconds=np.array(
+            [each.health_check.every_seconds * each.health_check.threshold for each in services]
+        ),
         room=np.array([_room(each) for each in services]),
         fewness=1 / learnt[0].pods,
         stress=1 / (1 - learnt[0].loads),
         extra=np.array([each.extra for each in learnt]),
+        in_batches=np.array([each.discipline == "batching" for each in services]),
+        effort=np.array([each.effort for each in learnt]),
         survival=PEARSON_SURVIVAL,
         p95=PEARSON_P95,
     )
@@ -270,6 +292,8 @@ def _service_calls(application: Application) -> dict[tuple[int, int], float]:
         for call in (call for step in application.operation(place).steps for call in step):
             pair = place[0], application.find(call)[0]
             found[pair] = found.get(pair, 0.0) + visits * call.probability * call.count
+            if call.fallback:
+                found.setdefault((place[0], application.find(call.fallback)[0]), 0.0)
     return found
 
 
@@ -300,19 +324,9 @@ def _patience_seconds(application: Application, caller: int, callee: int) -> flo
     return longest
 
 
-def work_units(service: Service) -> float:
-    """Work that a pod can do in a second."""
-    return float(service.slots_per_pod) if service.discipline == "slots" else service.most_vcpu
-
-
-def metric_units(service: Service) -> float:
-    """Work that makes a pod's CPU usage its request."""
-    return float(service.slots_per_pod) if service.discipline == "slots" else service.vcpu_per_pod
-
-
 def _held_slots(service: Service) -> float:
     calls = any(operation.steps for operation in service.all_operations)
-    shares = service.discipline != "slots"
+    shares = service.discipline == "processor_sharing"
     holds = service.holds_slot_while_calling and (calls or shares)
     return float(service.slots_per_pod) if holds else math.inf
 

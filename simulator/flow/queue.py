@@ -78,7 +78,7 @@ def serve(loads, laws, world, state, happened, n, s, arrived, span, part, key):
         part: its number since the episode's beginning.
     """
     mean_calls, calls = arrived
-    mean, scv = world.mean_seconds[n, s] / state.cpu_share[n, s], world.scv[n, s]
+    mean, scv = world.mean_seconds[n, s] / (state.cpu_share[n, s] * state.pace[n, s]), world.scv[n, s]
     slots = state.ready[n, s] * world.slots[n, s]
     before = state.backlog[n, s]
     work = calls * mean

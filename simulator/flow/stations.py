@@ -27,6 +27,7 @@ _CALLS = 40_000
 _WARM_UP_SHARE = 0.1
 _SHUFFLED_SECONDS = 1e4
 _DRAWS = 100_000
+_LEAST_IDLE = 1e-6
 _SEED = np.uint64(20260101)
 
 
@@ -39,12 +40,26 @@ class Station:
         pods: float64 ``(P,)``.
         loads: float64 ``(U,)``.
         extra: float64 ``(P, U, 3)``; what a call takes beside its work: the roots of its cumulants by their order.
+        effort: float64 ``(P, U)``; a load makes ``1 - exp(-effort load)`` of the CPU busy; for batches.
     """
 
     mean_seconds: float
     pods: Floats
     loads: Floats
     extra: Floats
+    effort: Floats
+
+
+def work_units(service: Service) -> float:
+    """Work that a pod can do in a second."""
+    return service.most_vcpu if service.discipline == "processor_sharing" else metric_units(service)
+
+
+def metric_units(service: Service) -> float:
+    """Work that makes a pod's CPU usage its request, a second, at full load."""
+    if service.discipline == "processor_sharing":
+        return service.vcpu_per_pod
+    return service.slots_per_pod / service.full_batch_slowdown
 
 
 @cache
@@ -69,12 +84,14 @@ def learn_station(service: Service, mix: tuple[float, ...]) -> Station:
     works = np.array([work_cumulants(operation.service_time) for operation in service.all_operations])
     mean = float(shares @ works[:, 0])
     work = _mixed(works, shares)
-    extra = np.array([[_measure(service, shares, mean, pods, load) for load in LOADS] for pods in PODS])
+    measured = np.array([[_measure(service, shares, mean, pods, load) for load in LOADS] for pods in PODS])
+    effort = -np.log(np.maximum(1 - measured[..., 3], _LEAST_IDLE)) / LOADS
     return Station(
         mean,
         np.array(PODS, np.float64),
         np.array(LOADS),
-        np.maximum(extra - work, 0.0) ** (1 / np.arange(1, 4)),
+        np.maximum(measured[..., :3] - work, 0.0) ** (1 / np.arange(1, 4)),
+        effort,
     )
 
 
@@ -87,22 +104,26 @@ def _mixed(cumulants: Floats, shares: Floats) -> Floats:
 
 
 def _measure(service: Service, shares: Floats, mean: float, pods: int, load: float) -> Floats:
-    """Cumulants of how long a call takes: float64 ``(3,)``."""
+    """Cumulants of how long a call takes, and the share of their CPU that pods use: float64 ``(4,)``."""
     taken: list[Table] = []
     plane = DataPlane(_alone(service, shares), _SEED, log=taken.append)
     for pod in range(pods):
         plane.open_pod(pod, 0, service.most_vcpu)
     _shuffle(plane, pods * service.slots_per_pod)
-    units = service.slots_per_pod if service.discipline == "slots" else service.most_vcpu
+    used = plane.pod_cpu_seconds.sum()
     rng = np.random.default_rng(int(_SEED))
-    arrivals = _SHUFFLED_SECONDS + np.cumsum(rng.exponential(mean / (load * pods * units), _CALLS))
+    units = load * pods * work_units(service)
+    arrivals = _SHUFFLED_SECONDS + np.cumsum(rng.exponential(mean / units, _CALLS))
     plane.advance(float(np.nextafter(arrivals[-1], np.inf)), arrivals)
+    used = (plane.pod_cpu_seconds.sum() - used) / (
+        pods * service.most_vcpu * (arrivals[-1] - _SHUFFLED_SECONDS)
+    )
     plane.flush_log()
     log = np.concatenate(taken)
     counted = log["arrived_seconds"] >= arrivals[round(_WARM_UP_SHARE * _CALLS)]
     seconds = log["latency_seconds"][counted]
     offset = seconds - seconds.mean()
-    return np.array([seconds.mean(), np.mean(offset**2), np.mean(offset**3)])
+    return np.array([seconds.mean(), np.mean(offset**2), np.mean(offset**3), used])
 
 
 def _shuffle(plane: DataPlane, slots: int) -> None:

@@ -5,33 +5,20 @@ from __future__ import annotations
 import numpy as np
 
 from simulator.compiled import inlined, kernel
-from simulator.flow.calls import answer, begin_calls, limit_calls, serve_calls, show_calls
+from simulator.flow.beginning import begin_step
+from simulator.flow.calls import answer, begin_calls, divert_calls, limit_calls, serve_calls, show_calls
 from simulator.flow.cohorts import make_ready, remove_pods, start_cohort
-from simulator.flow.draws import ARRIVALS, REFUSED, expected, level_factor, part_key, poisson, service_key
-from simulator.flow.faults import suffer
+from simulator.flow.draws import ARRIVALS, expected, level_factor, part_key, poisson, service_key
 from simulator.flow.queue import latency_p95, serve
 from simulator.flow.readings import is_read, read, see_one
 from simulator.flow.tables import BUSY, CAPACITY, OFFERED
-from simulator.randomness import uniform
 
 
 @inlined
-def _begin_step(clock, hazards, world, state, happened, n):
-    """Let faults begin and end, ask for what is wanted, pay for what is there, and count anew."""
+def _change_cohorts(clock, world, state, happened, n):
+    """Create and remove pods, and pay for those that are there."""
     first = part_key(world.key[n], state.step[n] * clock.parts)
-    suffer(hazards, clock, world, state, n)
-    is_refused = state.refusal[n] > 0.0 and uniform(first, REFUSED) < state.refusal[n]
-    happened.late[n] = 0.0
-    happened.requests[n] = 0
     for s in range(state.wanted.shape[1]):
-        happened.offered[n, s] = 0
-        happened.busy_seconds[n, s] = 0.0
-        happened.capacity_seconds[n, s] = 0.0
-        happened.waiting_seconds[n, s] = 0.0
-        happened.dropped[n, s] = 0.0
-        if is_refused:
-            state.wanted[n, s] = state.applied[n, s]
-        state.applied[n, s] = state.wanted[n, s]
         change = state.wanted[n, s] - state.ready[n, s] - state.starting[n, s]
         key = service_key(first, s)
         gone = 0
@@ -48,6 +35,27 @@ def _begin_step(clock, hazards, world, state, happened, n):
         happened.started[n, s] = max(change, 0)
         happened.pod_seconds[n, s] = seconds
         happened.usd[n, s] = seconds * world.usd_per_second[n, s]
+
+
+@inlined
+def _come_and_go(clock, world, state, shifts, n, part):
+    """Let pods become ready in a part of a step, and remember how many are."""
+    number = state.step[n] * clock.parts + part
+    for s in range(state.wanted.shape[1]):
+        if len(shifts.ready):
+            state.ready[n, s] = shifts.ready[n, part, s]
+            state.pace[n, s] = shifts.pace[n, part, s]
+        else:
+            make_ready(clock, world, state, n, s, part)
+        state.history[n, s, number % state.history.shape[2]] = state.ready[n, s]
+
+
+@inlined
+def _begin(clock, hazards, world, state, shifts, happened, n):
+    """Begin a step, but where that has been done with the pods' shifts."""
+    if not len(shifts.ready):
+        begin_step(clock, hazards, world, state, happened, n)
+        _change_cohorts(clock, world, state, happened, n)
 
 
 @inlined
@@ -83,24 +91,23 @@ def _count(state, happened, n, s, gains):
 
 
 @inlined
-def _advance_queue(clock, loads, hazards, laws, world, state, happened, n):
+def _advance_queue(clock, loads, hazards, laws, world, state, shifts, happened, n):
     """Let a control step of a cluster of one queue happen."""
     first = state.step[n] * clock.parts
     span = clock.period_seconds / clock.parts
-    _begin_step(clock, hazards, world, state, happened, n)
+    _begin(clock, hazards, world, state, shifts, happened, n)
     for part in range(clock.parts):
         begin = (first + part) * span
         key = part_key(world.key[n], first + part)
         mean, calls = _requests(clock, loads, world, state, n, first + part, key)
         happened.requests[n] += np.int64(calls)
-        make_ready(clock, world, state, n, 0, part)
-        state.history[n, 0, (first + part) % state.history.shape[2]] = state.ready[n, 0]
+        _come_and_go(clock, world, state, shifts, n, part)
         busy, capacity = serve(
             loads, laws, world, state, happened, n, 0, (mean, calls), span, first + part, key
         )
         gains = calls, busy, capacity
         if is_read(clock, world, n, begin, span):
-            work = world.mean_seconds[n, 0] / state.cpu_share[n, 0]
+            work = world.mean_seconds[n, 0] / (state.cpu_share[n, 0] * state.pace[n, 0])
             latency = latency_p95(laws, world.law[n, 0], work, state.waits[n, 0], state.counts[n, 0])
             latency += state.delay_seconds[n, 0]
             shown = np.rint(state.backlog[n, 0] / work), latency
@@ -111,20 +118,19 @@ def _advance_queue(clock, loads, hazards, laws, world, state, happened, n):
 
 
 @inlined
-def _advance_graph(clock, loads, hazards, graph, stations, world, state, flows, happened, n):
+def _advance_graph(clock, loads, hazards, graph, stations, world, state, shifts, flows, happened, n):
     """Let a control step of a cluster of services that call each other happen."""
     first = state.step[n] * clock.parts
     span = clock.period_seconds / clock.parts
     services = state.wanted.shape[1]
-    _begin_step(clock, hazards, world, state, happened, n)
+    _begin(clock, hazards, world, state, shifts, happened, n)
     for part in range(clock.parts):
         begin = (first + part) * span
         key = part_key(world.key[n], first + part)
         mean, requests = _requests(clock, loads, world, state, n, first + part, key)
         happened.requests[n] += np.int64(requests)
-        for s in range(services):
-            make_ready(clock, world, state, n, s, part)
-            state.history[n, s, (first + part) % state.history.shape[2]] = state.ready[n, s]
+        _come_and_go(clock, world, state, shifts, n, part)
+        divert_calls(stations, state, flows, n, span)
         limit_calls(stations, world, state, flows, n, span)
         begin_calls(graph, flows, n, requests, span)
         for place in range(services):
@@ -145,16 +151,22 @@ def _advance_graph(clock, loads, hazards, graph, stations, world, state, flows, 
 
 
 @kernel
-def advance(begin, end, clock, loads, hazards, laws, world, state, happened, seen):
-    """Let a control step of clusters ``begin`` to ``end`` of one queue happen, and show what is seen after it."""
+def advance(begin, end, clock, loads, hazards, laws, world, state, shifts, happened, seen):
+    """Let a control step of clusters ``begin`` to ``end`` of one queue happen, and show what is seen after it.
+
+    Args:
+        shifts: of the pods in this step where they are looked at one by one; then the step has begun.
+    """
     for n in range(begin, end):
-        _advance_queue(clock, loads, hazards, laws, world, state, happened, n)
+        _advance_queue(clock, loads, hazards, laws, world, state, shifts, happened, n)
         see_one(clock, world, state, seen, n)
 
 
 @kernel
-def advance_graph(begin, end, clock, loads, hazards, graph, stations, world, state, flows, happened, seen):
+def advance_graph(
+    begin, end, clock, loads, hazards, graph, stations, world, state, shifts, flows, happened, seen
+):
     """The same of clusters of services that call each other."""
     for n in range(begin, end):
-        _advance_graph(clock, loads, hazards, graph, stations, world, state, flows, happened, n)
+        _advance_graph(clock, loads, hazards, graph, stations, world, state, shifts, flows, happened, n)
         see_one(clock, world, state, seen, n)

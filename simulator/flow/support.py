@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from graphlib import CycleError
 
 from simulator.errors import InputError
@@ -17,7 +18,10 @@ def check_supported(scenario: Scenario) -> None:
     lacks = [
         what
         for what, there in (
-            ("nodes", scenario.cluster is not None),
+            *(
+                (f"latency_seconds of node group {group.name}", group.latency_seconds > 0)
+                for group in (scenario.cluster.groups if scenario.cluster else ())
+            ),
             *((f"faults of kind {fault.kind}", not isinstance(fault, MODELLED)) for fault in scenario.faults),
         )
         if there
@@ -27,6 +31,12 @@ def check_supported(scenario: Scenario) -> None:
     except CycleError:
         lacks.append("services that call each other in a circle")
     entries = [group.entry for group in scenario.system.classes]
+    if scenario.cluster is not None:
+        lacks += [
+            f"a CPU limit above the request, on nodes, of service {service.name}"
+            for service in scenario.system.services
+            if service.most_vcpu > service.vcpu_per_pod
+        ]
     lacks += [f"{what} of clients" for what in _lacking_calls(entries)]
     for service in scenario.system.services:
         lacks += [f"{what} of service {service.name}" for what in _lacking(service)]
@@ -41,22 +51,24 @@ def _lacking(service: Service) -> list[str]:
     return [
         what
         for what, there in (
-            ("batching", service.discipline == "batching"),
             ("load shedding", service.shedding is not None),
             ("waking from zero", service.wakes),
-            ("warm-up", service.warm_up is not None),
-            ("CPU use while starting", service.start_cpu_share > 0),
-            ("memory use", service.memory.base_gib + service.memory.gib_per_request > 0),
+            ("memory that may run out", _may_run_out(service)),
             ("throwing away what has expired", service.discards_expired),
         )
         if there
     ] + _lacking_calls(calls)
 
 
+def _may_run_out(service: Service) -> bool:
+    """Whether what a pod works on could use more memory than it may."""
+    waiting = 0 if service.dispatch == "shared" else service.queue_limit_per_pod or math.inf
+    requests = service.slots_per_pod + waiting
+    memory = service.memory
+    used = memory.gib_per_request * requests if memory.gib_per_request else 0.0
+    return memory.base_gib + used > memory.most_gib
+
+
 def _lacking_calls(calls: list[Call]) -> list[str]:
     """What of calls is not modelled."""
-    there = {
-        "circuit breakers": any(call.breaker for call in calls),
-        "fallbacks": any(call.fallback for call in calls),
-    }
-    return [what for what, is_there in there.items() if is_there]
+    return ["circuit breakers"] if any(call.breaker for call in calls) else []

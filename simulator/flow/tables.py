@@ -95,6 +95,8 @@ class World(NamedTuple):
         load_begin_seconds: float64 ``(N,)``; where in the load an episode begins.
         load_scale: float64 ``(N,)``.
         hazard: float64 ``(N,)``; factor of the rates at which faults come.
+        starts: float64 ``(N,)``; factor of how long nodes, pulls and pods take to start.
+        price: float64 ``(N,)``; factor of what nodes cost.
     """
 
     key: NDArray[np.uint64]
@@ -112,6 +114,8 @@ class World(NamedTuple):
     load_begin_seconds: Floats
     load_scale: Floats
     hazard: Floats
+    starts: Floats
+    price: Floats
 
 
 class State(NamedTuple):
@@ -143,6 +147,7 @@ class State(NamedTuple):
         fault_number: int64 ``(N, J)``; how often it has been there.
         killed: int64 ``(N, S)``; pods in this step.
         cpu_share: float64 ``(N, S)``; what a pod has of its CPU.
+        pace: float64 ``(N, S)``; how fast the ready pods are on average, 1 where all are warm.
         delay_seconds: float64 ``(N, S)``; added to each answer.
         start_factor: float64 ``(N, S)``; of start-ups that begin.
         refusal: float64 ``(N,)``; probability that what is asked for is refused.
@@ -175,6 +180,7 @@ class State(NamedTuple):
     fault_number: Ints
     killed: Ints
     cpu_share: Floats
+    pace: Floats
     delay_seconds: Floats
     start_factor: Floats
     refusal: Floats
@@ -195,7 +201,10 @@ class Happened(NamedTuple):
         capacity_seconds: float64 ``(N, S)``; slot-seconds of ready pods.
         waiting_seconds: float64 ``(N, S)``; integral over time of the number of waiting calls.
         pod_seconds: float64 ``(N, S)``.
-        usd: float64 ``(N, S)``.
+        usd: float64 ``(N, S)``; what pods cost.
+        node_usd: float64 ``(N, G)``; what nodes cost.
+        node_seconds: float64 ``(N, G)``.
+        launched: int64 ``(N, G)``; nodes.
     """
 
     requests: Ints
@@ -208,6 +217,9 @@ class Happened(NamedTuple):
     waiting_seconds: Floats
     pod_seconds: Floats
     usd: Floats
+    node_usd: Floats
+    node_seconds: Floats
+    launched: Ints
 
 
 class Seen(NamedTuple):
@@ -255,6 +267,8 @@ def empty_world(shape: tuple[int, int], ages: int) -> World:
         load_begin_seconds=np.zeros(count),
         load_scale=np.ones(count),
         hazard=np.ones(count),
+        starts=np.ones(count),
+        price=np.ones(count),
     )
 
 
@@ -288,9 +302,30 @@ def empty_state(
         fault_number=np.zeros((shape[0], faults), np.int64),
         killed=np.zeros(shape, np.int64),
         cpu_share=np.ones(shape),
+        pace=np.ones(shape),
         delay_seconds=np.zeros(shape),
         start_factor=np.ones(shape),
         refusal=np.zeros(shape[0]),
         is_out=np.zeros(shape[0], np.bool_),
         frozen_seconds=np.full(shape[0], np.inf),
+    )
+
+
+def empty_happened(shape: tuple[int, int], groups: int) -> Happened:
+    """For so many clusters and services, and node groups."""
+    count, of_groups = shape[0], (shape[0], groups)
+    return Happened(
+        requests=np.zeros(count, np.int64),
+        offered=np.zeros(shape, np.int64),
+        dropped=np.zeros(shape),
+        started=np.zeros(shape, np.int64),
+        late=np.zeros(count),
+        busy_seconds=np.zeros(shape),
+        capacity_seconds=np.zeros(shape),
+        waiting_seconds=np.zeros(shape),
+        pod_seconds=np.zeros(shape),
+        usd=np.zeros(shape),
+        node_usd=np.zeros(of_groups),
+        node_seconds=np.zeros(of_groups),
+        launched=np.zeros(of_groups, np.int64),
     )

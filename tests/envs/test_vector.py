@@ -112,8 +112,8 @@ def test_what_is_wrong_is_refused() -> None:
         env.step(np.array([-1, 0]))
     with pytest.raises(InputError, match="an episode needs 600 s"):
         made(1, trace=Trace(np.ones(5), 60.0, name="short"))
-    with pytest.raises(InputError, match="the batch engine does not model: nodes"):
-        AutoscaleVectorEnv(1, task=load_task("spot-fleet"))
+    with pytest.raises(InputError, match="the batch engine does not model: waking from zero"):
+        AutoscaleVectorEnv(1, task=load_task("scale-to-zero"))
 
 
 def test_clusters_differ_as_they_are_told() -> None:

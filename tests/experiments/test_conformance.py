@@ -262,7 +262,7 @@ def test_a_bound_that_is_not_kept_is_exit_code_1(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--task", "spot-fleet"], "the batch engine does not model: nodes"),
+        (["--task", "scale-to-zero"], "the batch engine does not model: waking from zero"),
         (["--grid", "big"], "--grid 'big' is unknown"),
         (
             ["--policy", "calibrated-hpa"],

@@ -76,7 +76,7 @@ def test_every_share_of_the_work_is_told_once() -> None:
 
 def test_what_the_batch_engine_does_not_model_is_not_tried() -> None:
     assert is_possible(TASK, PART)
-    assert not is_possible(load_task("spot-fleet"), PART)
+    assert not is_possible(load_task("scale-to-zero"), PART)
     assert not is_possible(TASK, Trace(np.array([900.0]), 10.0))
 
 

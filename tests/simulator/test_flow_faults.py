@@ -13,7 +13,7 @@ from envs.task import Task, load_task
 from experiments.conformance import made_load, on_batch_engine
 from experiments.run import Run
 from experiments.sweep import Sweep
-from simulator.faults import AnyFault
+from simulator.faults import OF_NODES, AnyFault
 from simulator.flow.draws import gamma_factor
 from simulator.flow.faults import MODELLED
 from simulator.flow.support import check_supported
@@ -43,6 +43,18 @@ def web(faults: list[dict[str, Any]], **metrics: float) -> Task:
     return Task.model_validate(content)
 
 
+def on_nodes(kind: str) -> Task:
+    """A fault of a kind on spot-fleet."""
+    place: dict[str, dict[str, str]] = {
+        "zone_loss": {"region": "region", "zone": "a"},
+        "region_loss": {"region": "region"},
+        "stock_out": {"group": "spot-a"},
+    }
+    content = load_task("spot-fleet").model_dump(mode="json", exclude_none=True)
+    content["scenario"]["faults"] = [{"kind": kind, "at_seconds": 5, **place.get(kind, {})}]
+    return Task.model_validate(content)
+
+
 def clusters(task: Task, count: int, trace: Trace | None = None) -> FluidClusters:
     return batch(task, trace or Trace(np.full(120, 60 * 200.0), 60.0, name="steady"), count)
 
@@ -68,7 +80,9 @@ def test_every_fault_is_modelled_or_refused() -> None:
     settings: dict[str, dict[str, Any]] = {"memory_leak": {}, "stuck_pull": {}, "bad_release": {}}
     for kind in AnyFault.__args__[0].__args__:  # type: ignore[attr-defined]
         name = kind.model_fields["kind"].default
-        if kind in MODELLED:
+        if issubclass(kind, OF_NODES):
+            check_supported(on_nodes(name).scenario)
+        elif kind in MODELLED:
             check_supported(web([{"kind": name, "at_seconds": 5}]).scenario)
         elif name in settings:
             with pytest.raises(Exception, match=f"faults of kind {name}"):

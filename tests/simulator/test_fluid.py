@@ -122,10 +122,8 @@ def test_the_table_of_a_law_is_its_survival(law: LognormalLaw | GammaLaw | Paret
 
 
 def test_what_is_not_modelled_is_named() -> None:
-    with pytest.raises(InputError, match="does not model: nodes"):
-        check_supported(load_task("spot-fleet").scenario)
-    with pytest.raises(InputError, match="batching of service"):
-        check_supported(load_task("llm-inference").scenario)
+    with pytest.raises(InputError, match="does not model: waking from zero"):
+        check_supported(load_task("scale-to-zero").scenario)
 
 
 @pytest.mark.parametrize(
@@ -133,7 +131,7 @@ def test_what_is_not_modelled_is_named() -> None:
     [
         ("throwing away what has expired of service web", {"discards_expired": True}),
         ("waking from zero of service web", {"wakes": True}),
-        ("warm-up of service web", {"warm_up": {"seconds": 60, "speed": 0.5}}),
+        ("memory that may run out of service web", {"memory": {"gib_per_request": 0.2}}),
     ],
 )
 def test_what_a_service_does_that_is_not_modelled_is_named(what: str, change: dict[str, object]) -> None:

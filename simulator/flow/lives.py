@@ -1,0 +1,258 @@
+"""What becomes of pods and nodes in a step: the first ones, what faults take, and all that comes and goes."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from simulator.compiled import called, inlined, kernel
+from simulator.flow.beginning import begin_step
+from simulator.flow.faults import NODE_LOSS, STOCK_OUT, wait_seconds
+from simulator.flow.fleet import (
+    BACK_OFF,
+    COUNTED,
+    FAILS,
+    GROUP,
+    LAST_ADD,
+    NO_NODE,
+    NO_POD,
+    NODE_PHASE,
+    NODE_ROWS,
+    PHASE,
+    POD_ROWS,
+    RESTS_UNTIL,
+    SCANS,
+    UNANSWERED,
+    UNTIL,
+)
+from simulator.flow.node_scaling import scan
+from simulator.flow.nodes import (
+    add_node,
+    bind_pods,
+    choose_node,
+    go,
+    hear_refusal,
+    move_on,
+    next_answer,
+    next_node,
+    node_due,
+    pay_nodes,
+    register,
+    show_nodes,
+)
+from simulator.flow.pods import (
+    add_pod,
+    draw,
+    end_pod,
+    kill_pods,
+    make_ready,
+    next_pod,
+    put_ready,
+    reconcile,
+)
+from simulator.flow.shown import count_pods, show_pods
+from simulator.nodes import GONE, READY
+
+
+@kernel
+def begin_fleets(site, world, state, fleet, happened, which):
+    """Begin an episode of each of these clusters, int64 ``(n,)``, whose pods are wanted and drawn by now."""
+    for place in range(len(which)):
+        _begin_fleet(site, world, state, fleet, happened, which[place])
+
+
+@inlined
+def _begin_fleet(site, world, state, fleet, happened, n):
+    """The pods that are wanted, ready on nodes that are; those for which there is no room wait for nodes."""
+    _forget(fleet, n)
+    for group in range(len(site.zone)):
+        happened.launched[n, group] = 0
+        for _ in range(site.first[group] if site.first[group] > 0 else site.fewest[group]):
+            register(site, world, fleet, n, add_node(fleet, happened, n, group, 0.0), 0.0)
+    for s in range(state.wanted.shape[1]):
+        missing = state.wanted[n, s]
+        while missing > 0:
+            node = _first_node(site, world, fleet, happened, n, s) if site.has_nodes else NO_NODE
+            if site.has_nodes and node == NO_NODE:
+                break
+            put_ready(site, fleet, n, s, node)
+            missing -= 1
+        state.ready[n, s] -= missing
+        for _ in range(missing):
+            add_pod(fleet, n, s, 0.0)
+        for place in range(state.history.shape[2]):
+            state.history[n, s, place] = state.ready[n, s]
+    show_pods(state, fleet, n)
+    show_nodes(fleet, n)
+
+
+@called
+def _forget(fleet, n):
+    """Nothing is there."""
+    for row in range(fleet.cluster[n, POD_ROWS]):
+        fleet.pod[n, row, PHASE] = NO_POD
+    for column in range(fleet.cluster.shape[1]):
+        fleet.cluster[n, column] = 0
+    fleet.cluster_when[n, COUNTED] = 0.0
+    fleet.cluster_when[n, LAST_ADD] = -np.inf
+    for node in range(fleet.node.shape[1]):
+        fleet.node[n, node, NODE_PHASE] = GONE
+    for s in range(fleet.service.shape[1]):
+        for column in range(fleet.service.shape[2]):
+            fleet.service[n, s, column] = 0
+        for zone in range(fleet.by_zone.shape[2]):
+            fleet.by_zone[n, s, zone] = 0
+    for group in range(fleet.group.shape[1]):
+        fleet.group[n, group, UNANSWERED] = 0
+        fleet.group_when[n, group, RESTS_UNTIL] = fleet.group_when[n, group, BACK_OFF] = 0.0
+        fleet.group[n, group, FAILS] = 0
+    for j in range(fleet.hit.shape[1]):
+        fleet.hit[n, j] = -1
+
+
+@called
+def _first_node(site, world, fleet, happened, n, s):
+    """A node with room for a pod, a new one if need be; NO_NODE where none may be added."""
+    node = choose_node(site, fleet, n, s)
+    if node != NO_NODE:
+        return node
+    best = -1
+    for group in range(len(site.zone)):
+        if not site.allowed[s, group] or site.first[group] >= 0:
+            continue
+        count = 0
+        for row in range(fleet.cluster[n, NODE_ROWS]):
+            count += fleet.node[n, row, GROUP] == group and fleet.node[n, row, NODE_PHASE] != GONE
+        has_room = count < site.most[group]
+        for r in range(site.request.shape[1]):
+            has_room &= site.request[s, r] <= site.allocatable[group, r]
+        if has_room and (
+            best < 0 or fleet.by_zone[n, s, site.zone[group]] < fleet.by_zone[n, s, site.zone[best]]
+        ):
+            best = group
+    if best < 0:
+        return NO_NODE
+    node = add_node(fleet, happened, n, best, 0.0)
+    register(site, world, fleet, n, node, 0.0)
+    return node
+
+
+@inlined
+def _lose_nodes(site, hazards, clock, world, state, fleet, happened, n):
+    """Let faults take nodes, and keep groups from getting some, at a step's beginning."""
+    begin = state.step[n] * clock.period_seconds
+    middle = begin + 0.5 * clock.period_seconds
+    for group in range(len(site.zone)):
+        fleet.group[n, group, FAILS] = 0
+    for j in range(len(hazards.kind)):
+        if hazards.kind[j] == NODE_LOSS:
+            while state.fault_begin[n, j] <= middle:
+                for _ in range(np.int64(hazards.amount[j])):
+                    _lose_one(site, world, fleet, happened, n, begin)
+                state.fault_number[n, j] += 1
+                state.fault_begin[n, j] += wait_seconds(hazards, world, state, n, j)
+        elif NODE_LOSS < hazards.kind[j] <= STOCK_OUT and state.fault_begin[n, j] <= middle:
+            is_new = fleet.hit[n, j] != state.fault_number[n, j]
+            fleet.hit[n, j] = state.fault_number[n, j]
+            for node in range(fleet.cluster[n, NODE_ROWS]):
+                takes = is_new and hazards.kind[j] != STOCK_OUT and fleet.node[n, node, NODE_PHASE] != GONE
+                if takes and hazards.groups[j, fleet.node[n, node, GROUP]]:
+                    go(site, world, fleet, happened, n, node, begin)
+            for group in range(len(site.zone)):
+                goes_on = middle < state.fault_begin[n, j] + hazards.duration_seconds[j]
+                fleet.group[n, group, FAILS] |= goes_on and hazards.groups[j, group]
+
+
+@called
+def _lose_one(site, world, fleet, happened, n, now):
+    """A ready node dies, drawn by chance."""
+    ready = 0
+    for node in range(fleet.cluster[n, NODE_ROWS]):
+        ready += fleet.node[n, node, NODE_PHASE] == READY
+    chosen = np.int64(draw(world, fleet, n) * ready)
+    for node in range(fleet.cluster[n, NODE_ROWS]):
+        if fleet.node[n, node, NODE_PHASE] == READY:
+            if chosen == 0:
+                go(site, world, fleet, happened, n, node, now)
+                return
+            chosen -= 1
+
+
+@inlined
+def _change_pods(site, clock, world, state, fleet, happened, n):
+    """Kill what faults kill, and create and remove what is wanted, at a step's beginning."""
+    now = state.step[n] * clock.period_seconds
+    for s in range(state.wanted.shape[1]):
+        if state.killed[n, s] > 0:
+            kill_pods(site, world, fleet, happened, n, s, state.killed[n, s], now)
+    reconcile(site, world, state, fleet, happened, n, now)
+
+
+@inlined
+def _replace(site, world, state, fleet, happened, n, now):
+    """Create what is missing, and give nodes to pods that wait."""
+    reconcile(site, world, state, fleet, happened, n, now)
+    bind_pods(site, world, state, fleet, n, now)
+
+
+@called
+def _go_on(site, world, state, fleet, happened, n, now, end):
+    """Let all pods, nodes and groups move on that are due before a time, one after the other; when the last one did."""
+    while True:
+        pod, node, group = next_pod(fleet, n, end), NO_NODE, NO_NODE
+        due = fleet.pod_when[n, pod, UNTIL] if pod != NO_NODE else end
+        if site.has_nodes:
+            node = next_node(fleet, n, due)
+            due = node_due(fleet, n, node) if node != NO_NODE else due
+            group = next_answer(fleet, n, due)
+        if group != NO_NODE:
+            hear_refusal(site, fleet, n, group)
+            continue
+        if due >= end:
+            return now
+        now = max(now, due)
+        if node != NO_NODE:
+            move_on(site, world, fleet, happened, n, node, due)
+        else:
+            end_pod(site, world, fleet, happened, n, pod, due)
+        _replace(site, world, state, fleet, happened, n, now)
+
+
+@inlined
+def _live_part(site, world, state, fleet, sheet, happened, n, begin, span):
+    """Let all that is due in a part of a step come and go, and count what is there in the middle of it."""
+    now, end = begin, begin + span
+    while True:
+        scan_at = site.scan_seconds * (fleet.cluster[n, SCANS] + 1) if site.has_nodes else np.inf
+        _replace(site, world, state, fleet, happened, n, now)
+        now = _go_on(site, world, state, fleet, happened, n, now, min(scan_at, end))
+        make_ready(fleet, n, min(scan_at, end))
+        if scan_at >= end:
+            break
+        now = scan_at
+        fleet.cluster[n, SCANS] += 1
+        scan(site, world, fleet, sheet, happened, n, now)
+    if site.has_nodes:
+        pay_nodes(site, world, fleet, happened, n, end)
+    count_pods(site, world, state, fleet, happened, n, begin, span)
+
+
+@kernel
+def live(begin, end, clock, hazards, site, world, state, fleet, sheet, shifts, happened):
+    """Begin a control step of clusters ``begin`` to ``end``, and let their pods and nodes live through it."""
+    span = clock.period_seconds / clock.parts
+    for n in range(begin, end):
+        for group in range(len(site.zone)):
+            happened.node_usd[n, group] = happened.node_seconds[n, group] = 0.0
+            if state.step[n] > 0:
+                happened.launched[n, group] = 0
+        _lose_nodes(site, hazards, clock, world, state, fleet, happened, n)
+        begin_step(clock, hazards, world, state, happened, n)
+        _change_pods(site, clock, world, state, fleet, happened, n)
+        for part in range(clock.parts):
+            now = (state.step[n] * clock.parts + part) * span
+            _live_part(site, world, state, fleet, sheet, happened, n, now, span)
+            for s in range(state.wanted.shape[1]):
+                shifts.ready[n, part, s] = state.ready[n, s]
+                shifts.pace[n, part, s] = state.pace[n, s]
+        show_pods(state, fleet, n)
+        show_nodes(fleet, n)

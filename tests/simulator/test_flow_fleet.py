@@ -1,0 +1,356 @@
+"""Pods and nodes in the batch engine: the same lives as on the request engine, and nothing gets lost."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any
+
+import numpy as np
+import pytest
+from batches import clusters
+
+from envs.task import Task, load_task
+from simulator.cluster import Cluster
+from simulator.flow.fleet import (
+    ALIVE,
+    COUNTED,
+    DRAINING_POD,
+    GROUP,
+    LOST,
+    NO_POD,
+    NODE,
+    NODE_PHASE,
+    PHASE,
+    READY_AT,
+    READY_POD,
+    SERVICE,
+    WAITING,
+    WITHOUT_NODE,
+)
+from simulator.fluid import FluidClusters
+from simulator.fluid_plant import FluidPlant
+from simulator.nodes import GONE
+from simulator.plant import Desired, Snapshot
+from simulator.trace import Trace
+
+Fields = dict[str, Any]
+STEPS = 100
+EXPANDERS = ("least_waste", "most_pods", "least_nodes", "price", "priority")
+MAY_TIE = {"most_pods", "least_nodes"}
+INSTANCE_TYPES = ("m5.large", "c5.xlarge", "t3.2xlarge", "r5.xlarge")
+
+
+def always(seconds: float) -> Fields:
+    return {"p50_seconds": seconds, "p95_seconds": seconds}
+
+
+def world(rng: Random) -> Task:
+    """Services that hardly anybody calls, on nodes whose lives hold no chance.
+
+    Nothing happens at a step's very end, where an engine may count it before or after; and no pods of two services wait
+    for what several pods leave at a time, in an order that is nobody's.
+    """
+    count = rng.choice((1, 1, 2))
+    services: list[Fields] = [
+        {
+            "name": f"s{number}",
+            "slots_per_pod": 4,
+            "vcpu_per_pod": rng.choice((0.5, 1.0, 1.7)),
+            "memory": {"request_gib": rng.choice((0.5, 2.0, 6.0))},
+            "service_time": {"law": "deterministic", "mean_seconds": 0.01},
+            "start_up": always(rng.choice((3.1, 22.1))) | {"pending_share": 0.5},
+            "min_replicas": 1,
+            "max_replicas": 20,
+            **({"image": always(rng.choice((10.0, 40.0)))} if number == 0 else {}),
+        }
+        for number in range(count)
+    ]
+    expander = rng.choice(EXPANDERS)
+    kinds = rng.sample(INSTANCE_TYPES, 1 if expander in MAY_TIE else rng.randint(1, 3))
+    groups: list[Fields] = [
+        {
+            "name": f"g{number}",
+            "instance_type": kind,
+            "zone": rng.choice("ab"),
+            "min_nodes": rng.choice((0, 0, 1)),
+            "max_nodes": rng.choice((3, 10)) if count == 1 else 40,
+            "priority": number,
+            "boot": always(rng.choice((31.0, 62.0))),
+            "shutdown_seconds": 31.0,
+        }
+        for number, kind in enumerate(kinds)
+    ]
+    calls = [{"name": each["name"], "share": 1, "entry": {"to": each["name"]}} for each in services]
+    return Task.model_validate(
+        {
+            "name": "lives",
+            "question": "Do both engines let pods and nodes live alike?",
+            "scenario": {
+                "workload": {"model": "nasa", "mean_rps": 0.01},
+                "application": {"name": "a", "services": services, "classes": calls},
+                "cluster": {
+                    "groups": groups,
+                    "packing": rng.choice(("least_allocated", "most_allocated")),
+                    "autoscaler": {
+                        "expander": expander,
+                        "unneeded_seconds": 60.0,
+                        "after_add_seconds": 60.0,
+                        **({"consolidation": {}} if rng.random() < 0.3 else {}),
+                    },
+                },
+            },
+            "objective": {"slo_seconds": 1.0, "violation_budget": 0.01, "usd_per_violation": 1e-5},
+            "period_seconds": 15,
+            "horizon_seconds": 15 * STEPS,
+            "judged_seconds": 3600,
+        }
+    )
+
+
+def seen(snapshot: Snapshot) -> list[int]:
+    """What is there of each service and node group."""
+    nodes = snapshot.nodes
+    assert nodes is not None
+    counts = (snapshot.wanted, snapshot.ready, snapshot.starting, nodes.starting, nodes.ready, nodes.draining)
+    return [int(value) for values in counts for value in np.ravel(values)]
+
+
+def change(rng: Random, wanted: np.ndarray, starting: np.ndarray) -> np.ndarray:
+    """More of all services, or fewer where none waits: several that go at once leave their room in no certain order."""
+    goes_up = rng.random() < 0.5 or starting.any()
+    return np.array([rng.randint(*(now, 20) if goes_up else (1, now)) for now in wanted.tolist()])
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_without_chance_pods_and_nodes_live_as_on_the_request_engine(seed: int) -> None:
+    rng = Random(seed)
+    task = world(rng)
+    trace = Trace(np.full(STEPS, 0.001), 15.0, name="nobody")
+    truth: Cluster = task.build(0, trace)
+    batch = FluidPlant(clusters(task, trace, 1))
+    services = len(task.scenario.system.services)
+    wanted = np.full(services, 1)
+    cost, found = [], []
+    for step in range(STEPS):
+        assert seen(truth.snapshot()) == seen(batch.snapshot()), step
+        if rng.random() < 0.15:
+            wanted = change(rng, wanted, truth.snapshot().starting)
+        truth.apply(Desired(wanted))
+        batch.apply(Desired(wanted[np.newaxis]))
+        here, there = truth.advance(15.0), batch.advance(15.0)
+        assert here.nodes is not None
+        assert there.nodes is not None
+        assert here.nodes.launched.tolist() == there.nodes.launched[0].tolist(), step
+        assert here.pods_started.tolist() == there.pods_started[0].tolist(), step
+        cost.append(float(here.total_usd))
+        found.append(float(there.total_usd[0]))
+    assert sum(found) == pytest.approx(sum(cost), rel=0.01)
+
+
+def changed(name: str, **scenario: Any) -> Task:
+    content = load_task(name).model_dump(mode="json", exclude_none=True)
+    for key, value in scenario.items():
+        content["scenario"][key] = content["scenario"][key] | value if isinstance(value, dict) else value
+    return Task.model_validate(content)
+
+
+def steady(task: Task, hours: int = 1) -> Trace:
+    return Trace(np.full(60 * hours, 60 * task.scenario.workload.mean_rps), 60.0, name="steady")
+
+
+def check_books(made: FluidClusters, task: Task) -> None:
+    """What is kept twice agrees, and no node has more than it can hold."""
+    fleet = made.fleet
+    assert fleet is not None
+    cluster, services = task.scenario.cluster, task.scenario.system.services
+    groups = cluster.groups if cluster else ()
+    trusted = made.sort_pods()
+    assert (trusted.counted + trusted.unready + trusted.missing == fleet.service[:, :, ALIVE]).all()
+    for n in range(len(fleet.pod)):
+        pods = fleet.pod[n][fleet.pod[n, :, PHASE] != NO_POD]
+        replicas = pods[pods[:, PHASE] != DRAINING_POD]
+        assert (np.bincount(replicas[:, SERVICE], minlength=len(services)) == made.state.applied[n]).all()
+        assert (fleet.service[n, :, ALIVE] == made.state.applied[n]).all()
+        waiting = pods[pods[:, PHASE] == WAITING, SERVICE]
+        assert (np.bincount(waiting, minlength=len(services)) == fleet.service[n, :, WITHOUT_NODE]).all()
+        assert (pods[np.isin(pods[:, PHASE], (WAITING, LOST)), NODE] == -1).all()
+        for node in np.flatnonzero(fleet.node[n, :, NODE_PHASE] != GONE):
+            there = pods[pods[:, NODE] == node, SERVICE]
+            assert (np.bincount(there, minlength=len(services)) == fleet.on_node[n, node]).all()
+            held = groups[fleet.node[n, node, GROUP]].allocatable
+            assert (fleet.requested[n, node] >= 0).all()
+            assert (fleet.requested[n, node] <= held).all()
+        if groups:
+            assert (fleet.node_counts[n].sum(axis=0) <= [2 * group.max_nodes for group in groups]).all()
+
+
+@pytest.mark.parametrize("name", ["spot-fleet", "multi-region", "cold-start", "llm-inference"])
+def test_books_agree_whatever_is_asked_for(name: str) -> None:
+    task = load_task(name)
+    made = clusters(task, steady(task), 8)
+    rng = np.random.default_rng(1)
+    services = task.scenario.system.services
+    low, high = ([getattr(each, bound) for each in services] for bound in ("min_replicas", "max_replicas"))
+    for step in range(240):
+        if rng.random() < 0.3:
+            made.apply(rng.integers(low, np.minimum(high, 60), made.state.wanted.shape, endpoint=True))
+        made.advance()
+        if step % 20 == 0:
+            check_books(made, task)
+
+
+def test_a_cluster_is_the_same_alone_and_among_others() -> None:
+    task = load_task("multi-region")
+    trace = steady(task)
+    alone, among = clusters(task, trace, 3), clusters(task, trace, 600)
+    for step in range(120):
+        wanted = np.full((600, 2), 6 + step % 7)
+        alone.apply(wanted[:3])
+        among.apply(wanted)
+        here, there = alone.advance(), among.advance()
+        for name in ("late", "node_usd", "busy_seconds", "started", "launched"):
+            assert getattr(here, name).tobytes() == getattr(there, name)[:3].tobytes(), name
+
+
+def test_spot_nodes_are_taken_back_at_their_rate_and_replaced() -> None:
+    per_hour, hours = 1.0, 2
+    group = {"name": "spot", "instance_type": "m5.xlarge", "spot": {"interruptions_per_hour": per_hour}}
+    task = changed("spot-fleet", cluster={"groups": [group]})
+    made = clusters(task, steady(task, hours), 60)
+    made.apply(np.full((60, 1), 30))
+    launched, node_seconds = 0, 0.0
+    for step in range(240 * hours):
+        happened = made.advance()
+        if step >= 40:
+            launched += int(happened.launched.sum())
+            node_seconds += float(happened.node_seconds.sum())
+    expected = node_seconds / 3600 * per_hour
+    assert launched == pytest.approx(expected, rel=0.05 + 4 / np.sqrt(expected))
+
+
+def test_nodes_cost_their_time_and_at_least_their_minimum() -> None:
+    task = changed("spot-fleet")
+    assert task.scenario.cluster is not None
+    made = clusters(task, steady(task), 20)
+    prices = np.array([group.usd_per_second for group in task.scenario.cluster.groups])
+    seconds, usd = np.zeros(4), np.zeros(4)
+    for step in range(200):
+        made.apply(np.full((20, 1), 20 + step // 5))
+        happened = made.advance()
+        seconds += happened.node_seconds.sum(axis=0)
+        usd += happened.node_usd.sum(axis=0)
+    ahead = 60.0 * 20 * 80 * prices
+    assert (usd >= seconds * prices * (1 - 1e-12)).all()
+    assert (usd <= seconds * prices + ahead).all()
+
+
+@pytest.mark.parametrize(
+    ("fault", "hit"),
+    [
+        ({"kind": "zone_loss", "region": "region", "zone": "a"}, [True, False, False, True]),
+        ({"kind": "region_loss", "region": "region"}, [True, True, True, True]),
+    ],
+)
+def test_a_zone_or_region_that_is_lost_has_no_nodes_until_it_is_back(fault: Fields, hit: list[bool]) -> None:
+    task = changed("spot-fleet", faults=[{**fault, "at_seconds": 900.0, "duration_seconds": 600.0}])
+    made = clusters(task, steady(task), 10)
+    nodes = []
+    for _ in range(160):
+        made.apply(np.full((10, 1), 70))
+        made.advance()
+        assert made.fleet is not None
+        nodes.append(made.fleet.node_counts.sum(axis=(0, 1)))
+    counts = np.array(nodes)
+    during, after = counts[61:99], counts[-1]
+    assert (during[:, hit] == 0).all()
+    assert (during[:, ~np.array(hit)] > 0).all()
+    assert after.sum() >= 10 * 70 // 4
+
+
+def test_a_node_that_dies_takes_its_pods_and_they_are_replaced_when_that_is_noticed() -> None:
+    task = changed("spot-fleet", faults=[{"kind": "node_loss", "at_seconds": 300.0, "count": 3}])
+    assert task.scenario.cluster is not None
+    made = clusters(task, steady(task), 10)
+    made.apply(made.state.wanted.copy())
+    ready = []
+    for _ in range(40):
+        made.advance()
+        assert made.fleet is not None
+        lost = (made.fleet.pod[:, :, PHASE] == LOST).sum(axis=1)
+        ready.append((made.state.ready[:, 0].copy(), lost))
+    before, after = ready[19][0], ready[20]
+    assert (after[1] > 0).all()
+    assert (after[0] < before).all()
+    assert (ready[20 + round(task.scenario.cluster.detection_seconds) // 15 + 1][1] == 0).all()
+    assert (ready[-1][0] == before).all()
+
+
+def test_stock_out_stops_launches_of_its_group_alone() -> None:
+    fault = {"kind": "stock_out", "group": "spot-a", "at_seconds": 0.0, "duration_seconds": 3600.0}
+    made = clusters(changed("spot-fleet", faults=[fault]), steady(load_task("spot-fleet")), 10)
+    launched = np.zeros(4)
+    made.advance()
+    for step in range(100):
+        made.apply(np.full((10, 1), 20 + step))
+        launched += made.advance().launched.sum(axis=0)
+    assert launched[0] == 0
+    assert (launched[1:3] > 0).all()
+
+
+def test_cold_pods_work_at_their_speed_until_they_are_warm() -> None:
+    task = load_task("cold-start")
+    warm_up = task.scenario.system.services[0].warm_up
+    assert warm_up is not None
+    made = clusters(task, steady(task), 5)
+    fleet = made.fleet
+    assert fleet is not None
+    assert (made.state.pace == 1.0).all()
+    made.apply(made.state.wanted + 4)
+    for _ in range(60):
+        made.advance()
+        now = fleet.cluster_when[:, COUNTED] - 2.5
+        ready = (fleet.pod[:, :, PHASE] == READY_POD) & (fleet.pod_when[:, :, READY_AT] <= now[:, np.newaxis])
+        came = np.where(ready, fleet.pod_when[:, :, READY_AT], 0.0)
+        cold = ready & (came > 0) & (now[:, np.newaxis] - came < warm_up.seconds)
+        counts, colds = ready.sum(axis=1), cold.sum(axis=1)
+        expected = (counts - colds * (1 - warm_up.speed)) / counts
+        assert made.state.pace[:, 0] == pytest.approx(expected, rel=1e-12)
+    assert (made.state.pace == 1.0).all()
+
+
+def test_a_region_without_pods_sends_its_calls_to_the_other() -> None:
+    fault = {"kind": "region_loss", "region": "europe", "at_seconds": 600.0, "duration_seconds": 900.0}
+    task = changed("multi-region", faults=[fault])
+    made = clusters(task, steady(task), 4)
+    made.apply(np.full((4, 2), 40))
+    offered, late = [], []
+    for _ in range(140):
+        happened = made.advance()
+        offered.append(happened.offered.sum(axis=0).copy())
+        late.append(happened.late.sum() / happened.requests.sum())
+    calls = np.array(offered) / 15 / 4
+    half = task.scenario.workload.mean_rps / 2
+    assert calls[30] == pytest.approx([half, half], rel=0.2)
+    assert calls[60:90, 0].max() < 0.02 * half
+    assert calls[60:90, 1].mean() == pytest.approx(2 * half, rel=0.1)
+    assert late[39] < 0.01 < late[40]
+    assert max(late[60:90]) < 0.01
+
+
+def test_batches_are_as_busy_as_on_the_request_engine() -> None:
+    task = load_task("llm-inference")
+    trace = steady(task, 2)
+    truth, batch = task.build(0, trace), FluidPlant(clusters(task, trace, 30))
+    for replicas in (4, 12):
+        shares = []
+        for plant in (truth, batch):
+            for step in range(240):
+                plant.apply(Desired(np.full(np.shape(plant.snapshot().wanted), replicas)))
+                interval = plant.advance(15.0)
+                if step == 120:
+                    used = capacity = 0.0
+                if step >= 120:
+                    used += float(interval.cpu_seconds.sum())
+                    capacity += float(interval.cpu_capacity_seconds.sum())
+            shares.append(used / capacity)
+        assert shares[1] == pytest.approx(shares[0], abs=0.02)
