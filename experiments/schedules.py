@@ -1,0 +1,217 @@
+"""The cheapest replica schedules of a model in which every period is known.
+
+Time goes in T periods. In period t so many replicas are ready, of N counts in a row, and B levels say how much waited when it
+began. What is late in the period and the level after it are given for every count and level. A ready replica costs ``hold_usd`` a
+period and a further one ``start_usd``, once; taking one away costs nothing. That is the offline optimum of right-sizing with a
+switching cost (M. Lin, A. Wierman, L. Andrew and E. Thereska, Dynamic right-sizing for power-proportional data centers, 2011),
+here with a state that remembers what waits, and with a budget of violations.
+
+For a price of a violation a shortest path over (period, count, level) gives the schedule that is cheapest with its violations
+paid for. Nothing cheaper has as few violations as it (H. Everett, Generalized Lagrange multiplier method, 1963), so it is the
+optimum for its own violations; between two such schedules the duality gap is open, and ``bound_usd`` says how wide it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from simulator.arrays import Floats, Ints
+
+_CLOSE, _MOST_RUNGS = 1.05, 200
+"""Rungs of a ladder are so close in what is late that can be avoided; there are at most so many."""
+_LOWEST, _HIGHEST = 1e-4, 1e5
+"""Prices of a violation that a ladder starts from, in pods' periods."""
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """What a schedule comes to.
+
+    Attributes:
+        late: float32 ``(T, N, B)``; violations in a period.
+        after: uint8 ``(T, N, B)``; the level after it.
+        hold_usd: float64 ``(T,)``; a ready replica for a period.
+        start_usd: a further ready replica, for the time in which it starts.
+        fewest: what the first of the N counts is.
+        first: replicas before the first period; the level is 0 then.
+        lead: in so many first periods no replica can be added, as none has started by then.
+    """
+
+    late: NDArray[np.float32]
+    after: NDArray[np.uint8]
+    hold_usd: Floats
+    start_usd: float
+    fewest: int
+    first: int
+    lead: int = 0
+
+    def follow(self, replicas: Ints) -> tuple[float, float]:
+        """Cost in USD and violations of a schedule, int64 ``(T,)``."""
+        level, before, usd, late = 0, self.first, 0.0, 0.0
+        for period, count in enumerate(replicas.tolist()):
+            usd += self.hold_usd[period] * count + self.start_usd * max(count - before, 0)
+            late += float(self.late[period, count - self.fewest, level])
+            level = int(self.after[period, count - self.fewest, level])
+            before = count
+        return float(usd), late
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """The schedule that is cheapest with its violations paid for.
+
+    Attributes:
+        usd_per_violation: their price.
+        replicas: int64 ``(T,)``; ready in each period.
+    """
+
+    usd_per_violation: float
+    cost_usd: float
+    late: float
+    replicas: Ints
+
+    def bound_usd(self, late: float) -> float:
+        """No schedule with at most so many violations costs less."""
+        return self.cost_usd + self.usd_per_violation * (self.late - late)
+
+
+def cheapest(model: Model, usd_per_violation: float) -> Rung:
+    """The cheapest schedule where every violation costs so much: a shortest path, exact."""
+    periods, counts, levels = model.late.shape
+    best = np.empty((periods, counts, levels), np.int16)
+    _solve(
+        model.late,
+        model.after,
+        model.hold_usd,
+        model.start_usd,
+        model.fewest,
+        model.lead,
+        usd_per_violation,
+        best,
+    )
+    replicas = np.empty(periods, np.int64)
+    _walk(best, model.after, model.first - model.fewest, replicas)
+    replicas += model.fewest
+    return Rung(usd_per_violation, *model.follow(replicas), replicas)
+
+
+def ladder(
+    model: Model, floor: float, most: float, report: Callable[[float], None] | None = None
+) -> list[Rung]:
+    """Cheapest schedules by falling violations, from ``most`` to as few as there can be, close together.
+
+    Args:
+        floor: violations that no schedule avoids.
+        most: of what is above it is not looked at closely.
+    """
+    unit = float(model.hold_usd.mean())
+    found = [cheapest(model, unit * price) for price in np.geomspace(_LOWEST, _HIGHEST, 10)]
+    while len(found) < _MOST_RUNGS:
+        if report:
+            report(len(found) / _MOST_RUNGS)
+        gaps = [
+            (low.usd_per_violation * high.usd_per_violation) ** 0.5
+            for low, high in zip(found, found[1:], strict=False)
+            if _apart(low, high, floor, most)
+        ]
+        if not gaps:
+            break
+        found = sorted([*found, *(cheapest(model, price) for price in gaps)], key=lambda rung: rung.usd_per_violation)
+    return found
+
+
+def _apart(low: Rung, high: Rung, floor: float, most: float) -> bool:
+    """Whether schedules of a lower and a higher price differ so much that one between them is wanted."""
+    if high.late > most or high.usd_per_violation < 1.0001 * low.usd_per_violation:
+        return False
+    return low.late - floor > _CLOSE * (high.late - floor) and low.cost_usd < high.cost_usd * (1 - 1e-4)
+
+
+def bound_usd(rungs: list[Rung], late: float) -> float:
+    """No schedule with at most so many violations costs less: the best of the rungs' bounds."""
+    return max(rung.bound_usd(late) for rung in rungs)
+
+
+def plan_wanted(replicas: Ints, first: int, start_seconds: Floats, period_seconds: float) -> Ints:
+    """What to want, so that replicas are ready as a schedule has them: int64 ``(T,)``.
+
+    The k-th pod that is created takes the k-th start-up. Each is created as late as it may be; none is taken away
+    that would have to be created again at once, and those that start are taken away first.
+
+    Args:
+        replicas: int64 ``(T,)``; ready in each period.
+        first: ready before the first period.
+        start_seconds: float64 ``(K,)``; start-ups in the order of creation, used again from the beginning after the last.
+    """
+    wanted = np.empty_like(replicas)
+    _plan(replicas, first, start_seconds, period_seconds, wanted)
+    return wanted
+
+
+@numba.njit(cache=True, nogil=True)
+def _solve(late, after, hold_usd, start_usd, fewest, lead, usd_per_violation, best):
+    periods, counts, levels = late.shape
+    value = np.zeros((levels, counts))
+    cost = np.empty(counts)
+    for period in range(periods - 1, -1, -1):
+        following = value.copy()
+        hold = hold_usd[period]
+        for level in range(levels):
+            for count in range(counts):
+                cost[count] = (
+                    hold * (fewest + count)
+                    + usd_per_violation * late[period, count, level]
+                    + following[after[period, count, level], count]
+                )
+            lowest, at = np.inf, 0
+            for count in range(counts):
+                if cost[count] < lowest:
+                    lowest, at = cost[count], count
+                value[level, count], best[period, count, level] = lowest, at
+            if period < lead:
+                continue
+            lowest, at = np.inf, 0
+            for count in range(counts - 1, -1, -1):
+                lowest += start_usd
+                if cost[count] < lowest:
+                    lowest, at = cost[count], count
+                if lowest < value[level, count]:
+                    value[level, count], best[period, count, level] = lowest, at
+
+
+@numba.njit(cache=True, nogil=True)
+def _walk(best, after, count, replicas):
+    level = 0
+    for period in range(len(best)):
+        count = best[period, count, level]
+        replicas[period] = count
+        level = after[period, count, level]
+
+
+@numba.njit(cache=True, nogil=True)
+def _plan(replicas, first, start_seconds, period_seconds, wanted):
+    periods, draws = len(replicas), len(start_seconds)
+    alive, created, all_ready = first, 0, 0.0
+    furthest = int(start_seconds.max() / period_seconds) + 1
+    for now in range(periods):
+        highest, due = alive, 0
+        for ahead in range(min(furthest + 1, periods - now)):
+            while highest < replicas[now + ahead]:
+                highest += 1
+                seconds = start_seconds[(created + highest - alive - 1) % draws]
+                if ahead * period_seconds - seconds < period_seconds:
+                    due = highest - alive
+        for pod in range(created, created + due):
+            all_ready = max(all_ready, now * period_seconds + start_seconds[pod % draws])
+        alive += due
+        created += due
+        if not due:
+            soon = now + int(start_seconds[created % draws] / period_seconds) + 1
+            soon = max(soon, int(all_ready / period_seconds) + 1)
+            alive = min(alive, replicas[now : soon + 1].max())
+        wanted[now] = alive
