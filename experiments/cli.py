@@ -158,6 +158,9 @@ def evaluate(
     processes: Annotated[
         int | None, typer.Option(min=1, help="Runs at a time; all cores if not given.")
     ] = None,
+    oracle: Annotated[
+        bool, typer.Option(help="Hold all against the oracle, where the task can have it: docs/oracle.md.")
+    ] = True,
 ) -> None:
     """Judge policies on the same arrivals; calibrated-hpa is always among them.
 
@@ -169,7 +172,7 @@ def evaluate(
 
     part = Part(task, trace, start, duration, mean_rps)
     with _resumable():
-        command(part, tuple(policy or ("hpa",)), seeds, out, processes)
+        command(part, tuple(policy or ("hpa",)), seeds, out, processes, oracle=oracle)
 
 
 @app.command()

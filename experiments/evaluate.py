@@ -11,6 +11,8 @@ from pathlib import Path
 import pandas as pd
 
 from envs.task import Task
+from experiments.oracle import ORACLE, Oracle
+from experiments.oracle_model import why_not
 from experiments.parts import split_part
 from experiments.recipes import Resolved, check_policy, resolve, runs_of
 from experiments.report import BASELINE, Findings, write_report
@@ -31,6 +33,7 @@ class Question:
     Attributes:
         start_seconds: start of the judged part; None for the last day, or the last half of what is
             shorter than two days.
+        oracle: whether the oracle is run wherever the task can have it.
     """
 
     task: Task
@@ -40,6 +43,7 @@ class Question:
     start_seconds: float | None = None
     duration_seconds: float | None = None
     mean_rps: float | None = None
+    oracle: bool = True
 
     def split(self) -> Split:
         """History and judged part.
@@ -77,18 +81,27 @@ def evaluate(question: Question, out: Path, processes: int | None, say: Callable
         if question.policies.count(policy) > 1:
             say(f"{policy} is given more than once and judged once")
     template = Run(question.task, split.judged, split.history, BASELINE, BASELINE, 0)
-    policies = list(dict.fromkeys((*question.policies, BASELINE)))
+    budget = question.task.objective.violation_budget
+    lacks = why_not(question.task)
+    added = (ORACLE,) if question.oracle and not lacks else ()
+    policies = list(dict.fromkeys((*question.policies, BASELINE, *added)))
     for policy in policies:
         check_policy(policy, template)
     out.mkdir(parents=True, exist_ok=True)
     with Sweep(out / "runs", processes) as sweep:
         resolved = []
         for policy in policies:
+            if policy == ORACLE:
+                continue
             found = resolve(policy, template, split, sweep, say)
             if found.calibration:
                 say(str(found))
             resolved.append(found)
-        runs = [run for one in resolved for run in runs_of(one, template, question.seeds)]
+        oracle = Oracle(template, sweep, say) if ORACLE in policies else None
+        if oracle:
+            oracle.run_within([(seed, budget) for seed in range(question.seeds)])
+            resolved.append(Resolved(ORACLE, ORACLE))
+        runs = [run for one in resolved for run in _runs(one, template, question.seeds, oracle)]
         finished: list[Run] = []
 
         def done(run: Run) -> None:
@@ -96,7 +109,11 @@ def evaluate(question: Question, out: Path, processes: int | None, say: Callable
             say(f"judged {run.label}, seed {run.seed} ({len(finished)} of {len(runs)})")
 
         outcomes = sweep.outcomes(runs, done)
-    table = make_table([outcome.row for outcome in outcomes])
+        table = make_table([outcome.row for outcome in outcomes])
+        if oracle:
+            _add_regret(table, oracle)
+            say("oracle: its front")
+        oracle_points = oracle.front(0, budget) if oracle else ()
     timelines = {
         run.label: outcome.timeline for run, outcome in zip(runs, outcomes, strict=True) if run.seed == 0
     }
@@ -109,6 +126,8 @@ def evaluate(question: Question, out: Path, processes: int | None, say: Callable
             (one.calibration.tried for one in resolved if one.label == "hindsight-hpa" and one.calibration),
             (),
         ),
+        oracle_points=oracle_points,
+        bounds_usd=tuple(oracle.bound_usd(seed, budget) for seed in range(question.seeds)) if oracle else (),
         warnings=_warnings(question, split, table),
         provenance=_provenance(question, split, resolved, table),
     )
@@ -120,6 +139,27 @@ def evaluate(question: Question, out: Path, processes: int | None, say: Callable
         write_table(table, csv, parquet)
         write_report(findings, page)
     return findings
+
+
+def _runs(resolved: Resolved, template: Run, seeds: int, oracle: Oracle | None) -> list[Run]:
+    """The judged runs of a policy, one a seed; the oracle's are what it found best within the budget."""
+    if oracle and resolved.label == ORACLE:
+        return [oracle.chosen(seed, template.task.objective.violation_budget) for seed in range(seeds)]
+    return runs_of(resolved, template, seeds)
+
+
+def _add_regret(table: pd.DataFrame, oracle: Oracle) -> None:
+    """Fill in ``regret_to_oracle``, each run's against the oracle of its seed at its own violations."""
+    met = list(
+        zip(
+            table["seed"].tolist(),
+            table["slo_violation_ratio"].tolist(),
+            table["cost_usd"].tolist(),
+            strict=True,
+        )
+    )
+    oracle.run_within([(seed, ratio) for seed, ratio, _ in met])
+    table["regret_to_oracle"] = [oracle.regret(seed, ratio, usd) for seed, ratio, usd in met]
 
 
 def _is_of_another_question(path: Path, table: pd.DataFrame) -> bool:
@@ -143,6 +183,9 @@ def _warnings(question: Question, split: Split, table: pd.DataFrame) -> list[str
             f"The trace has bins of {question.trace.bin_seconds:g} s: too coarse to speak of seconds. The load between "
             "them is interpolated, so short bursts that a real service would meet are missing here."
         )
+    lacks = why_not(question.task)
+    if question.oracle and lacks:
+        warnings.append(f"No oracle, so regret_to_oracle is empty: {lacks}.")
     if question.seeds < FEWEST_SEEDS:
         warnings.append("Fewer than five seeds: the intervals say little.")
     if len(set(table["policy"])) > 1 and not table["scale_events"].any():

@@ -123,9 +123,12 @@ def save_figure(figure: Any, path: Path) -> None:  # noqa: ANN401 - matplotlib i
 
 
 def plane_plot(
-    means: dict[str, tuple[Floats, Floats]], budget: float, hpa_points: tuple[Tried, ...]
+    means: dict[str, tuple[Floats, Floats]],
+    budget: float,
+    hpa_points: tuple[Tried, ...],
+    oracle_points: tuple[Tried, ...] = (),
 ) -> go.Figure:
-    """Cost against violations: a mark for each seed and policy, HPA's front as a line.
+    """Cost against violations: a mark for each seed and policy, the fronts of HPA and oracle as lines.
 
     Args:
         means: cost, USD, and violation ratio by policy, each float64 ``(seeds,)``.
@@ -138,27 +141,30 @@ def plane_plot(
     shown = np.concatenate([*(100 * late for _, late in means.values()), [100 * budget]])
     shown = shown[shown > 0]
     lowest, highest = shown.min() / 1.5, shown.max() * 1.5
-    curve = [point for point in front(hpa_points) if lowest <= 100 * point.slo_violation_ratio <= highest]
-    if curve:
-        figure.add_trace(
-            go.Scatter(
-                x=[100 * point.slo_violation_ratio for point in curve],
-                y=[point.cost_usd for point in curve],
-                name="HPA's front on the judged part (hindsight)",
-                text=[point.spec for point in curve],
-                mode="lines+markers",
-                line={"color": LOAD, "width": 1},
-                marker={"size": 5},
+    costs = [float(one) for cost, _ in means.values() for one in cost]
+    fronts = (
+        ("HPA's front on the judged part (hindsight)", hpa_points, {"color": LOAD, "width": 1}),
+        ("oracle's front, first seed", oracle_points, {"color": INK, "width": 1, "dash": "dot"}),
+    )
+    for name, points, line in fronts:
+        curve = [point for point in front(points) if lowest <= 100 * point.slo_violation_ratio <= highest]
+        costs += [point.cost_usd for point in curve]
+        if curve:
+            figure.add_trace(
+                go.Scatter(
+                    x=[100 * point.slo_violation_ratio for point in curve],
+                    y=[point.cost_usd for point in curve],
+                    name=name,
+                    text=[point.spec for point in curve],
+                    mode="lines+markers",
+                    line=line,
+                    marker={"size": 5},
+                )
             )
-        )
     for index, (name, (cost, violations)) in enumerate(means.items()):
         marker = {"size": 10, "color": PALETTE[index % len(PALETTE)], "line": {"width": 1, "color": "white"}}
         late = np.maximum(100 * violations, lowest)
         figure.add_trace(go.Scatter(x=late, y=cost, name=name, mode="markers", marker=marker))
-    costs = [
-        *(point.cost_usd for point in curve),
-        *(float(one) for cost, _ in means.values() for one in cost),
-    ]
     limit = {"color": LIMIT, "width": 1, "dash": "dash"}
     ends = [min(costs), max(costs)]
     figure.add_trace(go.Scatter(x=[100 * budget] * 2, y=ends, name="budget", mode="lines", line=limit))

@@ -31,10 +31,7 @@ from simulator.trace import Trace
 
 PERIOD_SECONDS = 15.0
 """Between two decisions of the oracle, as of the HPA."""
-WAITS_SECONDS = np.array(
-    [0.0, 0.03, 0.06, 0.1, 0.15, 0.2, 0.26, 0.33, 0.42, 0.55, 0.75, 1.0, 1.5, 2.2, 3.3, 5.0, 7.5, 11.0]
-    + [17.0, 25.0, 40.0, 60.0, 90.0, 150.0, 300.0, 600.0]
-)
+WAITS_SECONDS = np.array([0.0, 0.07, 0.17, 0.4, 1.0, 2.5, 6.0, 15.0, 40.0, 120.0, 600.0])
 """Levels of what waits, in seconds of the load there."""
 _SERVED_SECONDS = 1.0
 """Up to so much of waiting, requests are served one by one."""
@@ -60,7 +57,9 @@ def why_not(task: Task) -> str:
         "waking from zero": service.wakes,
         "warm-up": service.warm_up is not None,
         "memory use": service.memory.base_gib + service.memory.gib_per_request > 0,
-        "pods that are billed for a minimum": bool(scenario.prices and scenario.prices.minimum_billed_seconds),
+        "pods that are billed for a minimum": bool(
+            scenario.prices and scenario.prices.minimum_billed_seconds
+        ),
     }
     return ", ".join(f"it does not plan for {what}" for what, there in lacks.items() if there)
 
@@ -181,7 +180,7 @@ def _serve(times, demands, finish, when, slots_per_pod, counts, waiting, late, w
                     times, demands, finish, when, slots, backlog, free, tail, level == 0, work[place, 0]
                 )
                 if level == 0:
-                    quiet = late[place, 0] == floor and longest < slo / 10
+                    quiet = late[place, 0] == floor and longest < slo / 2
             else:
                 over = _over_share(backlog, load, slots, slo, seconds)
                 late[place, level] = floor + over * (countable - floor)

@@ -121,7 +121,9 @@ def ladder(
         ]
         if not gaps:
             break
-        found = sorted([*found, *(cheapest(model, price) for price in gaps)], key=lambda rung: rung.usd_per_violation)
+        found = sorted(
+            [*found, *(cheapest(model, price) for price in gaps)], key=lambda rung: rung.usd_per_violation
+        )
     return found
 
 

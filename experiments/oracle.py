@@ -1,0 +1,217 @@
+"""The oracle: the cheapest replica schedule within a violation budget, with the future known.
+
+It knows a run's arrivals, their work and the start-ups of its pods, so each seed has schedules of its own. How they are found:
+
+1. ``experiments.oracle_model`` serves every period of the run with every number of replicas that may be worth it.
+2. ``experiments.schedules`` finds the schedules that are cheapest in that model for many prices of a violation, exact each: a
+   ladder. At any budget no schedule of the model costs less than the ladder's bound.
+3. The request engine, which is right where the two differ, runs the rung whose violations come nearest to a budget from below;
+   how far its violations are from the model's says which rung is tried next.
+
+``regret_to_oracle`` of a run is its cost over the cost of the oracle's cheapest run of the same seed at equal or fewer violations,
+minus 1: the oracle is asked anew at each run's own violations, so nothing is interpolated. It is NaN where the oracle has no run
+with so few violations. Below 0 it says that the oracle's schedule was not the best one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+import numpy as np
+
+from envs.task import Task
+from experiments.calibrate import FRONT_BUDGETS, Tried
+from experiments.oracle_model import PERIOD_SECONDS, draw_start_ups, make_model
+from experiments.planned import Schedule
+from experiments.run import Outcome, Run, code_digest, trace_digest
+from experiments.schedules import ladder, plan_wanted
+from experiments.sweep import Job, Sweep
+from simulator.arrays import Floats, Ints
+from simulator.trace import Trace
+
+ORACLE = "oracle"
+MOST_TRIES = 4
+"""Rungs that are run at most for one level of violations."""
+_SHOWN = (1 / 27, 1 / 9, 1 / 3, 3.0)
+"""Budgets of the front that is drawn, as shares of what is above the violations that nothing avoids."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ladder:
+    """A seed's cheapest schedules in the model, by falling violations.
+
+    Attributes:
+        usd_per_violation: float64 ``(L,)``; their prices.
+        cost_usd: float64 ``(L,)``.
+        late: float64 ``(L,)``; violations.
+        wanted: int64 ``(L, T)``; what is asked for in each period.
+        requests: of the run.
+        unavoidable: of them, late whatever is done.
+    """
+
+    usd_per_violation: Floats
+    cost_usd: Floats
+    late: Floats
+    wanted: Ints
+    requests: float
+    unavoidable: float
+
+    def bound_usd(self, ratio: float) -> float:
+        """No schedule of the model with at most such a violation ratio costs less."""
+        return float((self.cost_usd + self.usd_per_violation * (self.late - ratio * self.requests)).max())
+
+    def choose(self, ratio: float, worse: float) -> int:
+        """The cheapest rung within a violation ratio, else the one with the fewest violations.
+
+        Args:
+            worse: how many times the model's violations above the unavoidable ones the request engine has.
+        """
+        late = self.unavoidable + worse * (self.late - self.unavoidable)
+        within = np.flatnonzero(late <= ratio * self.requests)
+        return int(within[self.cost_usd[within].argmin()]) if len(within) else int(self.late.argmin())
+
+    def schedule(self, rung: int) -> Schedule:
+        """What a rung plays."""
+        wanted = tuple(self.wanted[rung].tolist())
+        return Schedule(wanted, PERIOD_SECONDS, float(self.usd_per_violation[rung]))
+
+
+def climb(task: Task, judged: Trace, seed: int) -> Outcome:
+    """A run's ladder, as the columns of an Outcome."""
+    model, requests, unavoidable = make_model(task, judged, seed)
+    most = FRONT_BUDGETS * task.objective.violation_budget * requests
+    rungs = ladder(model, unavoidable, most)
+    starts = draw_start_ups(task, seed)
+    columns = {
+        "usd_per_violation": np.array([rung.usd_per_violation for rung in rungs]),
+        "cost_usd": np.array([rung.cost_usd for rung in rungs]),
+        "late": np.array([rung.late for rung in rungs]),
+        "wanted": np.array(
+            [plan_wanted(rung.replicas, model.first, starts, PERIOD_SECONDS) for rung in rungs], np.float64
+        ),
+        "counts": np.array([requests, unavoidable], np.float64),
+    }
+    return Outcome({}, columns)
+
+
+@dataclass(slots=True)
+class _Seed:
+    """What is known of a seed: its ladder, and the rungs that were run."""
+
+    ladder: Ladder
+    found: dict[int, Outcome] = field(default_factory=dict)
+    worse: float = 1.0
+
+    def best(self, ratio: float) -> int | None:
+        """The cheapest rung that was run with at most such a violation ratio; None where there is none."""
+        within = [rung for rung, outcome in self.found.items() if outcome.row["slo_violation_ratio"] <= ratio]
+        return min(within, key=lambda rung: float(self.found[rung].row["cost_usd"]), default=None)
+
+    def add(self, rung: int, outcome: Outcome) -> None:
+        """Keep a run, and how far the model's violations are from its."""
+        self.found[rung] = outcome
+        avoidable = float(self.ladder.late[rung]) - self.ladder.unavoidable
+        met = outcome.row["slo_violation_ratio"] * self.ladder.requests - self.ladder.unavoidable
+        if avoidable > 0 and met > 0:
+            self.worse = met / avoidable
+
+
+class Oracle:
+    """The oracle of a task and a judged part, for any of their seeds.
+
+    Args:
+        template: the run whose policy it takes the place of.
+        note: told of what is done.
+    """
+
+    def __init__(self, template: Run, sweep: Sweep, note: Callable[[str], None]) -> None:
+        self._template = replace(template, policy=ORACLE, label=ORACLE)
+        self._sweep = sweep
+        self._note = note
+        self._seeds: dict[int, _Seed] = {}
+
+    def plan(self, seeds: list[int]) -> None:
+        """Make the ladders of seeds."""
+        jobs = [self._job(seed) for seed in seeds if seed not in self._seeds]
+        finished: list[int] = []
+
+        def done(seed: int) -> None:
+            finished.append(seed)
+            self._note(f"oracle: planned seed {seed} ({len(finished)} of {len(jobs)})")
+
+        for job, outcome in zip(jobs, self._sweep.all_kept(jobs, done), strict=True):
+            columns = outcome.timeline
+            requests, unavoidable = columns["counts"].tolist()
+            names = ("usd_per_violation", "cost_usd", "late")
+            wanted = columns["wanted"].astype(np.int64)
+            self._seeds[job.what] = _Seed(
+                Ladder(*(columns[name] for name in names), wanted, requests, unavoidable)
+            )
+
+    def run_within(self, levels: list[tuple[int, float]]) -> None:
+        """Run rungs until the cheapest one within each violation ratio, of a seed, is there as far as can be told."""
+        self.plan(sorted({seed for seed, _ in levels}))
+        for _ in range(MOST_TRIES):
+            asked = dict.fromkeys(
+                (seed, rung)
+                for seed, ratio in levels
+                if (rung := self._next(seed, ratio)) not in self._seeds[seed].found
+            )
+            if not asked:
+                return
+            runs = [self._run(seed, rung) for seed, rung in asked]
+            for (seed, rung), outcome in zip(asked, self._sweep.outcomes(runs, self._tell), strict=True):
+                self._seeds[seed].add(rung, outcome)
+
+    def chosen(self, seed: int, ratio: float) -> Run:
+        """The cheapest run found within a violation ratio; where there is none, the one with the fewest violations."""
+        known = self._seeds[seed]
+        best = known.best(ratio)
+        if best is None:
+            best = min(known.found, key=lambda rung: float(known.found[rung].row["slo_violation_ratio"]))
+        return self._run(seed, best)
+
+    def regret(self, seed: int, ratio: float, cost_usd: float) -> float:
+        """A run's cost over the oracle's at equal or fewer violations, minus 1; NaN where it has none so few."""
+        known = self._seeds[seed]
+        best = known.best(ratio)
+        return float("nan") if best is None else cost_usd / float(known.found[best].row["cost_usd"]) - 1
+
+    def bound_usd(self, seed: int, ratio: float) -> float:
+        """What no schedule of the model within a violation ratio can cost less than."""
+        return self._seeds[seed].ladder.bound_usd(ratio)
+
+    def front(self, seed: int, ratio: float) -> tuple[Tried, ...]:
+        """A seed's runs, some about a violation ratio among them, and all that were made for others."""
+        self.plan([seed])
+        of_run = self._seeds[seed].ladder
+        least = of_run.unavoidable / of_run.requests
+        if ratio > least:
+            self.run_within([(seed, least + share * (ratio - least)) for share in _SHOWN])
+        return tuple(
+            Tried(
+                f"oracle at {of_run.usd_per_violation[rung]:.3g} USD a violation",
+                float(outcome.row["cost_usd"]),
+                float(outcome.row["slo_violation_ratio"]),
+            )
+            for rung, outcome in self._seeds[seed].found.items()
+        )
+
+    def _next(self, seed: int, ratio: float) -> int:
+        known = self._seeds[seed]
+        return known.ladder.choose(ratio, known.worse)
+
+    def _run(self, seed: int, rung: int) -> Run:
+        return replace(self._template, seed=seed, schedule=self._seeds[seed].ladder.schedule(rung))
+
+    def _tell(self, run: Run) -> None:
+        self._note(f"oracle: ran a schedule of seed {run.seed}")
+
+    def _job(self, seed: int) -> Job[int]:
+        task, judged = self._template.task, self._template.judged
+        parts = [ORACLE, code_digest(), task.model_dump_json(), trace_digest(judged), str(seed)]
+        key = hashlib.sha256("\n".join(parts).encode()).hexdigest()
+        return Job(key, partial(climb, task, judged, seed), seed)
