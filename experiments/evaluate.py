@@ -71,36 +71,22 @@ def evaluate(question: Question, out: Path, processes: int | None, say: Callable
         InputError: before anything is written, if a policy or the trace's part is wrong.
     """
     split = question.split()
-    if not split.judged.requests.any():
-        msg = (
-            f"{question.trace.name}: no requests in the judged part, so that nothing can be judged; choose "
-            "another part with --start and --duration"
-        )
-        raise InputError(msg)
-    for policy in dict.fromkeys(question.policies):
-        if question.policies.count(policy) > 1:
-            say(f"{policy} is given more than once and judged once")
     template = Run(question.task, split.judged, split.history, BASELINE, BASELINE, 0)
-    budget = question.task.objective.violation_budget
-    lacks = why_not(question.task)
-    added = (ORACLE,) if question.oracle and not lacks else ()
-    policies = list(dict.fromkeys((*question.policies, BASELINE, *added)))
-    for policy in policies:
-        check_policy(policy, template)
+    policies = _policies(question, template, say)
     out.mkdir(parents=True, exist_ok=True)
+    budget = question.task.objective.violation_budget
     with Sweep(out / "runs", processes) as sweep:
+        oracle = Oracle(template, sweep, say) if ORACLE in policies else None
         resolved = []
         for policy in policies:
-            if policy == ORACLE:
-                continue
-            found = resolve(policy, template, split, sweep, say)
+            found = (
+                Resolved(ORACLE, ORACLE) if policy == ORACLE else resolve(policy, template, split, sweep, say)
+            )
             if found.calibration:
                 say(str(found))
             resolved.append(found)
-        oracle = Oracle(template, sweep, say) if ORACLE in policies else None
         if oracle:
             oracle.run_within([(seed, budget) for seed in range(question.seeds)])
-            resolved.append(Resolved(ORACLE, ORACLE))
         runs = [run for one in resolved for run in _runs(one, template, question.seeds, oracle)]
         finished: list[Run] = []
 
@@ -112,7 +98,6 @@ def evaluate(question: Question, out: Path, processes: int | None, say: Callable
         table = make_table([outcome.row for outcome in outcomes])
         if oracle:
             _add_regret(table, oracle)
-            say("oracle: its front")
         oracle_points = oracle.front(0, budget) if oracle else ()
     timelines = {
         run.label: outcome.timeline for run, outcome in zip(runs, outcomes, strict=True) if run.seed == 0
@@ -139,6 +124,24 @@ def evaluate(question: Question, out: Path, processes: int | None, say: Callable
         write_table(table, csv, parquet)
         write_report(findings, page)
     return findings
+
+
+def _policies(question: Question, template: Run, say: Callable[[str], None]) -> list[str]:
+    """What is judged, the baseline and, where it can be had, the oracle among it; all of it checked."""
+    if not template.judged.requests.any():
+        msg = (
+            f"{question.trace.name}: no requests in the judged part, so that nothing can be judged; choose "
+            "another part with --start and --duration"
+        )
+        raise InputError(msg)
+    for policy in dict.fromkeys(question.policies):
+        if question.policies.count(policy) > 1:
+            say(f"{policy} is given more than once and judged once")
+    added = (ORACLE,) if question.oracle and not why_not(question.task) else ()
+    policies = list(dict.fromkeys((*question.policies, BASELINE, *added)))
+    for policy in policies:
+        check_policy(policy, template)
+    return policies
 
 
 def _runs(resolved: Resolved, template: Run, seeds: int, oracle: Oracle | None) -> list[Run]:

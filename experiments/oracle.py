@@ -1,16 +1,19 @@
 """The oracle: the cheapest replica schedule within a violation budget, with the future known.
 
-It knows a run's arrivals, their work and the start-ups of its pods, so each seed has schedules of its own. How they are found:
+It knows a run's arrivals, their work and the start-ups of its pods, so each seed has schedules of its own.
+How they are found:
 
-1. ``experiments.oracle_model`` serves every period of the run with every number of replicas that may be worth it.
-2. ``experiments.schedules`` finds the schedules that are cheapest in that model for many prices of a violation, exact each: a
-   ladder. At any budget no schedule of the model costs less than the ladder's bound.
-3. The request engine, which is right where the two differ, runs the rung whose violations come nearest to a budget from below;
-   how far its violations are from the model's says which rung is tried next.
+1. ``experiments.oracle_model`` serves every period of the run with every number of replicas that may be worth
+   it.
+2. ``experiments.schedules`` finds the schedules that are cheapest in that model for many prices of a
+   violation, exact each: a ladder. At any budget no schedule of the model costs less than the ladder's bound.
+3. The request engine, which is right where the two differ, runs the rung whose violations come nearest to a
+   budget from below; how far its violations are from the model's says which rung is tried next.
 
-``regret_to_oracle`` of a run is its cost over the cost of the oracle's cheapest run of the same seed at equal or fewer violations,
-minus 1: the oracle is asked anew at each run's own violations, so nothing is interpolated. It is NaN where the oracle has no run
-with so few violations. Below 0 it says that the oracle's schedule was not the best one.
+``regret_to_oracle`` of a run is its cost over the cost of the oracle's cheapest run of the same seed at equal
+or fewer violations, minus 1: the oracle is asked anew at each run's own violations, so nothing is
+interpolated. It is NaN where the oracle has no run with so few violations. Below 0 it says that the oracle's
+schedule was not the best one.
 """
 
 from __future__ import annotations
@@ -145,10 +148,15 @@ class Oracle:
         for job, outcome in zip(jobs, self._sweep.all_kept(jobs, done), strict=True):
             columns = outcome.timeline
             requests, unavoidable = columns["counts"].tolist()
-            names = ("usd_per_violation", "cost_usd", "late")
-            wanted = columns["wanted"].astype(np.int64)
             self._seeds[job.what] = _Seed(
-                Ladder(*(columns[name] for name in names), wanted, requests, unavoidable)
+                Ladder(
+                    columns["usd_per_violation"],
+                    columns["cost_usd"],
+                    columns["late"],
+                    columns["wanted"].astype(np.int64),
+                    requests,
+                    unavoidable,
+                )
             )
 
     def run_within(self, levels: list[tuple[int, float]]) -> None:

@@ -1,12 +1,14 @@
 """What every period of one run would come to with any number of replicas: the oracle's model.
 
-A run's requests, with the moments at which they come and the work that they bring, are the same whatever is done, and so
-are the start-ups of its pods in the order of their creation. So each period is served here request by request, first come first
-served, by the slots of every number of replicas that may be worth it, from every level of what waited at its beginning.
+A run's requests, with the moments at which they come and the work that they bring, are the same whatever is
+done, and so are the start-ups of its pods in the order of their creation. So each period is served here
+request by request, first come first served, by the slots of every number of replicas that may be worth it,
+from every level of what waited at its beginning.
 
-What that leaves out: where a period begins only the amount of work that waits is remembered, rounded to a level, and the
-requests in service are those that nobody kept waiting; a pod is ready from the beginning of a period, and gone with its end; far
-from what the load needs, and above a second of waiting, the queue is a fluid.
+What that leaves out: where a period begins only the amount of work that waits is remembered, rounded to a
+level, and the requests in service are those that nobody kept waiting; a pod is ready from the beginning of a
+period, and gone with its end; far from what the load needs, and above a second of waiting, the queue is a
+fluid.
 """
 
 from __future__ import annotations
@@ -129,7 +131,7 @@ def make_model(
 def _edges(duration_seconds: float) -> Floats:
     """Where periods begin and end: float64 ``(T + 1,)``."""
     periods = math.ceil(duration_seconds / PERIOD_SECONDS - 1e-9)
-    return np.minimum(np.arange(periods + 1) * PERIOD_SECONDS, duration_seconds)
+    return np.minimum(np.arange(periods + 1, dtype=np.float64) * PERIOD_SECONDS, duration_seconds)
 
 
 def _load_slots(judged: Trace, edges: Floats, load_seconds: float) -> Floats:
@@ -139,7 +141,7 @@ def _load_slots(judged: Trace, edges: Floats, load_seconds: float) -> Floats:
     low = np.maximum(edges - PERIOD_SECONDS, 0.0)
     high = np.minimum(edges + PERIOD_SECONDS, edges[-1])
     rate = (np.interp(high, bins, expected) - np.interp(low, bins, expected)) / (high - low)
-    return np.maximum(rate * load_seconds, 1.0)
+    return np.asarray(np.maximum(rate * load_seconds, 1.0), np.float64)
 
 
 def _counts(task: Task, load_slots: Floats) -> Ints:

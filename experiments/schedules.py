@@ -1,20 +1,23 @@
 """The cheapest replica schedules of a model in which every period is known.
 
-Time goes in T periods. In period t so many replicas are ready, of N counts in a row, and B levels say how much waited when it
-began. What is late in the period and the level after it are given for every count and level. A ready replica costs ``hold_usd`` a
-period and a further one ``start_usd``, once; taking one away costs nothing. That is the offline optimum of right-sizing with a
-switching cost (M. Lin, A. Wierman, L. Andrew and E. Thereska, Dynamic right-sizing for power-proportional data centers, 2011),
-here with a state that remembers what waits, and with a budget of violations.
+Time goes in T periods. In period t so many replicas are ready, of N counts in a row, and B levels say how
+much waited when it began. What is late in the period and the level after it are given for every count and
+level. A ready replica costs ``hold_usd`` a period and a further one ``start_usd``, once; taking one away
+costs nothing. That is the offline optimum of right-sizing with a switching cost (M. Lin, A. Wierman, L.
+Andrew and E. Thereska, Dynamic right-sizing for power-proportional data centers, 2011), here with a state
+that remembers what waits, and with a budget of violations.
 
-For a price of a violation a shortest path over (period, count, level) gives the schedule that is cheapest with its violations
-paid for. Nothing cheaper has as few violations as it (H. Everett, Generalized Lagrange multiplier method, 1963), so it is the
-optimum for its own violations; between two such schedules the duality gap is open, and ``bound_usd`` says how wide it is.
+For a price of a violation a shortest path over (period, count, level) gives the schedule that is cheapest
+with its violations paid for. Nothing cheaper has as few violations as it (H. Everett, Generalized Lagrange
+multiplier method, 1963), so it is the optimum for its own violations; between two such schedules the duality
+gap is open, and ``bound_usd`` says how wide it is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numba
 import numpy as np
@@ -116,7 +119,7 @@ def ladder(
             report(len(found) / _MOST_RUNGS)
         gaps = [
             (low.usd_per_violation * high.usd_per_violation) ** 0.5
-            for low, high in zip(found, found[1:], strict=False)
+            for low, high in pairwise(found)
             if _apart(low, high, floor, most)
         ]
         if not gaps:
@@ -148,7 +151,7 @@ def plan_wanted(replicas: Ints, first: int, start_seconds: Floats, period_second
     Args:
         replicas: int64 ``(T,)``; ready in each period.
         first: ready before the first period.
-        start_seconds: float64 ``(K,)``; start-ups in the order of creation, used again from the beginning after the last.
+        start_seconds: float64 ``(K,)``; start-ups in the order of creation, from the beginning again after the last.
     """
     wanted = np.empty_like(replicas)
     _plan(replicas, first, start_seconds, period_seconds, wanted)
