@@ -30,14 +30,16 @@ from experiments.calibrate import FRONT_BUDGETS, Tried
 from experiments.oracle_model import PERIOD_SECONDS, draw_start_ups, make_model
 from experiments.planned import Schedule
 from experiments.run import Outcome, Run, code_digest, trace_digest
-from experiments.schedules import ladder, plan_wanted
+from experiments.schedules import Model, Rung, ladder, plan_wanted
 from experiments.sweep import Job, Sweep
 from simulator.arrays import Floats, Ints
 from simulator.trace import Trace
 
 ORACLE = "oracle"
-MOST_TRIES = 4
+MOST_TRIES = 6
 """Rungs that are run at most for one level of violations."""
+_SAFER = (0, 1, 3)
+"""What lies beyond the ladder's end has so many replicas more."""
 _SHOWN = (1 / 27, 1 / 9, 1 / 3, 3.0)
 """Budgets of the front that is drawn, as shares of what is above the violations that nothing avoids."""
 
@@ -47,7 +49,7 @@ class Ladder:
     """A seed's cheapest schedules in the model, by falling violations.
 
     Attributes:
-        usd_per_violation: float64 ``(L,)``; their prices.
+        usd_per_violation: float64 ``(L,)``; their prices, NaN for the safe ones at the end.
         cost_usd: float64 ``(L,)``.
         late: float64 ``(L,)``; violations.
         wanted: int64 ``(L, T)``; what is asked for in each period.
@@ -64,17 +66,8 @@ class Ladder:
 
     def bound_usd(self, ratio: float) -> float:
         """No schedule of the model with at most such a violation ratio costs less."""
-        return float((self.cost_usd + self.usd_per_violation * (self.late - ratio * self.requests)).max())
-
-    def choose(self, ratio: float, worse: float) -> int:
-        """The cheapest rung within a violation ratio, else the one with the fewest violations.
-
-        Args:
-            worse: how many times the model's violations above the unavoidable ones the request engine has.
-        """
-        late = self.unavoidable + worse * (self.late - self.unavoidable)
-        within = np.flatnonzero(late <= ratio * self.requests)
-        return int(within[self.cost_usd[within].argmin()]) if len(within) else int(self.late.argmin())
+        bounds = self.cost_usd + self.usd_per_violation * (self.late - ratio * self.requests)
+        return float(np.nanmax(bounds))
 
     def schedule(self, rung: int) -> Schedule:
         """What a rung plays."""
@@ -87,6 +80,8 @@ def climb(task: Task, judged: Trace, seed: int) -> Outcome:
     model, requests, unavoidable = make_model(task, judged, seed)
     most = FRONT_BUDGETS * task.objective.violation_budget * requests
     rungs = ladder(model, unavoidable, most)
+    most_replicas = task.scenario.system.services[0].max_replicas
+    rungs += [_safer(model, rungs[-1], more, most_replicas) for more in _SAFER]
     starts = draw_start_ups(task, seed)
     columns = {
         "usd_per_violation": np.array([rung.usd_per_violation for rung in rungs]),
@@ -98,6 +93,15 @@ def climb(task: Task, judged: Trace, seed: int) -> Outcome:
         "counts": np.array([requests, unavoidable], np.float64),
     }
     return Outcome({}, columns)
+
+
+def _safer(model: Model, rung: Rung, more: int, most: int) -> Rung:
+    """A rung's schedule with the replicas of the periods beside each, and more."""
+    wide = np.concatenate((rung.replicas[:1], rung.replicas, rung.replicas[-1:]))
+    highest = np.maximum(np.maximum(wide[:-2], wide[2:]), rung.replicas)
+    replicas = np.minimum(highest + more, min(most, model.fewest + model.late.shape[1] - 1))
+    replicas[: model.lead] = np.minimum(replicas[: model.lead], model.first)
+    return Rung(float("nan"), *model.follow(replicas), replicas)
 
 
 @dataclass(slots=True)
@@ -112,6 +116,23 @@ class _Seed:
         """The cheapest rung that was run with at most such a violation ratio; None where there is none."""
         within = [rung for rung, outcome in self.found.items() if outcome.row["slo_violation_ratio"] <= ratio]
         return min(within, key=lambda rung: float(self.found[rung].row["cost_usd"]), default=None)
+
+    def next(self, ratio: float) -> int | None:
+        """The rung to run next for the cheapest one within a violation ratio; None where none is worth it."""
+        ladder, best = self.ladder, self.best(ratio)
+        most = np.inf if best is None else float(ladder.cost_usd[best])
+        late = ladder.unavoidable + self.worse * (ladder.late - ladder.unavoidable)
+        rungs = [
+            rung
+            for rung in range(len(late))
+            if rung not in self.found and float(ladder.cost_usd[rung]) < most
+        ]
+        within = [rung for rung in rungs if late[rung] <= ratio * ladder.requests]
+        if within:
+            return min(within, key=lambda rung: float(ladder.cost_usd[rung]))
+        if best is not None:
+            return None
+        return min(rungs, key=lambda rung: (float(late[rung]), float(ladder.cost_usd[rung])), default=None)
 
     def add(self, rung: int, outcome: Outcome) -> None:
         """Keep a run, and how far the model's violations are from its."""
@@ -164,9 +185,7 @@ class Oracle:
         self.plan(sorted({seed for seed, _ in levels}))
         for _ in range(MOST_TRIES):
             asked = dict.fromkeys(
-                (seed, rung)
-                for seed, ratio in levels
-                if (rung := self._next(seed, ratio)) not in self._seeds[seed].found
+                (seed, rung) for seed, ratio in levels if (rung := self._seeds[seed].next(ratio)) is not None
             )
             if not asked:
                 return
@@ -207,10 +226,6 @@ class Oracle:
             )
             for rung, outcome in self._seeds[seed].found.items()
         )
-
-    def _next(self, seed: int, ratio: float) -> int:
-        known = self._seeds[seed]
-        return known.ladder.choose(ratio, known.worse)
 
     def _run(self, seed: int, rung: int) -> Run:
         return replace(self._template, seed=seed, schedule=self._seeds[seed].ladder.schedule(rung))
