@@ -26,7 +26,7 @@ from functools import partial
 import numpy as np
 
 from envs.task import Task
-from experiments.calibrate import FRONT_BUDGETS, Tried
+from experiments.calibrate import Tried
 from experiments.oracle_model import PERIOD_SECONDS, draw_start_ups, make_model
 from experiments.planned import Schedule
 from experiments.run import Outcome, Run, code_digest, trace_digest
@@ -46,10 +46,10 @@ _SHOWN = (1 / 27, 1 / 9, 1 / 3, 3.0)
 
 @dataclass(frozen=True, slots=True)
 class Ladder:
-    """A seed's cheapest schedules in the model, by falling violations.
+    """A seed's cheapest schedules in the model, and some between and beyond them.
 
     Attributes:
-        usd_per_violation: float64 ``(L,)``; their prices, NaN for the safe ones at the end.
+        usd_per_violation: float64 ``(L,)``; their prices, NaN for those that are not optimal at any.
         cost_usd: float64 ``(L,)``.
         late: float64 ``(L,)``; violations.
         wanted: int64 ``(L, T)``; what is asked for in each period.
@@ -78,10 +78,10 @@ class Ladder:
 def climb(task: Task, judged: Trace, seed: int) -> Outcome:
     """A run's ladder, as the columns of an Outcome."""
     model, requests, unavoidable = make_model(task, judged, seed)
-    most = FRONT_BUDGETS * task.objective.violation_budget * requests
-    rungs = ladder(model, unavoidable, most)
+    rungs = ladder(model, unavoidable)
+    safest = min(rungs, key=lambda rung: (rung.late, rung.cost_usd))
     most_replicas = task.scenario.system.services[0].max_replicas
-    rungs += [_safer(model, rungs[-1], more, most_replicas) for more in _SAFER]
+    rungs += [_safer(model, safest, more, most_replicas) for more in _SAFER]
     starts = draw_start_ups(task, seed)
     columns = {
         "usd_per_violation": np.array([rung.usd_per_violation for rung in rungs]),

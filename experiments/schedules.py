@@ -15,7 +15,6 @@ gap is open, and ``bound_usd`` says how wide it is.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -27,6 +26,10 @@ from simulator.arrays import Floats, Ints
 
 _CLOSE, _MOST_RUNGS = 1.05, 200
 """Rungs of a ladder are so close in what is late that can be avoided; there are at most so many."""
+_SAME = 1.0001
+"""Prices whose ratio is less are one."""
+_SWITCHES = 60
+"""Moments, ever denser towards the end, at which a schedule between two cheapest ones may go over to the other."""
 _LOWEST, _HIGHEST = 1e-4, 1e5
 """Prices of a violation that a ladder starts from, in pods' periods."""
 
@@ -85,8 +88,59 @@ class Rung:
 
 def cheapest(model: Model, usd_per_violation: float) -> Rung:
     """The cheapest schedule where every violation costs so much: a shortest path, exact."""
-    periods, counts, levels = model.late.shape
-    best = np.empty((periods, counts, levels), np.int16)
+    best = _decide(model, usd_per_violation)
+    replicas = _follow(model, best, best, len(best))
+    return Rung(usd_per_violation, *model.follow(replicas), replicas)
+
+
+def ladder(model: Model, floor: float) -> list[Rung]:
+    """Cheapest schedules by rising price, close together in their violations, and others where there are none.
+
+    Where the cheapest schedules jump, as giving up for good is cheaper than giving up a little, there are in between
+    those that keep to the dearer one and give up some time before the end; their price is NaN, as they are not optimal.
+
+    Args:
+        floor: violations that no schedule avoids.
+    """
+    unit = float(model.hold_usd.mean())
+    found = [cheapest(model, unit * price) for price in np.geomspace(_LOWEST, _HIGHEST, 10)]
+    while len(found) < _MOST_RUNGS:
+        gaps = [
+            (low.usd_per_violation * high.usd_per_violation) ** 0.5
+            for low, high in pairwise(found)
+            if _apart(low, high, floor) and high.usd_per_violation > _SAME * low.usd_per_violation
+        ]
+        if not gaps:
+            break
+        found = sorted(
+            [*found, *(cheapest(model, price) for price in gaps)], key=lambda rung: rung.usd_per_violation
+        )
+    between = [
+        rung
+        for low, high in pairwise(found)
+        if _apart(low, high, floor)
+        for rung in _between(model, low, high)
+    ]
+    return [*found, *between]
+
+
+def _apart(low: Rung, high: Rung, floor: float) -> bool:
+    """Whether schedules of a lower and a higher price differ so much that one between them is wanted."""
+    return low.late - floor > _CLOSE * (high.late - floor) and low.cost_usd < high.cost_usd * (1 - 1e-4)
+
+
+def _between(model: Model, low: Rung, high: Rung) -> list[Rung]:
+    """Schedules that go by the higher price until some time before the end, and by the lower one from then on."""
+    early, late = (_decide(model, rung.usd_per_violation) for rung in (high, low))
+    periods = len(model.hold_usd)
+    left = np.unique(np.geomspace(1, periods, _SWITCHES).astype(int))
+    found = [_follow(model, early, late, periods - int(periods_left)) for periods_left in left[:-1]]
+    return [Rung(float("nan"), *model.follow(replicas), replicas) for replicas in found]
+
+
+def _decide(model: Model, usd_per_violation: float) -> NDArray[np.int16]:
+    """The best count's place in each period, by the place of the one before and the level: int16 ``(T, N, B)``."""
+    best = np.empty(model.late.shape, np.int16)
     _solve(
         model.late,
         model.after,
@@ -97,49 +151,19 @@ def cheapest(model: Model, usd_per_violation: float) -> Rung:
         usd_per_violation,
         best,
     )
-    replicas = np.empty(periods, np.int64)
-    _walk(best, model.after, model.first - model.fewest, replicas)
-    replicas += model.fewest
-    return Rung(usd_per_violation, *model.follow(replicas), replicas)
+    return best
 
 
-def ladder(
-    model: Model, floor: float, most: float, report: Callable[[float], None] | None = None
-) -> list[Rung]:
-    """Cheapest schedules by falling violations, from ``most`` to as few as there can be, close together.
-
-    Args:
-        floor: violations that no schedule avoids.
-        most: of what is above it is not looked at closely.
-    """
-    unit = float(model.hold_usd.mean())
-    found = [cheapest(model, unit * price) for price in np.geomspace(_LOWEST, _HIGHEST, 10)]
-    while len(found) < _MOST_RUNGS:
-        if report:
-            report(len(found) / _MOST_RUNGS)
-        gaps = [
-            (low.usd_per_violation * high.usd_per_violation) ** 0.5
-            for low, high in pairwise(found)
-            if _apart(low, high, floor, most)
-        ]
-        if not gaps:
-            break
-        found = sorted(
-            [*found, *(cheapest(model, price) for price in gaps)], key=lambda rung: rung.usd_per_violation
-        )
-    return found
-
-
-def _apart(low: Rung, high: Rung, floor: float, most: float) -> bool:
-    """Whether schedules of a lower and a higher price differ so much that one between them is wanted."""
-    if high.late > most or high.usd_per_violation < 1.0001 * low.usd_per_violation:
-        return False
-    return low.late - floor > _CLOSE * (high.late - floor) and low.cost_usd < high.cost_usd * (1 - 1e-4)
+def _follow(model: Model, early: NDArray[np.int16], late: NDArray[np.int16], switch: int) -> Ints:
+    """Replicas by one table of decisions before a period and by another from it on: int64 ``(T,)``."""
+    replicas = np.empty(len(early), np.int64)
+    _walk(early, late, switch, model.after, model.first - model.fewest, replicas)
+    return replicas + model.fewest
 
 
 def bound_usd(rungs: list[Rung], late: float) -> float:
     """No schedule with at most so many violations costs less: the best of the rungs' bounds."""
-    return max(rung.bound_usd(late) for rung in rungs)
+    return max(rung.bound_usd(late) for rung in rungs if not np.isnan(rung.usd_per_violation))
 
 
 def plan_wanted(replicas: Ints, first: int, start_seconds: Floats, period_seconds: float) -> Ints:
@@ -190,9 +214,10 @@ def _solve(late, after, hold_usd, start_usd, fewest, lead, usd_per_violation, be
 
 
 @numba.njit(cache=True, nogil=True)
-def _walk(best, after, count, replicas):
+def _walk(early, late, switch, after, count, replicas):
     level = 0
-    for period in range(len(best)):
+    for period in range(len(replicas)):
+        best = early if period < switch else late
         count = best[period, count, level]
         replicas[period] = count
         level = after[period, count, level]
