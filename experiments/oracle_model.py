@@ -206,7 +206,7 @@ def _over_share(backlog, load, slots, slo, seconds):
 def _queue(times, demands, finish, when, slots, backlog, free, tail, is_first, first_work):
     """A period request by request; late ones, the work that waits at its end, and the longest wait.
 
-    The first level's path is kept as what is late from each request on, and another joins it where nobody waits any more.
+    The first level's path is kept as what is late from each request on; another joins it where nobody waits any more.
     """
     begin, end, counted, slo = when
     base = begin + backlog / slots
