@@ -15,7 +15,7 @@ gap is open, and ``bound_usd`` says how wide it is.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numba
@@ -24,10 +24,14 @@ from numpy.typing import NDArray
 
 from simulator.arrays import Floats, Ints
 
-_CLOSE, _MOST_RUNGS = 1.05, 200
+_CLOSE, _MOST_RUNGS = 1.07, 200
 """Rungs of a ladder are so close in what is late that can be avoided; there are at most so many."""
 _SAME = 1.0001
 """Prices whose ratio is less are one."""
+_DEPTHS = (0.4, 0.7)
+"""The deepest levels that may wait, as shares of all, where schedules that give up are not wanted."""
+_FORBIDDEN = np.float32(1e7)
+"""Violations that going below it counts as."""
 _SWITCHES = 60
 """Moments, ever denser towards the end, at which a schedule between two cheapest ones may go over to the other."""
 _LOWEST, _HIGHEST = 1e-4, 1e5
@@ -96,11 +100,32 @@ def cheapest(model: Model, usd_per_violation: float) -> Rung:
 def ladder(model: Model, floor: float) -> list[Rung]:
     """Cheapest schedules by rising price, close together in their violations, and others where there are none.
 
-    Where the cheapest schedules jump, as giving up for good is cheaper than giving up a little, there are in between
-    those that keep to the dearer one and give up some time before the end; their price is NaN, as they are not optimal.
+    The cheapest schedules jump where giving up for good is cheaper than giving up a little. In between there are
+    those that give up some time before the end, and those that are cheapest among schedules that never let more than a
+    level wait. Their price is NaN, as they are optimal at none; what another schedule beats in both is left out.
 
     Args:
-        floor: violations that no schedule avoids.
+        floor: violations that no schedule avoids, or a little less: steps are shares of what is above it.
+    """
+    hull = _hull(model, floor, 0.0)
+    jumps = [(low, high) for low, high in pairwise(hull) if _apart(low, high, floor)]
+    others = [rung for low, high in jumps for rung in _between(model, low, high)]
+    if jumps:
+        fewest = min(high.late for _, high in jumps)
+        levels = model.late.shape[2]
+        for deepest in {round(share * levels) for share in _DEPTHS}:
+            shallow = replace(
+                model, late=model.late + _FORBIDDEN * (model.after > deepest).astype(np.float32)
+            )
+            others += [_priceless(model, rung.replicas) for rung in _hull(shallow, floor, fewest)]
+    return hull + _unbeaten(hull, others)
+
+
+def _hull(model: Model, floor: float, fewest: float) -> list[Rung]:
+    """Cheapest schedules by rising price, until none is wanted between two or there is none.
+
+    Args:
+        fewest: where there are fewer violations, none is wanted.
     """
     unit = float(model.hold_usd.mean())
     found = [cheapest(model, unit * price) for price in np.geomspace(_LOWEST, _HIGHEST, 10)]
@@ -108,20 +133,31 @@ def ladder(model: Model, floor: float) -> list[Rung]:
         gaps = [
             (low.usd_per_violation * high.usd_per_violation) ** 0.5
             for low, high in pairwise(found)
-            if _apart(low, high, floor) and high.usd_per_violation > _SAME * low.usd_per_violation
+            if low.late > fewest
+            and _apart(low, high, floor)
+            and high.usd_per_violation > _SAME * low.usd_per_violation
         ]
         if not gaps:
             break
-        found = sorted(
-            [*found, *(cheapest(model, price) for price in gaps)], key=lambda rung: rung.usd_per_violation
-        )
-    between = [
-        rung
-        for low, high in pairwise(found)
-        if _apart(low, high, floor)
-        for rung in _between(model, low, high)
-    ]
-    return [*found, *between]
+        found += [cheapest(model, price) for price in gaps]
+        found.sort(key=lambda rung: rung.usd_per_violation)
+    return found
+
+
+def _priceless(model: Model, replicas: Ints) -> Rung:
+    return Rung(float("nan"), *model.follow(replicas), replicas)
+
+
+def _unbeaten(hull: list[Rung], others: list[Rung]) -> list[Rung]:
+    """The others that no schedule beats in both cost and violations."""
+    kept, fewest = [], np.inf
+    known = {id(rung) for rung in hull}
+    for rung in sorted([*hull, *others], key=lambda one: (one.cost_usd, one.late)):
+        if rung.late < fewest:
+            fewest = rung.late
+            if id(rung) not in known:
+                kept.append(rung)
+    return kept
 
 
 def _apart(low: Rung, high: Rung, floor: float) -> bool:
@@ -134,8 +170,7 @@ def _between(model: Model, low: Rung, high: Rung) -> list[Rung]:
     early, late = (_decide(model, rung.usd_per_violation) for rung in (high, low))
     periods = len(model.hold_usd)
     left = np.unique(np.geomspace(1, periods, _SWITCHES).astype(int))
-    found = [_follow(model, early, late, periods - int(periods_left)) for periods_left in left[:-1]]
-    return [Rung(float("nan"), *model.follow(replicas), replicas) for replicas in found]
+    return [_priceless(model, _follow(model, early, late, periods - int(rest))) for rest in left[:-1]]
 
 
 def _decide(model: Model, usd_per_violation: float) -> NDArray[np.int16]:
