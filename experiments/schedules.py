@@ -24,9 +24,9 @@ from numpy.typing import NDArray
 
 from simulator.arrays import Floats, Ints
 
-_CLOSE, _MOST_RUNGS = 1.07, 200
+_CLOSE, _MOST_RUNGS = 1.08, 120
 """Rungs of a ladder are so close in what is late that can be avoided; there are at most so many."""
-_SAME = 1.0001
+_SAME = 1.002
 """Prices whose ratio is less are one."""
 _DEPTHS = (0.4, 0.7)
 """The deepest levels that may wait, as shares of all, where schedules that give up are not wanted."""
