@@ -261,22 +261,33 @@ def _walk(early, late, switch, after, count, replicas):
 @numba.njit(cache=True, nogil=True)
 def _plan(replicas, first, start_seconds, period_seconds, wanted):
     periods, draws = len(replicas), len(start_seconds)
+    furthest = int(start_seconds.max() / period_seconds) + 2
     alive, created, all_ready = first, 0, 0.0
-    furthest = int(start_seconds.max() / period_seconds) + 1
     for now in range(periods):
-        highest, due = alive, 0
-        for ahead in range(min(furthest + 1, periods - now)):
-            while highest < replicas[now + ahead]:
-                highest += 1
-                seconds = start_seconds[(created + highest - alive - 1) % draws]
-                if ahead * period_seconds - seconds < period_seconds:
-                    due = highest - alive
+        due = _due(replicas, now, alive, created, start_seconds, period_seconds, furthest)
         for pod in range(created, created + due):
             all_ready = max(all_ready, now * period_seconds + start_seconds[pod % draws])
         alive += due
         created += due
         if not due:
-            soon = now + int(start_seconds[created % draws] / period_seconds) + 1
-            soon = max(soon, int(all_ready / period_seconds) + 1)
-            alive = min(alive, replicas[now : soon + 1].max())
+            until = max(now, int(all_ready / period_seconds) + 1)
+            fewer = min(alive, replicas[now : until + 1].max())
+            while fewer < alive and _due(
+                replicas, now, fewer, created, start_seconds, period_seconds, furthest
+            ):
+                fewer += 1
+            alive = fewer
         wanted[now] = alive
+
+
+@numba.njit(cache=True, nogil=True)
+def _due(replicas, now, alive, created, start_seconds, period_seconds, furthest):
+    """How many pods have to be created now, as the next period would be too late."""
+    highest, due = alive, 0
+    for ahead in range(min(furthest, len(replicas) - now)):
+        while highest < replicas[now + ahead]:
+            seconds = start_seconds[(created + highest - alive) % len(start_seconds)]
+            highest += 1
+            if ahead * period_seconds - seconds < period_seconds:
+                due = highest - alive
+    return due
