@@ -33,7 +33,9 @@ from simulator.trace import Trace
 
 PERIOD_SECONDS = 15.0
 """Between two decisions of the oracle, as of the HPA."""
-WAITS_SECONDS = np.array([0.0, 0.07, 0.17, 0.4, 1.0, 2.5, 6.0, 15.0, 40.0, 120.0, 600.0])
+WAITS_SECONDS = np.array(
+    [0.0, 0.07, 0.17, 0.4, 1.0, 2.0, 4.0, 8.0, 14.0, 24.0, 40.0, 70.0, 120.0, 210.0, 400.0, 800.0]
+)
 """Levels of what waits, in seconds of the load there."""
 _SERVED_SECONDS = 1.0
 """Up to so much of waiting, requests are served one by one."""

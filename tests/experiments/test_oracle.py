@@ -28,7 +28,9 @@ WAVES = Trace(
 )
 BUDGET = TASK.objective.violation_budget
 TEMPLATE = Run(TASK, WAVES, None, ORACLE, ORACLE, 0)
-RULES = tuple(f"hpa:target={target},window={window}" for target in (0.4, 0.6, 0.8, 0.95) for window in (0, 300))
+RULES = tuple(
+    f"hpa:target={target},window={window}" for target in (0.4, 0.6, 0.8, 0.95) for window in (0, 300)
+)
 
 
 def never(_: str) -> None:
