@@ -154,7 +154,9 @@ def evaluate(
     duration: DurationOption = None,
     mean_rps: MeanOption = None,
     seeds: Annotated[int, typer.Option(min=1, max=1000, help="Runs of each policy, seeds 0 to K-1.")] = 5,
-    out: Annotated[Path, typer.Option(help="Folder of results.csv, results.parquet and report.html.")],
+    out: Annotated[
+        Path, typer.Option(help="Folder of results.csv, results.parquet, report.html and plane.png.")
+    ],
     processes: Annotated[
         int | None, typer.Option(min=1, help="Runs at a time; all cores if not given.")
     ] = None,

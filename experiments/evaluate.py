@@ -15,7 +15,7 @@ from experiments.oracle import ORACLE, Oracle
 from experiments.oracle_model import why_not
 from experiments.parts import split_part
 from experiments.recipes import Resolved, check_policy, resolve, runs_of
-from experiments.report import BASELINE, Findings, write_report
+from experiments.report import BASELINE, Findings, write_plane, write_report
 from experiments.run import Run
 from experiments.sweep import Sweep
 from experiments.table import make_table, write_table
@@ -63,7 +63,7 @@ class Question:
 
 
 def evaluate(question: Question, out: Path, processes: int | None, say: Callable[[str], None]) -> Findings:
-    """Judge and write ``results.csv``, ``results.parquet`` and ``report.html`` to a folder.
+    """Judge and write ``results.csv``, ``results.parquet``, ``report.html`` and ``plane.png`` to a folder.
 
     Finished runs stay in ``out/runs``, so the same command resumes after an interruption.
 
@@ -112,17 +112,19 @@ def evaluate(question: Question, out: Path, processes: int | None, say: Callable
             (),
         ),
         oracle_points=oracle_points,
+        bound_curve=oracle.bound_curve(0, float(table["slo_violation_ratio"].max())) if oracle else (),
         bounds_usd=tuple(oracle.bound_usd(seed, budget) for seed in range(question.seeds)) if oracle else (),
         warnings=_warnings(question, split, table),
         provenance=_provenance(question, split, resolved, table),
     )
     if _is_of_another_question(out / "results.csv", table):
         say(f"{out}: the results of another task or another part of a trace are replaced")
-    with ExitStack() as stack:  # all three are written before the first takes its name
-        names = ("results.csv", "results.parquet", "report.html")
-        csv, parquet, page = (stack.enter_context(whole_file(out / name)) for name in names)
+    with ExitStack() as stack:  # all four are written before the first takes its name
+        names = ("results.csv", "results.parquet", "report.html", "plane.png")
+        csv, parquet, page, plane = (stack.enter_context(whole_file(out / name)) for name in names)
         write_table(table, csv, parquet)
         write_report(findings, page)
+        write_plane(findings, plane)
     return findings
 
 

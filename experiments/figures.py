@@ -36,6 +36,9 @@ SERVICES = (
     INK,
     LOAD,
 )
+PALE = "#b8c4ce"
+HPA_FRONT, ORACLE_FRONT = "HPA's front on the judged part (hindsight)", "oracle's front, first seed"
+BOUND = "the oracle's model: nothing is below, first seed"
 PALETTE = ("#0b69a3", "#d9822b", "#2f8132", "#8f5aa8", "#c52707", "#627d98")
 
 
@@ -127,8 +130,9 @@ def plane_plot(
     budget: float,
     hpa_points: tuple[Tried, ...],
     oracle_points: tuple[Tried, ...] = (),
+    bound_curve: tuple[Tried, ...] = (),
 ) -> go.Figure:
-    """Cost against violations: a mark for each seed and policy, the fronts of HPA and oracle as lines.
+    """Cost against violations: a mark for each seed and policy; fronts of HPA and oracle, and its bound, as lines.
 
     Args:
         means: cost, USD, and violation ratio by policy, each float64 ``(seeds,)``.
@@ -143,8 +147,9 @@ def plane_plot(
     lowest, highest = shown.min() / 1.5, shown.max() * 1.5
     costs = [float(one) for cost, _ in means.values() for one in cost]
     fronts = (
-        ("HPA's front on the judged part (hindsight)", hpa_points, {"color": LOAD, "width": 1}),
-        ("oracle's front, first seed", oracle_points, {"color": INK, "width": 1, "dash": "dot"}),
+        (HPA_FRONT, hpa_points, {"color": LOAD, "width": 1}),
+        (ORACLE_FRONT, oracle_points, {"color": INK, "width": 1, "dash": "dot"}),
+        (BOUND, bound_curve, {"color": PALE, "width": 2}),
     )
     for name, points, line in fronts:
         curve = [point for point in front(points) if lowest <= 100 * point.slo_violation_ratio <= highest]
@@ -156,7 +161,7 @@ def plane_plot(
                     y=[point.cost_usd for point in curve],
                     name=name,
                     text=[point.spec for point in curve],
-                    mode="lines+markers",
+                    mode="lines" if points is bound_curve else "lines+markers",
                     line=line,
                     marker={"size": 5},
                 )
@@ -171,6 +176,51 @@ def plane_plot(
     figure.update_xaxes(title="requests violating the SLO, % (log)", type="log")
     figure.update_yaxes(title="cost, USD")
     return styled(figure, 460)
+
+
+def draw_plane(
+    means: dict[str, tuple[Floats, Floats]],
+    budget: float,
+    fronts: tuple[tuple[Tried, ...], tuple[Tried, ...], tuple[Tried, ...]],
+    title: str,
+    path: Path,
+) -> None:
+    """Cost against violations as a PNG file.
+
+    Args:
+        means: cost, USD, and violation ratio by policy, each float64 ``(seeds,)``.
+        fronts: points of HPA's front, of the oracle's, and of its bound; each may be empty.
+    """
+    from matplotlib.figure import Figure
+
+    from experiments.calibrate import front
+
+    figure = Figure(figsize=(9, 5.5), layout="constrained")
+    axes = figure.subplots()
+    axes.spines[["top", "right"]].set_visible(False)
+    shown = np.concatenate([*(100 * late for _, late in means.values()), [100 * budget]])
+    shown = shown[shown > 0]
+    lowest, highest = shown.min() / 1.2, shown.max() * 1.2
+    styles = ((HPA_FRONT, LOAD, "-", "."), (ORACLE_FRONT, INK, ":", "."), (BOUND, PALE, "-", ""))
+    for points, (name, color, line, marker) in zip(fronts, styles, strict=True):
+        curve = [point for point in front(points) if lowest <= 100 * point.slo_violation_ratio <= highest]
+        if curve:
+            places = [100 * one.slo_violation_ratio for one in curve], [one.cost_usd for one in curve]
+            axes.plot(*places, color=color, linestyle=line, marker=marker, linewidth=1.2, label=name)
+    for index, (name, (cost, late)) in enumerate(means.items()):
+        color = PALETTE[index % len(PALETTE)]
+        axes.scatter(
+            np.maximum(100 * late, lowest), cost, s=45, color=color, linewidth=0, label=plain(name), zorder=3
+        )
+    axes.axvline(100 * budget, color=LIMIT, linewidth=1, linestyle="--", label="budget")
+    axes.set(xscale="log", xlabel="requests violating the SLO, % (log)", ylabel="cost, USD")
+    axes.set_xlim(lowest, highest)
+    axes.set_ylim(bottom=0)
+    for axis in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
+        axis(lambda value, _: plain_number(value, 2))
+    axes.set_title(plain(title), loc="left")
+    axes.legend(loc="lower left", frameon=False)
+    save_figure(figure, path)
 
 
 def styled(figure: go.Figure, height: int) -> go.Figure:

@@ -42,6 +42,8 @@ _NEAR = 0.99
 """Of the violations that nothing avoids: steps of a ladder are shares of what is above that."""
 _SAFER = (0, 1, 3)
 """What lies beyond the ladder's end has so many replicas more."""
+_LEAST_SHOWN, _POINTS = 1e-5, 60
+"""A bound's curve begins so much above the fewest violations there can be, and has so many points."""
 _SHOWN = (1 / 27, 1 / 9, 1 / 3, 3.0)
 """Budgets of the front that is drawn, as shares of what is above the violations that nothing avoids."""
 
@@ -228,6 +230,13 @@ class Oracle:
             )
             for rung, outcome in self._seeds[seed].found.items()
         )
+
+    def bound_curve(self, seed: int, most: float) -> tuple[Tried, ...]:
+        """A seed's bound at violation ratios from the fewest there can be to the most that are asked for."""
+        ladder = self._seeds[seed].ladder
+        least = ladder.unavoidable / ladder.requests
+        ratios = least + np.geomspace(_LEAST_SHOWN, max(most - least, 2 * _LEAST_SHOWN), _POINTS)
+        return tuple(Tried("the model's bound", ladder.bound_usd(ratio), ratio) for ratio in ratios.tolist())
 
     def _run(self, seed: int, rung: int) -> Run:
         return replace(self._template, seed=seed, schedule=self._seeds[seed].ladder.schedule(rung))

@@ -14,7 +14,7 @@ from agents.registry import is_bundle
 from envs.task import Task
 from experiments.calibrate import SPACES, Tried
 from experiments.estimates import Estimate, estimate, matched_change, probability_of_improvement
-from experiments.figures import plane_plot
+from experiments.figures import draw_plane, plane_plot
 from experiments.oracle import ORACLE
 from experiments.recipes import Resolved
 from experiments.timeline import timeline_plot
@@ -35,6 +35,7 @@ class Findings:
         hpa_points: HPA settings tried on the judged part, for its front; empty if none were.
         oracle_points: what the oracle ran on the first seed, for its front; empty if it was not run.
         bounds_usd: what no schedule of its model within the budget costs less than, by seed.
+        bound_curve: the same on the first seed at other violations, too.
     """
 
     task: Task
@@ -46,6 +47,7 @@ class Findings:
     provenance: list[tuple[str, str]]
     oracle_points: tuple[Tried, ...] = ()
     bounds_usd: tuple[float, ...] = ()
+    bound_curve: tuple[Tried, ...] = ()
 
 
 def write_report(findings: Findings, path: Path) -> None:
@@ -76,6 +78,7 @@ def write_report(findings: Findings, path: Path) -> None:
                     findings.task.objective.violation_budget,
                     findings.hpa_points,
                     findings.oracle_points,
+                    findings.bound_curve,
                 ),
             ),
             timelines=[
@@ -90,6 +93,18 @@ def write_report(findings: Findings, path: Path) -> None:
         )
     )
     path.write_text(page, encoding="utf-8")
+
+
+def write_plane(findings: Findings, path: Path) -> None:
+    """Draw the page's plane of cost against violations as a PNG file."""
+    first, names = findings.table.iloc[0], _names(findings)
+    draw_plane(
+        {names[policy]: values for policy, values in _means(findings).items()},
+        findings.task.objective.violation_budget,
+        (findings.hpa_points, findings.oracle_points, findings.bound_curve),
+        f"{findings.task.name}: {duration(first['duration_s'])} of {first['trace']}",
+        path,
+    )
 
 
 def verdict(findings: Findings) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -90,9 +91,9 @@ def test_more_violations_never_cost_more(oracle: Oracle) -> None:
     costs = [1 / (oracle.regret(0, level, 1.0) + 1) for level in levels]
     known = [cost for cost in costs if not math.isnan(cost)]
     assert len(known) > 20
-    assert all(later <= before + 1e-12 for before, later in zip(known, known[1:], strict=False))
+    assert all(later <= before + 1e-12 for before, later in pairwise(known))
     bounds = [oracle.bound_usd(0, level) for level in levels]
-    assert all(later <= before + 1e-12 for before, later in zip(bounds, bounds[1:], strict=False))
+    assert all(later <= before + 1e-12 for before, later in pairwise(bounds))
 
 
 def test_where_the_oracle_has_no_run_with_so_few_violations_there_is_no_regret(oracle: Oracle) -> None:
@@ -110,6 +111,7 @@ def test_a_table_has_the_oracle_and_every_regret(tmp_path: Path) -> None:
     assert (regret["calibrated-hpa"] > 0).all()
     assert len(findings.bounds_usd) == 2
     assert len(findings.oracle_points) > 3
+    assert (tmp_path / "plane.png").read_bytes().startswith(b"\x89PNG")
     assert "with the future known" in (tmp_path / "report.html").read_text()
     without = evaluate(replace(question, oracle=False), tmp_path, 1, never)
     assert set(without.table["policy"]) == {"fixed:replicas=12", "calibrated-hpa"}

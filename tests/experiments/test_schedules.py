@@ -85,7 +85,7 @@ def test_the_ladder_has_the_fewest_violations_and_the_lowest_cost_there_can_be(m
 
 
 def test_between_cheapest_schedules_that_jump_there_are_others() -> None:
-    """Giving up for good pays, and waiting is never worked off: at no price a part is given up, but at a budget it is."""
+    """What waits is never worked off, so at no price only a part is given up; at a budget it is."""
     periods = 40
     late = np.zeros((periods, 2, 2), np.float32)
     late[:, 0, :] = late[:, :, 1] = 10.0
