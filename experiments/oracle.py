@@ -38,6 +38,8 @@ from simulator.trace import Trace
 ORACLE = "oracle"
 MOST_TRIES = 6
 """Rungs that are run at most for one level of violations."""
+_WORTH = 0.999
+"""A rung is run beside one that keeps a level if it costs less than so much of that."""
 _NEAR = 0.99
 """Of the violations that nothing avoids: steps of a ladder are shares of what is above that."""
 _SAFER = (0, 1, 3)
@@ -124,7 +126,7 @@ class _Seed:
     def next(self, ratio: float) -> int | None:
         """The rung to run next for the cheapest one within a violation ratio; None where none is worth it."""
         ladder, best = self.ladder, self.best(ratio)
-        most = np.inf if best is None else float(ladder.cost_usd[best])
+        most = np.inf if best is None else _WORTH * float(ladder.cost_usd[best])
         late = ladder.unavoidable + self.worse * (ladder.late - ladder.unavoidable)
         rungs = [
             rung
