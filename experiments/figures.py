@@ -38,7 +38,7 @@ SERVICES = (
 )
 PALE = "#b8c4ce"
 HPA_FRONT, ORACLE_FRONT = "HPA's front on the judged part (hindsight)", "oracle's front, first seed"
-BOUND = "the oracle's model: nothing is below, first seed"
+BOUND = "below it nothing is in the oracle's model, first seed"
 PALETTE = ("#0b69a3", "#d9822b", "#2f8132", "#8f5aa8", "#c52707", "#627d98")
 
 
@@ -142,9 +142,7 @@ def plane_plot(
     from experiments.calibrate import front
 
     figure = go.Figure()
-    shown = np.concatenate([*(100 * late for _, late in means.values()), [100 * budget]])
-    shown = shown[shown > 0]
-    lowest, highest = shown.min() / 1.5, shown.max() * 1.5
+    lowest, highest = _violations_shown(means, budget, oracle_points)
     costs = [float(one) for cost, _ in means.values() for one in cost]
     fronts = (
         (HPA_FRONT, hpa_points, {"color": LOAD, "width": 1}),
@@ -178,6 +176,16 @@ def plane_plot(
     return styled(figure, 460)
 
 
+def _violations_shown(
+    means: dict[str, tuple[Floats, Floats]], budget: float, oracle_points: tuple[Tried, ...]
+) -> tuple[float, float]:
+    """The lowest and the highest violations on a plane, %: those of seeds and budget, and the oracle's lowest."""
+    fewest = [point.slo_violation_ratio for point in oracle_points]
+    most = np.concatenate([*(late for _, late in means.values()), [budget]])
+    every = np.concatenate([most, fewest])
+    return float(100 * every[every > 0].min() / 1.2), float(100 * most.max() * 1.2)
+
+
 def draw_plane(
     means: dict[str, tuple[Floats, Floats]],
     budget: float,
@@ -198,9 +206,7 @@ def draw_plane(
     figure = Figure(figsize=(9, 5.5), layout="constrained")
     axes = figure.subplots()
     axes.spines[["top", "right"]].set_visible(False)
-    shown = np.concatenate([*(100 * late for _, late in means.values()), [100 * budget]])
-    shown = shown[shown > 0]
-    lowest, highest = shown.min() / 1.2, shown.max() * 1.2
+    lowest, highest = _violations_shown(means, budget, fronts[1])
     styles = ((HPA_FRONT, LOAD, "-", "."), (ORACLE_FRONT, INK, ":", "."), (BOUND, PALE, "-", ""))
     for points, (name, color, line, marker) in zip(fronts, styles, strict=True):
         curve = [point for point in front(points) if lowest <= 100 * point.slo_violation_ratio <= highest]
