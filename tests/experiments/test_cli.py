@@ -173,8 +173,10 @@ def test_a_truncated_gzip_file(trace: Path, tmp_path: Path) -> None:
     [
         (
             ("--policy", "magic"),
-            "'magic' is unknown; rules are: fixed, hpa; "
-            "recipes are: calibrated-hpa, hindsight-hpa, oracle; or a bundle",
+            (
+                "'magic' is unknown; rules are: fixed, hpa; "
+                "recipes are: calibrated-hpa, hindsight-hpa, oracle; or a bundle"
+            ),
         ),
         (("--policy", "calibrated-magic"), "recipes are: calibrated-hpa"),
         (("--policy", "hpa:colour=3"), "setting 'colour' is unknown; there are: target"),
