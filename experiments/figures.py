@@ -225,7 +225,7 @@ def draw_plane(
     for axis in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
         axis(lambda value, _: plain_number(value, 2))
     axes.set_title(plain(title), loc="left")
-    axes.legend(loc="lower left", frameon=False)
+    axes.legend(loc="upper right", frameon=False)
     save_figure(figure, path)
 
 

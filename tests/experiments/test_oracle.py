@@ -12,7 +12,7 @@ import pytest
 
 from envs.task import load_task
 from experiments.evaluate import Question, evaluate
-from experiments.oracle import ORACLE, Oracle
+from experiments.oracle import MOST_RATIO, ORACLE, Oracle
 from experiments.oracle_model import PERIOD_SECONDS, make_model, why_not
 from experiments.planned import Planned, Schedule
 from experiments.recipes import check_policy, resolve
@@ -76,10 +76,12 @@ def test_a_schedule_costs_what_the_model_says_and_keeps_the_budget(oracle: Oracl
 def test_no_rule_is_cheaper_at_as_few_violations(oracle: Oracle, sweep: Sweep) -> None:
     runs = [with_policy(TEMPLATE, rule, rule) for rule in RULES]
     rows = [outcome.row for outcome in sweep.outcomes(runs)]
+    rows = [row for row in rows if row["slo_violation_ratio"] <= MOST_RATIO]
+    assert len(rows) > 5
     oracle.run_within([(0, row["slo_violation_ratio"]) for row in rows])
     regrets = [oracle.regret(0, row["slo_violation_ratio"], row["cost_usd"]) for row in rows]
     assert min(regrets) > 0, dict(zip(RULES, regrets, strict=True))
-    assert max(row["slo_violation_ratio"] for row in rows) > 10 * min(
+    assert max(row["slo_violation_ratio"] for row in rows) > 4 * min(
         row["slo_violation_ratio"] for row in rows
     )
 
@@ -87,7 +89,7 @@ def test_no_rule_is_cheaper_at_as_few_violations(oracle: Oracle, sweep: Sweep) -
 def test_more_violations_never_cost_more(oracle: Oracle) -> None:
     oracle.run_within([(0, BUDGET)])
     oracle.front(0, BUDGET)
-    levels = np.geomspace(0.0055, 0.5, 40)
+    levels = np.geomspace(0.0055, 0.25, 40)
     costs = [1 / (oracle.regret(0, level, 1.0) + 1) for level in levels]
     known = [cost for cost in costs if not math.isnan(cost)]
     assert len(known) > 20
@@ -96,9 +98,17 @@ def test_more_violations_never_cost_more(oracle: Oracle) -> None:
     assert all(later <= before + 1e-12 for before, later in pairwise(bounds))
 
 
+def test_a_policy_with_pods_to_spare_is_held_against_the_oracle_too(oracle: Oracle) -> None:
+    row = execute(with_policy(TEMPLATE, "fixed:replicas=60", "fixed")).row
+    oracle.run_within([(0, row["slo_violation_ratio"])])
+    assert oracle.regret(0, row["slo_violation_ratio"], row["cost_usd"]) > 1
+
+
 def test_where_the_oracle_has_no_run_with_so_few_violations_there_is_no_regret(oracle: Oracle) -> None:
     oracle.run_within([(0, BUDGET)])
     assert math.isnan(oracle.regret(0, 0.0, 1.0))
+    assert math.isnan(oracle.regret(0, 0.3, 1.0))
+    assert oracle.regret(0, 0.2, 1.0) > 0
 
 
 def test_a_table_has_the_oracle_and_every_regret(tmp_path: Path) -> None:
