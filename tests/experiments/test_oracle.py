@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from envs.task import load_task
+from experiments.commands import Part, rehearse
 from experiments.evaluate import Question, evaluate
 from experiments.oracle import MOST_RATIO, ORACLE, Oracle
 from experiments.oracle_model import PERIOD_SECONDS, make_model, why_not
@@ -19,7 +20,7 @@ from experiments.recipes import check_policy, resolve
 from experiments.run import Run, execute, with_policy
 from experiments.sweep import Sweep
 from simulator.errors import InputError
-from simulator.settings import parse_settings
+from simulator.faults import PodKill
 from simulator.trace import Split, Trace
 
 TASK = load_task("web")
@@ -163,7 +164,20 @@ def test_what_it_cannot_plan_for_is_refused_by_name(task: str, why: str) -> None
     assert str(error.value).endswith(f"(task {task}); leave it out")
 
 
+def test_the_control_loop_cannot_rehearse_the_future() -> None:
+    with pytest.raises(InputError, match="policy oracle: it knows the future, so no control loop can run it"):
+        rehearse(Part("web", None, None, None, None), ORACLE, 0, None)
+
+
+def test_a_table_without_the_oracle_says_why(tmp_path: Path) -> None:
+    task = TASK.model_copy(update={"scenario": TASK.scenario.with_faults([PodKill(per_hour=1)])})
+    findings = evaluate(Question(task, WAVES, ("fixed:replicas=12",), seeds=1), tmp_path, 1, never)
+    assert ORACLE not in set(findings.table["policy"])
+    assert findings.table["regret_to_oracle"].isna().all()
+    assert "No oracle, so regret_to_oracle is empty: it does not plan for faults of kind pod_kill." in (
+        findings.warnings
+    )
+
+
 def test_faults_of_metrics_alone_are_planned_for() -> None:
     assert not why_not(load_task("noisy-metrics"))
-    text = TASK.model_dump_json().replace('"faults":[]', '"faults":[{"kind":"pod_kill","per_hour":1}]')
-    assert "faults of kind pod_kill" in why_not(parse_settings(type(TASK), text, "task"))
