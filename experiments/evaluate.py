@@ -11,8 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from envs.task import Task
-from experiments.oracle import MOST_RATIO, ORACLE, Oracle
-from experiments.oracle_model import why_not
+from experiments.oracle import MOST_RATIO, ORACLE, Oracle, why_not
 from experiments.parts import split_part
 from experiments.recipes import Resolved, check_policy, resolve, runs_of
 from experiments.report import BASELINE, Findings, write_plane, write_report

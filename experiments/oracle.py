@@ -27,12 +27,11 @@ import numpy as np
 
 from envs.task import Task
 from experiments.calibrate import Tried
-from experiments.oracle_model import PERIOD_SECONDS, draw_start_ups, make_model
-from experiments.planned import Schedule
+from experiments.planned import PERIOD_SECONDS, Schedule
 from experiments.run import Outcome, Run, code_digest, trace_digest
-from experiments.schedules import Model, Rung, ladder, plan_wanted
 from experiments.sweep import Job, Sweep
 from simulator.arrays import Floats, Ints
+from simulator.faults import MetricOutage, MetricStaleness
 from simulator.trace import Trace
 
 ORACLE = "oracle"
@@ -85,13 +84,38 @@ class Ladder:
         return Schedule(wanted, PERIOD_SECONDS, float(self.usd_per_violation[rung]))
 
 
+def why_not(task: Task) -> str:
+    """What of a task the oracle does not know how to plan for; empty where it knows all."""
+    scenario = task.scenario
+    if not scenario.system.is_one_queue:
+        return "it plans for one service behind one queue, and this task has more"
+    service = scenario.system.services[0]
+    fault = next(
+        (one.kind for one in scenario.faults if not isinstance(one, MetricOutage | MetricStaleness)), None
+    )
+    lacks = {
+        "nodes": scenario.cluster is not None,
+        f"faults of kind {fault}": fault is not None,
+        "waking from zero": service.wakes,
+        "warm-up": service.warm_up is not None,
+        "memory use": service.memory.base_gib + service.memory.gib_per_request > 0,
+        "pods that are billed for a minimum": bool(
+            scenario.prices and scenario.prices.minimum_billed_seconds
+        ),
+    }
+    return ", ".join(f"it does not plan for {what}" for what, there in lacks.items() if there)
+
+
 def climb(task: Task, judged: Trace, seed: int) -> Outcome:
     """A run's ladder, as the columns of an Outcome."""
+    from experiments.oracle_model import draw_start_ups, make_model
+    from experiments.schedules import ladder, plan_wanted, safer
+
     model, requests, unavoidable = make_model(task, judged, seed)
     rungs = ladder(model, _NEAR * unavoidable)
     safest = min(rungs, key=lambda rung: (rung.late, rung.cost_usd))
     most_replicas = task.scenario.system.services[0].max_replicas
-    rungs += [_safer(model, safest, more, most_replicas) for more in _SAFER]
+    rungs += [safer(model, safest, more, most_replicas) for more in _SAFER]
     starts = draw_start_ups(task, seed)
     columns = {
         "usd_per_violation": np.array([rung.usd_per_violation for rung in rungs]),
@@ -103,15 +127,6 @@ def climb(task: Task, judged: Trace, seed: int) -> Outcome:
         "counts": np.array([requests, unavoidable], np.float64),
     }
     return Outcome({}, columns)
-
-
-def _safer(model: Model, rung: Rung, more: int, most: int) -> Rung:
-    """A rung's schedule with the replicas of the periods beside each, and more."""
-    wide = np.concatenate((rung.replicas[:1], rung.replicas, rung.replicas[-1:]))
-    highest = np.maximum(np.maximum(wide[:-2], wide[2:]), rung.replicas)
-    replicas = np.minimum(highest + more, min(most, model.fewest + model.late.shape[1] - 1))
-    replicas[: model.lead] = np.minimum(replicas[: model.lead], model.first)
-    return Rung(float("nan"), *model.follow(replicas), replicas)
 
 
 @dataclass(slots=True)

@@ -21,18 +21,16 @@ import numba
 import numpy as np
 
 from envs.task import Task
+from experiments.planned import PERIOD_SECONDS
 from experiments.schedules import Model
 from simulator.arrays import Floats, Ints
 from simulator.arrivals import make_arrivals
 from simulator.draws import BlockStream
-from simulator.faults import MetricOutage, MetricStaleness
 from simulator.fcfs import draw_service_seconds, law_table
 from simulator.prices import SECONDS_PER_HOUR
 from simulator.randomness import seed_key, spawn_streams
 from simulator.trace import Trace
 
-PERIOD_SECONDS = 15.0
-"""Between two decisions of the oracle, as of the HPA."""
 WAITS_SECONDS = np.array(
     [0.0, 0.07, 0.17, 0.4, 1.0, 2.0, 4.0, 8.0, 14.0, 24.0, 40.0, 70.0, 120.0, 210.0, 400.0, 800.0]
 )
@@ -44,28 +42,6 @@ _SATURATED = 1.25
 _SPARE = 1.6
 """So many times the replicas that leave nobody waiting are enough to work off what waits."""
 _STARTS = 8192
-
-
-def why_not(task: Task) -> str:
-    """What of a task the oracle does not know how to plan for; empty where it knows all."""
-    scenario = task.scenario
-    if not scenario.system.is_one_queue:
-        return "it plans for one service behind one queue, and this task has more"
-    service = scenario.system.services[0]
-    fault = next(
-        (one.kind for one in scenario.faults if not isinstance(one, MetricOutage | MetricStaleness)), None
-    )
-    lacks = {
-        "nodes": scenario.cluster is not None,
-        f"faults of kind {fault}": fault is not None,
-        "waking from zero": service.wakes,
-        "warm-up": service.warm_up is not None,
-        "memory use": service.memory.base_gib + service.memory.gib_per_request > 0,
-        "pods that are billed for a minimum": bool(
-            scenario.prices and scenario.prices.minimum_billed_seconds
-        ),
-    }
-    return ", ".join(f"it does not plan for {what}" for what, there in lacks.items() if there)
 
 
 def usd_per_pod_second(task: Task) -> float:

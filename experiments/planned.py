@@ -11,6 +11,8 @@ import numpy as np
 from agents.policy import Mask
 from simulator.plant import Desired, Snapshot
 
+PERIOD_SECONDS = 15.0
+"""Between two decisions of the oracle, as of the HPA."""
 _ROUNDING = 1e-9
 
 

@@ -10,8 +10,7 @@ import numpy as np
 from agents.bundle import SUFFIX
 from agents.registry import RULES, is_bundle, make
 from experiments.calibrate import SPACES, Calibration, Search, calibrate
-from experiments.oracle import ORACLE, Oracle
-from experiments.oracle_model import why_not
+from experiments.oracle import ORACLE, Oracle, why_not
 from experiments.parts import CALIBRATION_SECONDS, calibration_part, check_requests
 from experiments.planned import Schedule
 from experiments.run import Run, make_context, with_policy

@@ -196,6 +196,15 @@ def _follow(model: Model, early: NDArray[np.int16], late: NDArray[np.int16], swi
     return replicas + model.fewest
 
 
+def safer(model: Model, rung: Rung, more: int, most: int) -> Rung:
+    """A rung's schedule with the replicas of the periods beside each, and more."""
+    wide = np.concatenate((rung.replicas[:1], rung.replicas, rung.replicas[-1:]))
+    highest = np.maximum(np.maximum(wide[:-2], wide[2:]), rung.replicas)
+    replicas = np.minimum(highest + more, min(most, model.fewest + model.late.shape[1] - 1))
+    replicas[: model.lead] = np.minimum(replicas[: model.lead], model.first)
+    return Rung(float("nan"), *model.follow(replicas), replicas)
+
+
 def bound_usd(rungs: list[Rung], late: float) -> float:
     """No schedule with at most so many violations costs less: the best of the rungs' bounds."""
     return max(rung.bound_usd(late) for rung in rungs if not np.isnan(rung.usd_per_violation))

@@ -13,9 +13,9 @@ import pytest
 from envs.task import load_task
 from experiments.commands import Part, rehearse
 from experiments.evaluate import Question, evaluate
-from experiments.oracle import MOST_RATIO, ORACLE, Oracle
-from experiments.oracle_model import PERIOD_SECONDS, make_model, why_not
-from experiments.planned import Planned, Schedule
+from experiments.oracle import MOST_RATIO, ORACLE, Oracle, why_not
+from experiments.oracle_model import make_model
+from experiments.planned import PERIOD_SECONDS, Planned, Schedule
 from experiments.recipes import check_policy, resolve
 from experiments.run import Run, execute, with_policy
 from experiments.sweep import Sweep
