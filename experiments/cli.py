@@ -146,10 +146,15 @@ def evaluate(
     duration: DurationOption = None,
     mean_rps: MeanOption = None,
     seeds: Annotated[int, typer.Option(min=1, max=1000, help="Runs of each policy, seeds 0 to K-1.")] = 5,
-    out: Annotated[Path, typer.Option(help="Folder of results.csv, results.parquet and report.html.")],
+    out: Annotated[
+        Path, typer.Option(help="Folder of results.csv, results.parquet, report.html and plane.png.")
+    ],
     processes: Annotated[
         int | None, typer.Option(min=1, help="Runs at a time; all cores if not given.")
     ] = None,
+    oracle: Annotated[
+        bool, typer.Option(help="Hold all against the oracle, where the task can have it: docs/oracle.md.")
+    ] = True,
 ) -> None:
     """Judge policies on the same arrivals; calibrated-hpa is always among them.
 
@@ -161,7 +166,7 @@ def evaluate(
 
     part = Part(task, trace, start, duration, mean_rps)
     with resumable():
-        command(part, tuple(policy or ("hpa",)), seeds, out, processes)
+        command(part, tuple(policy or ("hpa",)), seeds, out, processes, oracle=oracle)
 
 
 @app.command()

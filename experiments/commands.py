@@ -22,6 +22,7 @@ from experiments.cli_options import MOST_SECONDS
 from experiments.evaluate import Question
 from experiments.evaluate import evaluate as judge
 from experiments.interruption import Interrupted
+from experiments.oracle import ORACLE
 from experiments.outputs import check_file, check_folder
 from experiments.parts import check_mean, split_part
 from experiments.recipes import Resolved, check_policy, resolve
@@ -115,7 +116,15 @@ def settle(policy: str, task: Task, split: Split, seed: int, folder: Path) -> Re
         return resolve(policy, template, split, sweep, STATUS.print)
 
 
-def evaluate(part: Part, policies: tuple[str, ...], seeds: int, out: Path, processes: int | None) -> Findings:
+def evaluate(
+    part: Part,
+    policies: tuple[str, ...],
+    seeds: int,
+    out: Path,
+    processes: int | None,
+    *,
+    oracle: bool = True,
+) -> Findings:
     """``setpoint evaluate``."""
     if part.trace is None:
         msg = "--trace is needed"
@@ -129,6 +138,7 @@ def evaluate(part: Part, policies: tuple[str, ...], seeds: int, out: Path, proce
         start_seconds=part.start,
         duration_seconds=part.duration,
         mean_rps=part.mean_rps,
+        oracle=oracle,
     )
     with status() as say:
         findings = judge(question, out, processes, say)
@@ -139,16 +149,17 @@ def evaluate(part: Part, policies: tuple[str, ...], seeds: int, out: Path, proce
 
 def print_summary(findings: Findings) -> None:
     """The report's table and verdict on the screen."""
-    from experiments.report import summarize, verdict
+    from experiments.report import of_oracle, summarize, verdict
 
     table = Table(box=None, padding=(0, 2, 0, 0))
-    names = ("policy", "cost", "violations", "against", "matched", "p95", "cpu", "events")
+    names = ("policy", "cost", "violations", "against", "matched", "regret", "p95", "cpu", "events")
     titles = (
         "policy",
         "cost, USD",
         "violations, %",
         "against calibrated",
         "at matched violations",
+        "over oracle",
         "p95, ms",
         "CPU",
         "scale events",
@@ -159,7 +170,7 @@ def print_summary(findings: Findings) -> None:
         table.add_row(*(str(row[name]) for name in names))
     CONSOLE.print(table)
     calibrated = (str(found) for found in findings.resolved if found.calibration)
-    for line in (*calibrated, verdict(findings), *findings.warnings):
+    for line in (*calibrated, verdict(findings), of_oracle(findings), *findings.warnings):
         CONSOLE.print(line)
 
 
@@ -307,6 +318,9 @@ def training_part(part: Part, task: Task) -> Trace:
 
 def rehearse(part: Part, policy: str, seed: int, log: Path | None) -> None:
     """``setpoint control rehearse``."""
+    if policy == ORACLE:
+        msg = f"policy {ORACLE}: it knows the future, so no control loop can run it; setpoint simulate and evaluate do"
+        raise InputError(msg)
     task, split = part.load()
     check_policy(policy, Run(task, split.judged, split.history, policy, policy, seed))
     if log:

@@ -36,6 +36,9 @@ SERVICES = (
     INK,
     LOAD,
 )
+PALE = "#b8c4ce"
+HPA_FRONT, ORACLE_FRONT = "HPA's front on the judged part (hindsight)", "oracle's front, first seed"
+BOUND = "below it nothing is in the oracle's model, first seed"
 PALETTE = ("#0b69a3", "#d9822b", "#2f8132", "#8f5aa8", "#c52707", "#627d98")
 
 
@@ -123,9 +126,13 @@ def save_figure(figure: Any, path: Path) -> None:  # noqa: ANN401 - matplotlib i
 
 
 def plane_plot(
-    means: dict[str, tuple[Floats, Floats]], budget: float, hpa_points: tuple[Tried, ...]
+    means: dict[str, tuple[Floats, Floats]],
+    budget: float,
+    hpa_points: tuple[Tried, ...],
+    oracle_points: tuple[Tried, ...] = (),
+    bound_curve: tuple[Tried, ...] = (),
 ) -> go.Figure:
-    """Cost against violations: a mark for each seed and policy, HPA's front as a line.
+    """Cost against violations: a mark for each seed and policy; fronts of HPA and oracle, and its bound, as lines.
 
     Args:
         means: cost, USD, and violation ratio by policy, each float64 ``(seeds,)``.
@@ -135,36 +142,91 @@ def plane_plot(
     from experiments.calibrate import front
 
     figure = go.Figure()
-    shown = np.concatenate([*(100 * late for _, late in means.values()), [100 * budget]])
-    shown = shown[shown > 0]
-    lowest, highest = shown.min() / 1.5, shown.max() * 1.5
-    curve = [point for point in front(hpa_points) if lowest <= 100 * point.slo_violation_ratio <= highest]
-    if curve:
-        figure.add_trace(
-            go.Scatter(
-                x=[100 * point.slo_violation_ratio for point in curve],
-                y=[point.cost_usd for point in curve],
-                name="HPA's front on the judged part (hindsight)",
-                text=[point.spec for point in curve],
-                mode="lines+markers",
-                line={"color": LOAD, "width": 1},
-                marker={"size": 5},
+    lowest, highest = _violations_shown(means, budget, oracle_points)
+    costs = [float(one) for cost, _ in means.values() for one in cost]
+    fronts = (
+        (HPA_FRONT, hpa_points, {"color": LOAD, "width": 1}),
+        (ORACLE_FRONT, oracle_points, {"color": INK, "width": 1, "dash": "dot"}),
+        (BOUND, bound_curve, {"color": PALE, "width": 2}),
+    )
+    for name, points, line in fronts:
+        curve = [point for point in front(points) if lowest <= 100 * point.slo_violation_ratio <= highest]
+        costs += [point.cost_usd for point in curve]
+        if curve:
+            figure.add_trace(
+                go.Scatter(
+                    x=[100 * point.slo_violation_ratio for point in curve],
+                    y=[point.cost_usd for point in curve],
+                    name=name,
+                    text=[point.spec for point in curve],
+                    mode="lines" if points is bound_curve else "lines+markers",
+                    line=line,
+                    marker={"size": 5},
+                )
             )
-        )
     for index, (name, (cost, violations)) in enumerate(means.items()):
         marker = {"size": 10, "color": PALETTE[index % len(PALETTE)], "line": {"width": 1, "color": "white"}}
         late = np.maximum(100 * violations, lowest)
         figure.add_trace(go.Scatter(x=late, y=cost, name=name, mode="markers", marker=marker))
-    costs = [
-        *(point.cost_usd for point in curve),
-        *(float(one) for cost, _ in means.values() for one in cost),
-    ]
     limit = {"color": LIMIT, "width": 1, "dash": "dash"}
     ends = [min(costs), max(costs)]
     figure.add_trace(go.Scatter(x=[100 * budget] * 2, y=ends, name="budget", mode="lines", line=limit))
     figure.update_xaxes(title="requests violating the SLO, % (log)", type="log")
     figure.update_yaxes(title="cost, USD")
     return styled(figure, 460)
+
+
+def _violations_shown(
+    means: dict[str, tuple[Floats, Floats]], budget: float, oracle_points: tuple[Tried, ...]
+) -> tuple[float, float]:
+    """The lowest and the highest violations on a plane, %: those of seeds and budget, and the oracle's lowest."""
+    fewest = [point.slo_violation_ratio for point in oracle_points]
+    most = np.concatenate([*(late for _, late in means.values()), [budget]])
+    every = np.concatenate([most, fewest])
+    return float(100 * every[every > 0].min() / 1.2), float(100 * most.max() * 1.2)
+
+
+def draw_plane(
+    means: dict[str, tuple[Floats, Floats]],
+    budget: float,
+    fronts: tuple[tuple[Tried, ...], tuple[Tried, ...], tuple[Tried, ...]],
+    title: str,
+    path: Path,
+) -> None:
+    """Cost against violations as a PNG file.
+
+    Args:
+        means: cost, USD, and violation ratio by policy, each float64 ``(seeds,)``.
+        fronts: points of HPA's front, of the oracle's, and of its bound; each may be empty.
+    """
+    from matplotlib.figure import Figure
+
+    from experiments.calibrate import front
+
+    figure = Figure(figsize=(9, 5.5), layout="constrained")
+    axes = figure.subplots()
+    axes.spines[["top", "right"]].set_visible(False)
+    lowest, highest = _violations_shown(means, budget, fronts[1])
+    styles = ((HPA_FRONT, LOAD, "-", "."), (ORACLE_FRONT, INK, ":", "."), (BOUND, PALE, "-", ""))
+    for points, (name, color, line, marker) in zip(fronts, styles, strict=True):
+        curve = [point for point in front(points) if lowest <= 100 * point.slo_violation_ratio <= highest]
+        if curve:
+            places = [100 * one.slo_violation_ratio for one in curve], [one.cost_usd for one in curve]
+            axes.plot(*places, color=color, linestyle=line, marker=marker, linewidth=1.2, label=name)
+    for index, (name, (cost, late)) in enumerate(means.items()):
+        color = PALETTE[index % len(PALETTE)]
+        axes.scatter(
+            np.maximum(100 * late, lowest), cost, s=45, color=color, linewidth=0, label=plain(name), zorder=3
+        )
+    axes.axvline(100 * budget, color=LIMIT, linewidth=1, linestyle="--", label="budget")
+    axes.set(xscale="log", xlabel="requests violating the SLO, % (log)", ylabel="cost, USD")
+    axes.set_xlim(lowest, highest)
+    axes.set_ylim(bottom=0)
+    for axis in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
+        axis(lambda value, _: plain_number(value, 2))
+    axes.set_title(plain(title), loc="left")
+    axes.legend(loc="upper right", frameon=False)
+    save_figure(figure, path)
 
 
 def styled(figure: go.Figure, height: int) -> go.Figure:

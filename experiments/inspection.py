@@ -62,7 +62,7 @@ def show_policies() -> None:
         console.print(f"{name}: {entry.summary}")
         console.print(_settings(entry))
         console.print()
-    console.print("recipes, which search for a rule's settings as setpoint calibrate does:")
+    console.print("recipes, which search before they run; for settings of a rule as setpoint calibrate does:")
     console.print(_pairs(RECIPES.items()))
     console.print(
         f"\nA rule's settings are written NAME:setting=value,...; a bundle is named by its path (*{SUFFIX})."

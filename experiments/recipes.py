@@ -10,7 +10,9 @@ import numpy as np
 from agents.bundle import SUFFIX
 from agents.registry import RULES, is_bundle, make
 from experiments.calibrate import SPACES, Calibration, Search, calibrate
+from experiments.oracle import ORACLE, Oracle, why_not
 from experiments.parts import CALIBRATION_SECONDS, calibration_part, check_requests
+from experiments.planned import Schedule
 from experiments.run import Run, make_context, with_policy
 from experiments.sweep import Sweep
 from experiments.wording import duration, plain_number
@@ -25,7 +27,7 @@ RECIPES = {
         (CALIBRATED, "at most 24 h before the judged part"),
         (HINDSIGHT, "the judged part itself: a bound, as nobody knows it beforehand"),
     )
-}
+} | {ORACLE: "the cheapest replica schedule that keeps the budget, with the future known: docs/oracle.md"}
 SEED = 1_000_003
 """Calibration's own seed, which no judged run has."""
 FRONT = 10
@@ -42,12 +44,14 @@ class Resolved:
         policy: a spec that the registry makes.
         calibration: how it was found; None for what is no recipe.
         on: what it was calibrated on, for people.
+        schedule: what the oracle plays on the one seed that it was asked for.
     """
 
     label: str
     policy: str
     calibration: Calibration | None = None
     on: str = ""
+    schedule: Schedule | None = None
 
     def __str__(self) -> str:
         """For people: what a recipe came to, and on what it was calibrated."""
@@ -60,6 +64,9 @@ def check_policy(policy: str, template: Run) -> None:
     Raises:
         InputError: if its name, a setting or its Bundle is wrong, or its calibration is too much to simulate.
     """
+    if policy == ORACLE:
+        _check_oracle(template)
+        return
     name = _recipe_of(policy)
     known = is_bundle(policy) or policy.partition(":")[0] in RULES if name is None else name in SPACES
     if not known:
@@ -75,7 +82,12 @@ def check_policy(policy: str, template: Run) -> None:
 
 
 def resolve(policy: str, template: Run, split: Split, sweep: Sweep, note: Callable[[str], None]) -> Resolved:
-    """Find a recipe's settings; what is no recipe comes back as it is."""
+    """Find a recipe's settings, or the schedule for the template's seed; what is no recipe comes back as it is."""
+    if policy == ORACLE:
+        budget = template.task.objective.violation_budget
+        oracle = Oracle(template, sweep, note)
+        oracle.run_within([(template.seed, budget)])
+        return Resolved(policy, policy, schedule=oracle.chosen(template.seed, budget).schedule)
     name = _recipe_of(policy)
     if name is None:
         return Resolved(policy, policy)
@@ -97,6 +109,13 @@ def runs_of(resolved: Resolved, template: Run, seeds: int) -> list[Run]:
         Run(labelled.task, labelled.judged, labelled.history, labelled.policy, labelled.label, seed)
         for seed in range(seeds)
     ]
+
+
+def _check_oracle(template: Run) -> None:
+    lacks = why_not(template.task)
+    if lacks:
+        msg = f"policy {ORACLE}: {lacks} (task {template.task.name}); leave it out"
+        raise InputError(msg)
 
 
 def _recipe_of(policy: str) -> str | None:

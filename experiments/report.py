@@ -14,7 +14,8 @@ from agents.registry import is_bundle
 from envs.task import Task
 from experiments.calibrate import SPACES, Tried
 from experiments.estimates import Estimate, estimate, matched_change, probability_of_improvement
-from experiments.figures import plane_plot
+from experiments.figures import draw_plane, plane_plot
+from experiments.oracle import ORACLE
 from experiments.recipes import Resolved
 from experiments.timeline import timeline_plot
 from experiments.wording import duration, plain_number, short_names
@@ -32,6 +33,9 @@ class Findings:
         table: the result table.
         timelines: of each policy's first seed, by policy.
         hpa_points: HPA settings tried on the judged part, for its front; empty if none were.
+        oracle_points: what the oracle ran on the first seed, for its front; empty if it was not run.
+        bounds_usd: what no schedule of its model within the budget costs less than, by seed.
+        bound_curve: the same on the first seed at other violations, too.
     """
 
     task: Task
@@ -41,6 +45,9 @@ class Findings:
     hpa_points: tuple[Tried, ...]
     warnings: list[str]
     provenance: list[tuple[str, str]]
+    oracle_points: tuple[Tried, ...] = ()
+    bounds_usd: tuple[float, ...] = ()
+    bound_curve: tuple[Tried, ...] = ()
 
 
 def write_report(findings: Findings, path: Path) -> None:
@@ -66,7 +73,13 @@ def write_report(findings: Findings, path: Path) -> None:
             plotly_js=Markup(get_plotlyjs()),  # noqa: S704 - plotly's own script
             plane=embed(
                 "plane",
-                plane_plot(marks, findings.task.objective.violation_budget, findings.hpa_points),
+                plane_plot(
+                    marks,
+                    findings.task.objective.violation_budget,
+                    findings.hpa_points,
+                    findings.oracle_points,
+                    findings.bound_curve,
+                ),
             ),
             timelines=[
                 {
@@ -82,12 +95,38 @@ def write_report(findings: Findings, path: Path) -> None:
     path.write_text(page, encoding="utf-8")
 
 
+def write_plane(findings: Findings, path: Path) -> None:
+    """Draw the page's plane of cost against violations as a PNG file."""
+    first, names = findings.table.iloc[0], _names(findings)
+    draw_plane(
+        {names[policy]: values for policy, values in _means(findings).items()},
+        findings.task.objective.violation_budget,
+        (findings.hpa_points, findings.oracle_points, findings.bound_curve),
+        f"{findings.task.name}: {duration(first['duration_s'])} of {first['trace']}",
+        path,
+    )
+
+
 def verdict(findings: Findings) -> str:
     """What became of each Bundle, or else of the calibrated HPA: cheaper or dearer, within the budget or not."""
     means = _means(findings)
     budget = findings.task.objective.violation_budget
     kept = f"{_budget(BASELINE, estimate(means[BASELINE][1]).value, budget)}."
     return " ".join([*(_compare(name, means, findings) for name in means if is_bundle(name)), kept])
+
+
+def of_oracle(findings: Findings) -> str:
+    """What the oracle came to, and what its model says cannot be had; that it was not run where it was not."""
+    means = _means(findings)
+    if ORACLE not in means:
+        return "The oracle was not run."
+    cost, late = (estimate(values).value for values in means[ORACLE])
+    bound = estimate(np.array(findings.bounds_usd)).value
+    kept = _budget(ORACLE, late, findings.task.objective.violation_budget)
+    return (
+        f"{kept} for {plain_number(cost, 4)} USD with the future known; in its model no schedule within the budget "
+        f"costs less than {plain_number(bound, 4)} USD."
+    )
 
 
 def _compare(policy: str, means: dict[str, tuple[Floats, Floats]], findings: Findings) -> str:
@@ -158,6 +197,8 @@ def _texts(findings: Findings) -> dict[str, Any]:
         "setting": setting,
         "verdict": verdict(findings),
         "front": bool(findings.hpa_points),
+        "oracle": of_oracle(findings),
+        "oracle_front": bool(findings.oracle_points),
         "warnings": findings.warnings,
         "rows": summarize(findings),
         "seeds": findings.table["seed"].nunique(),
@@ -177,6 +218,7 @@ def summarize(findings: Findings) -> list[dict[str, Any]]:
         costs, lates = estimate(cost), estimate(late)
         baseline = estimate(means[BASELINE][0]).value
         matched = matched_change(findings.hpa_points, cost, late)
+        regret = estimate(group["regret_to_oracle"].to_numpy(dtype=float))
         rows.append(
             {
                 "policy": names[str(policy)],
@@ -194,6 +236,10 @@ def summarize(findings: Findings) -> list[dict[str, Any]]:
                 "matched_interval": ""
                 if np.isnan(matched.value)
                 else f"{matched.low:+.1%} to {matched.high:+.1%}",
+                "regret": _DASH if np.isnan(regret.value) else f"{regret.value:+.1%}",
+                "regret_interval": ""
+                if np.isnan(regret.value)
+                else f"{regret.low:+.1%} to {regret.high:+.1%}",
                 "p95": plain_number(group["latency_p95_ms"].mean(), 4),
                 "cpu": f"{group['cpu_utilization'].mean():.0%}",
                 "events": f"{group['scale_events'].mean():.0f}",

@@ -18,6 +18,7 @@ from agents.registry import check_settings, is_bundle, make, parse_spec
 from agents.runner import Decision, run
 from envs.task import Task
 from experiments.measures import Tally
+from experiments.planned import Planned, Schedule
 from simulator.arrays import Floats
 from simulator.events import Journal
 from simulator.faults import FaultLabel
@@ -55,6 +56,7 @@ class Run:
     Attributes:
         policy: a registry spec or a Bundle's path; recipes are resolved before.
         label: what the policy is called in tables.
+        schedule: what is played instead of a policy; None for none.
         judged: the trace it is judged on; its start is time 0 of the cluster.
         history: the trace before it, None if there is none.
     """
@@ -65,6 +67,7 @@ class Run:
     policy: str
     label: str
     seed: int
+    schedule: Schedule | None = None
 
     @property
     def key(self) -> str:
@@ -77,6 +80,7 @@ class Run:
             load_bundle(self.policy).fingerprint if is_bundle(self.policy) else self.policy,
             self.label,
             str(self.seed),
+            str(self.schedule or ""),
         ]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
@@ -128,7 +132,8 @@ def execute(
         journal: is given every event of the control plane.
         log: is given every request, as ``simulator.kernel.tables.LOGGED``.
     """
-    policy = make(spec.policy, make_context(spec.task, spec.history, spec.seed))
+    context = make_context(spec.task, spec.history, spec.seed)
+    policy = Planned(spec.schedule) if spec.schedule else make(spec.policy, context)
     cluster = spec.task.build(spec.seed, spec.judged, log, journal)
     guard = spec.task.interface.new_guard()
     duration = spec.judged.duration_seconds
@@ -210,7 +215,7 @@ def _describe(spec: Run) -> dict[str, Any]:
         "duration_s": spec.judged.duration_seconds,
         "mean_rps": spec.judged.mean_rps,
         "policy": spec.label,
-        "policy_settings": describe_settings(spec.policy),
+        "policy_settings": str(spec.schedule) if spec.schedule else describe_settings(spec.policy),
         "seed": spec.seed,
         "engine": ENGINE,
     }
@@ -240,7 +245,7 @@ def code_digest() -> str:
     for folder in ("simulator", "envs", "agents"):
         for path in sorted((_ROOT / folder).rglob("*.py")):
             digest.update(path.read_bytes())
-    for name in ("run.py", "measures.py", "trials.py"):
+    for name in ("run.py", "measures.py", "trials.py", "planned.py", "schedules.py", "oracle_model.py"):
         digest.update(Path(__file__).with_name(name).read_bytes())
     return digest.hexdigest()
 

@@ -62,7 +62,7 @@ def simulate(part: Part, policy: str, seed: int, faults: tuple[str, ...], output
         _check_log(outputs.request_log, part.trace)
     export = _export(outputs.export, task, split)
     found = settle(policy, task, split, seed, outputs.png.parent)
-    run = Run(task, split.judged, split.history, found.policy, policy, seed)
+    run = Run(task, split.judged, split.history, found.policy, policy, seed, found.schedule)
     breakdown = Breakdown(task.scenario)
 
     def see(decision: Decision, interval: Interval) -> None:

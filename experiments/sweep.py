@@ -11,8 +11,10 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Self
+from typing import Generic, Self, TypeVar
 
 import numpy as np
 
@@ -20,6 +22,21 @@ from experiments.run import Outcome, Run, execute
 from simulator.files import whole_file
 
 Done = Callable[[Run], None]
+What = TypeVar("What")
+
+
+@dataclass(frozen=True, slots=True)
+class Job(Generic[What]):
+    """Work for a process of its own.
+
+    Attributes:
+        key: SHA-256 of all that the result depends on, in hexadecimal.
+        what: what it is about.
+    """
+
+    key: str
+    work: Callable[[], Outcome]
+    what: What
 
 
 class Store:
@@ -66,17 +83,20 @@ class Sweep:
 
     def outcomes(self, runs: list[Run], done: Done | None = None) -> list[Outcome]:
         """The outcome of each run, in order; ``done`` hears of each as it is there."""
-        keys = [run.key for run in runs]
-        found = {key: self._store.load(key) for key in dict.fromkeys(keys)}
+        return self.all_kept([Job(run.key, partial(execute, run), run) for run in runs], done)
+
+    def all_kept(self, jobs: list[Job[What]], done: Callable[[What], None] | None = None) -> list[Outcome]:
+        """What is in the Store of each job, or else what its work comes to, in order; ``done`` hears of each."""
+        found = {key: self._store.load(key) for key in dict.fromkeys(job.key for job in jobs)}
         waiting: dict[Future[Outcome], str] = {}
-        by_key = dict(zip(keys, runs, strict=True))
+        by_key = {job.key: job for job in jobs}
         try:
-            for key, run in zip(keys, runs, strict=True):
-                if found[key] is not None and done:
-                    done(run)
-            for key, run in by_key.items():
+            for job in jobs:
+                if found[job.key] is not None and done:
+                    done(job.what)
+            for key, job in by_key.items():
                 if found[key] is None:
-                    waiting[self._submit(run)] = key
+                    waiting[self._submit(job.work)] = key
             while waiting:
                 finished, _ = wait(waiting, return_when=FIRST_COMPLETED)
                 for future in finished:
@@ -84,12 +104,12 @@ class Sweep:
                     result = found[key] = future.result()
                     self._store.save(key, result)
                     if done:
-                        done(by_key[key])
+                        done(by_key[key].what)
         except BaseException:
             for future in waiting:
                 future.cancel()
             raise
-        return [outcome for key in keys if (outcome := found[key]) is not None]
+        return [outcome for job in jobs if (outcome := found[job.key]) is not None]
 
     def kept(self, key: str, work: Callable[[], Outcome]) -> Outcome:
         """What is in the Store under a key, or else what the work comes to, which is kept there."""
@@ -99,11 +119,11 @@ class Sweep:
             self._store.save(key, found)
         return found
 
-    def _submit(self, run: Run) -> Future[Outcome]:
+    def _submit(self, work: Callable[[], Outcome]) -> Future[Outcome]:
         if self._pool is None:
             context = multiprocessing.get_context("spawn")
             self._pool = ProcessPoolExecutor(self._processes, mp_context=context, initializer=_begin_worker)
-        return self._pool.submit(execute, run)
+        return self._pool.submit(work)
 
 
 def _begin_worker() -> None:

@@ -31,7 +31,7 @@ from simulator.oom import OomKiller
 from simulator.plant import ChangeRefused, Desired, Interval, NodeInterval, Requests, Snapshot
 from simulator.prices import SECONDS_PER_HOUR
 from simulator.provisioning import Provisioner
-from simulator.randomness import seed_key
+from simulator.randomness import seed_key, spawn_streams
 from simulator.release import Release
 from simulator.running import Running
 from simulator.scenario import Scenario
@@ -63,8 +63,7 @@ class Cluster:
         log: Log | None = None,
         journal: Journal | None = None,
     ) -> None:
-        sequence = seed if isinstance(seed, np.random.SeedSequence) else np.random.SeedSequence(seed)
-        arrivals, requests, starts, metrics, pods, nodes, faults = sequence.spawn(7)
+        arrivals, requests, starts, metrics, pods, nodes, faults = spawn_streams(seed)
         application = scenario.system
         self._trace = trace
         self._services = application.services

@@ -33,8 +33,7 @@ class OneQueue:
         self, application: Application, seed: np.uint64, latency_thresholds_seconds: tuple[float, ...] = ()
     ) -> None:
         service = application.services[0]
-        law = service.all_operations[0].service_time
-        self._law = law.code, np.array(law.parameters(), np.float64)
+        self._law = law_table(application)
         self._seed = seed
         self._slots_per_pod = service.slots_per_pod
         self._usual = Traits(service.vcpu_per_pod)
@@ -171,12 +170,28 @@ class OneQueue:
     def advance(self, until: float, arrivals: Floats, classes: Ints | None = None) -> None:
         """Run ``[now, until)`` with these arrivals: float64 ``(n,)``, ascending."""
         del classes
-        keys = np.empty(len(arrivals), np.uint64)
-        _service_keys(self._seed, self._arrived, keys)
-        demands = draw_many(*self._law, keys)
+        demands = draw_service_seconds(self._law, self._seed, self._arrived, len(arrivals))
         self._arrived += len(arrivals)
         self._station.advance(until, arrivals, demands)
         self._now = until
+
+
+def law_table(application: Application) -> tuple[int, Floats]:
+    """The service-time law's code and parameters of an application of one queue."""
+    law = application.services[0].all_operations[0].service_time
+    return law.code, np.array(law.parameters(), np.float64)
+
+
+def draw_service_seconds(law: tuple[int, Floats], seed: np.uint64, first: int, count: int) -> Floats:
+    """Service times of requests from the first on, seconds: float64 ``(count,)``; no policy changes them.
+
+    Args:
+        law: as ``law_table`` gives it.
+        seed: key of all draws that belong to requests.
+    """
+    keys = np.empty(count, np.uint64)
+    _service_keys(seed, first, keys)
+    return draw_many(*law, keys)
 
 
 @kernel

@@ -9,6 +9,7 @@ Source: G. Steele, D. Lea and C. Flood, Fast splittable pseudorandom number gene
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
@@ -152,3 +153,21 @@ def _polynomial(coefficients, x):
 def seed_key(sequence: np.random.SeedSequence) -> np.uint64:
     """A 64-bit key from a seed sequence."""
     return np.uint64(sequence.generate_state(1, np.uint64)[0])
+
+
+class Streams(NamedTuple):
+    """The randomness of a run on the request engine, one sequence for each part of it."""
+
+    arrivals: np.random.SeedSequence
+    requests: np.random.SeedSequence
+    starts: np.random.SeedSequence
+    metrics: np.random.SeedSequence
+    pods: np.random.SeedSequence
+    nodes: np.random.SeedSequence
+    faults: np.random.SeedSequence
+
+
+def spawn_streams(seed: int | np.random.SeedSequence) -> Streams:
+    """What a run's seed gives each part of it."""
+    sequence = np.random.SeedSequence(seed) if isinstance(seed, int) else seed
+    return Streams(*sequence.spawn(len(Streams._fields)))

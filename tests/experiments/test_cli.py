@@ -60,7 +60,7 @@ def test_evaluate_writes_the_same_bytes_twice_and_a_whole_report(trace: Path, tm
     table = pd.read_parquet(tmp_path / "one" / "results.parquet")
     assert list(table.columns) == list(COLUMNS)
     assert list(pd.read_csv(tmp_path / "one" / "results.csv").columns) == list(COLUMNS)
-    assert set(table["policy"]) == {"fixed:replicas=9", "hpa:target=0.6", "calibrated-hpa"}
+    assert set(table["policy"]) == {"fixed:replicas=9", "hpa:target=0.6", "calibrated-hpa", "oracle"}
     assert (table["duration_s"] == 600).all()
     page = (tmp_path / "one" / "report.html").read_text()
     assert page.count("<html") == 1
@@ -174,7 +174,7 @@ def test_a_truncated_gzip_file(trace: Path, tmp_path: Path) -> None:
     [
         (
             ("--policy", "magic"),
-            f"'magic' is unknown; rules are: {', '.join(sorted(RULES))}; recipes are: calibrated-hpa, hindsight-hpa",
+            f"'magic' is unknown; rules are: {', '.join(sorted(RULES))}; recipes are: calibrated-hpa, hindsight-hpa, oracle",
         ),
         (("--policy", "calibrated-magic"), "recipes are: calibrated-hpa"),
         (("--policy", "hpa:colour=3"), "setting 'colour' is unknown; there are: target"),

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from envs.task import load_task
+from experiments.planned import Schedule
 from experiments.run import Outcome, Run, execute, trace_digest
 from experiments.sweep import Store, Sweep
 from simulator.trace import Trace
@@ -23,6 +24,7 @@ OTHERS = {
     "policy": "fixed:replicas=4",
     "label": "four",
     "seed": 1,
+    "schedule": Schedule((3, 4), 15.0, 1e-5),
 }
 
 
