@@ -174,8 +174,10 @@ def test_a_truncated_gzip_file(trace: Path, tmp_path: Path) -> None:
     [
         (
             ("--policy", "magic"),
-            f"'magic' is unknown; rules are: {', '.join(sorted(RULES))}; "
-            "recipes are: calibrated-hpa, hindsight-hpa, oracle",
+            (
+                f"'magic' is unknown; rules are: {', '.join(sorted(RULES))}; "
+                "recipes are: calibrated-hpa, hindsight-hpa, oracle"
+            ),
         ),
         (("--policy", "calibrated-magic"), "recipes are: calibrated-hpa"),
         (("--policy", "hpa:colour=3"), "setting 'colour' is unknown; there are: target"),
