@@ -267,12 +267,15 @@ class Hpa:
 
     def decide(self, snapshot: Snapshot) -> Desired:
         """One pass of the HPA's loop."""
+        return self.settle(snapshot, self.propose(snapshot.pods.get("cpu"), snapshot.wanted))
+
+    def settle(self, snapshot: Snapshot, proposal: Proposal | None) -> Desired:
+        """What stabilisation, rate policies and bounds make of a proposal; None where there is none."""
         current = snapshot.wanted
         rescaler = self._rescaler
         if rescaler is None or rescaler.shape != current.shape:
             rescaler = Rescaler(current.shape, self._bounds, self._rules, self._window_seconds)
             self._rescaler = rescaler
-        proposal = self._propose(snapshot.pods.get("cpu"), current)
         now_seconds = np.asarray(snapshot.time_seconds, dtype=np.float64)
         proposed = current if proposal is None else proposal.replicas
         valid = np.zeros(current.shape, dtype=bool) if proposal is None else proposal.valid
@@ -287,7 +290,8 @@ class Hpa:
         elif self._rescaler is not None:
             self._rescaler.reset(mask)
 
-    def _propose(self, groups: PodGroups | None, current: Ints) -> Proposal | None:
+    def propose(self, groups: PodGroups | None, current: Ints) -> Proposal | None:
+        """What the pods' CPU proposes in place of the current count, int64 ``(..., S)``; None without any groups."""
         if groups is None:
             return None
         unknown = np.isnan(groups.age_seconds)
