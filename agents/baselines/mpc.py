@@ -20,7 +20,7 @@ from agents.policy import Context, Mask, floats_by_cluster
 from simulator.arrays import Floats, Ints
 from simulator.plant import Desired, Snapshot
 
-VARIED: Final = frozenset({"level", "horizon"})
+VARIED: Final = frozenset({"level", "headroom", "horizon"})
 """Settings that the clusters of one Mpc may differ in."""
 _LATE_SECONDS: Final = 120.0
 """Rates older than this are not waited for any longer."""
@@ -34,6 +34,12 @@ class MpcSettings(ServingSettings, OutlookSettings):
         ge=0.01,
         le=0.99,
         description="Chance with which the load of each minute is to be within what the pods bear.",
+    )
+    headroom: float = Field(
+        default=0.0,
+        ge=0,
+        le=10,
+        description="Load beyond that quantile, as a fraction: what it varies by within a minute.",
     )
     horizon: float = Field(
         default=300.0,
@@ -108,6 +114,7 @@ class Mpc:
         self._bounds = Bounds(context.min_replicas, context.max_replicas)
         self._services, self._serving, self._start_up_seconds = context.services, serving, start_up_seconds
         self._level = floats_by_cluster([one.level for one in each])
+        self._headroom = floats_by_cluster([one.headroom for one in each])
         self._horizon = floats_by_cluster([one.horizon for one in each])
         dead = float(start_up_seconds.max()) + self.settings.period + _LATE_SECONDS
         furthest = max(dead, float(np.max(self._horizon)))
@@ -136,7 +143,7 @@ class Mpc:
     def _loads(self, snapshot: Snapshot, expected: Expected) -> Floats:
         """Requests/s to bear in each bin, float64 ``(..., S, H)``; NaN where the rate is missing."""
         rate = snapshot.rate.value[..., np.newaxis]
-        path = expected.at(self._level)
+        path = (1.0 + np.asarray(self._headroom)[..., np.newaxis]) * expected.at(self._level)
         path = np.where(np.isnan(path), rate, path)
         now = path[..., :1]
         raised = np.divide(rate, now, out=np.ones_like(now), where=now > 0)

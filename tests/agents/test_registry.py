@@ -27,6 +27,8 @@ SPECS = {
     "schedule": "schedule:lines=['*/2 * * * * = 5', '1-59/2 * * * * = 9', '*/3 * * * * = 6', '*/5 * * * * = 20']",
     "pid": "pid:kp=0.3",
     "staffing": "staffing:slots=4,slo=0.3",
+    "predictive_hpa": "predictive_hpa:target=0.5,window=60,start_up=45",
+    "mpc": "mpc:slots=4,slo=0.3,start_up=45",
     "bundle": TINY,
 }
 BLIND = {"fixed": 7, "schedule": 20}
