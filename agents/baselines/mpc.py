@@ -30,19 +30,19 @@ class MpcSettings(ServingSettings, OutlookSettings):
     """Settings of model predictive control; what is not given comes from the Context."""
 
     level: float = Field(
-        default=0.9,
+        default=0.99,
         ge=0.01,
         le=0.99,
         description="Chance with which the load of each minute is to be within what the pods bear.",
     )
     headroom: float = Field(
-        default=0.0,
+        default=0.05,
         ge=0,
         le=10,
         description="Load beyond that quantile, as a fraction: what it varies by within a minute.",
     )
     horizon: float = Field(
-        default=300.0,
+        default=0.0,
         ge=0,
         le=3600,
         description="Seconds ahead, of which the highest load keeps pods from being removed.",
@@ -88,10 +88,10 @@ class Mpc:
     needed in ``i`` decisions more is begun in time: ``w[0] >= need - i up``, again the smallest of all solutions;
     ``down`` bounds the move itself. Where ``up`` or ``most`` leave no solution, as much as they allow is asked for.
 
-    Two things go beyond that problem, since forecasts are wrong: pods are removed only as far as the highest need until
-    ``horizon`` allows; and where the rate as measured is above the present bin's quantile, the whole forecast is raised
-    by their ratio. Requests that wait (``queue``) are added to the load, over ``drain`` seconds; a missing queue counts
-    as empty. The rate's age counts towards ``d``.
+    What goes beyond that problem, since forecasts are wrong: ``headroom`` is added to the quantile; pods are removed
+    only as far as the highest need until ``horizon`` allows; and where the rate as measured is above the present bin's
+    quantile, the whole forecast is raised by their ratio. Requests that wait (``queue``) are added to the load, over
+    ``drain`` seconds; a missing queue counts as empty. The rate's age counts towards ``d``.
 
     Where the rate is missing the count is held. Before any forecast the load is the rate as measured; the reason says
     where a simpler forecaster than asked for is at work.

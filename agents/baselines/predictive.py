@@ -30,7 +30,7 @@ class PredictiveHpaSettings(HpaSettings, OutlookSettings):
     """Settings of the HPA, and of the forecast in its rule."""
 
     quantile: float = Field(
-        default=0.9, ge=0.01, le=0.99, description="Of the forecast rate, that the pods are to bear."
+        default=0.95, ge=0.01, le=0.99, description="Of the forecast rate, that the pods are to bear."
     )
     start_up: float | None = Field(
         default=None, gt=0, le=3600, description="Seconds until a pod is ready; the task's if not given."
