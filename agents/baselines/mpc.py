@@ -72,10 +72,11 @@ class Mpc:
     the start-up delay in steps:
 
         minimise ``sum_j w[j]``
-        so that  ``P(load[j] <= what n[j] pods bear) >= level`` for ``j >= d``,  ``n[j] = min(w[j-d .. j])``,
+        so that  ``P(load[j] <= what n[j] pods bear) >= level``,  ``n[j] = min(w[j-d .. j])``,
         ``w[j] <= w[j-1] + up``, ``w[j] >= w[j-1] - down``, ``fewest <= w[j] <= most``
 
-    and ``w[0]`` is asked for. A pod costs from its creation, and one that is removed is gone at once.
+    and ``w[0]`` is asked for. A pod costs from its creation, and one that is removed is gone at once; what earlier
+    orders leave too little for can be helped by none.
 
     More pods bear more, so the chance constraint is ``n[j] >= need[j]``: the fewest pods that bear the forecast's
     quantile at ``level``, by Erlang C or the square-root rule (``staffing.Serving``). ``n[j]`` is a minimum over the

@@ -115,12 +115,12 @@ def test_what_is_yet_to_come_changes_no_decision(spec: str) -> None:
 
 
 def cheapest_first_move(needs: tuple[int, ...], dead: int, most: int) -> int:
-    """Of all plans that serve every step from the dead time on, the first order of the cheapest one."""
+    """Of all plans that serve every step, the first order of the cheapest one."""
     steps = len(needs) - dead
     best: tuple[int, int] | None = None
     for plan in product(range(most + 1), repeat=steps):
         orders = (*plan, *(most,) * dead)
-        serves = all(min(orders[max(step - dead, 0) : step + 1]) >= needs[step] for step in range(steps))
+        serves = all(min(orders[max(step - dead, 0) : step + 1]) >= needs[step] for step in range(len(needs)))
         if serves and (best is None or sum(plan) < best[0]):
             best = sum(plan), plan[0]
     assert best is not None
