@@ -66,6 +66,10 @@ class Context:
         seed: for policies that draw.
         slots_per_pod: float64 ``(S,)``; requests one pod serves at once; NaN where that is not known.
         slo_seconds: the SLO; NaN where there is none.
+        start_up_seconds: float64 ``(S,)``; from a pod's creation to ready, which 95 % of the pods keep; NaN where that
+            is not known.
+        calls_per_request: float64 ``(S,)``; calls of each service that a request of the history leads to; NaN where
+            that is not known.
     """
 
     services: tuple[str, ...]
@@ -78,3 +82,5 @@ class Context:
     seed: int = 0
     slots_per_pod: NDArray[np.float64] = field(default_factory=lambda: np.array([np.nan]))
     slo_seconds: float = math.nan
+    start_up_seconds: NDArray[np.float64] = field(default_factory=lambda: np.array([np.nan]))
+    calls_per_request: NDArray[np.float64] = field(default_factory=lambda: np.array([np.nan]))

@@ -11,7 +11,19 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from agents.baselines import fixed, hpa, keda, pid, schedule, staffing, step_scaling, target_tracking, vpa
+from agents.baselines import (
+    fixed,
+    hpa,
+    keda,
+    mpc,
+    pid,
+    predictive,
+    schedule,
+    staffing,
+    step_scaling,
+    target_tracking,
+    vpa,
+)
 from agents.bundle import SUFFIX, make_learned
 from agents.each import Each, Share
 from agents.policy import Context, Policy
@@ -74,6 +86,18 @@ RULES: dict[str, Entry] = {
         staffing.make_staffing,
         "as few replicas as bear the measured rate, by Erlang C or the square-root rule",
         staffing.VARIED,
+    ),
+    "predictive_hpa": Entry(
+        predictive.PredictiveHpaSettings,
+        predictive.make_predictive_hpa,
+        "the HPA with a forecast in its rule, ahead of the start-up delay",
+        predictive.VARIED,
+    ),
+    "mpc": Entry(
+        mpc.MpcSettings,
+        mpc.make_mpc,
+        "model predictive control: as few pods as bear the forecast load with a given chance",
+        mpc.VARIED,
     ),
 }
 

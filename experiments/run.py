@@ -110,6 +110,8 @@ def make_context(task: Task, history: Trace | None, seed: int) -> Context:
         capacity_rps=np.array(system.capacity_rps()),
         slots_per_pod=np.array([service.slots_per_pod for service in system.services], np.float64),
         slo_seconds=task.objective.slo_seconds,
+        start_up_seconds=np.array([service.start_up.p95_seconds for service in system.services]),
+        calls_per_request=np.array(system.calls_per_request()),
         interface=task.interface,
         groups=tuple(group.name for group in cluster.groups) if cluster else (),
         history=history,

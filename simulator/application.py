@@ -175,6 +175,13 @@ class Application(Settings):
             loads[place[0]] += calls * self._occupancy(place)
         return tuple(loads)
 
+    def calls_per_request(self) -> tuple[float, ...]:
+        """Calls of each service that a client's request leads to on average."""
+        return tuple(
+            sum(calls for place, calls in self.visits.items() if place[0] == index)
+            for index in range(len(self.services))
+        )
+
     def work_seconds(self) -> tuple[float, ...]:
         """Work of a call of each service, of its usual mix; of any mix where none come."""
         means = []

@@ -7,6 +7,7 @@ metric, stabilisation, rate policies, bounds again, bookkeeping.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -14,7 +15,7 @@ from pydantic import Field, field_validator, model_validator
 
 from agents.baselines.hpa_behavior import Bounds
 from agents.baselines.hpa_metrics import PERCENT, MetricSettings, counts_of, is_whole_percent, read
-from agents.baselines.hpa_pass import Autoscaler, MetricRule, Rules
+from agents.baselines.hpa_pass import Autoscaler, MetricRule, Reading, Rules
 from agents.baselines.hpa_proposal import UtilizationTarget
 from agents.baselines.hpa_reason import by_service, reasons_of
 from agents.baselines.hpa_settings import ScalingSettings
@@ -85,15 +86,22 @@ class Hpa:
 
     Args:
         settings: for all clusters, or of each of N, which differ in VARIED alone.
+        looks: how many readings of all metrics a pass takes, one after the other; the largest proposal rules.
     """
 
     def __init__(
-        self, settings: HpaSettings | Sequence[HpaSettings], bounds: Bounds, services: tuple[str, ...] = ()
+        self,
+        settings: HpaSettings | Sequence[HpaSettings],
+        bounds: Bounds,
+        services: tuple[str, ...] = (),
+        looks: int = 1,
     ) -> None:
         each = (settings,) if isinstance(settings, HpaSettings) else settings
         self.settings = each[0]
         self._services = services
-        self._autoscaler = Autoscaler(_rules_of(each, bounds))
+        rules = _rules_of(each, bounds)
+        self._metrics = rules.metrics
+        self._autoscaler = Autoscaler(replace(rules, metrics=rules.metrics * looks))
 
     @property
     def period_seconds(self) -> float:
@@ -102,7 +110,14 @@ class Hpa:
 
     def decide(self, snapshot: Snapshot) -> Desired:
         """One pass of the HPA's loop."""
-        readings = [read(rule, snapshot) for rule in self._autoscaler.rules.metrics]
+        return self.settle(snapshot, self.read(snapshot))
+
+    def read(self, snapshot: Snapshot) -> list[Reading]:
+        """What the metrics' sources say."""
+        return [read(rule, snapshot) for rule in self._metrics]
+
+    def settle(self, snapshot: Snapshot, readings: Sequence[Reading]) -> Desired:
+        """One pass on readings, of all metrics as often as it looks."""
         now_seconds = np.asarray(snapshot.time_seconds, dtype=np.float64)
         done = self._autoscaler.decide(counts_of(snapshot), readings, now_seconds)
         reason = by_service(reasons_of(done), self._services) if snapshot.wanted.ndim == 1 else ""

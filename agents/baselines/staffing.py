@@ -28,8 +28,8 @@ _PRECISION: Final = 1e-7
 _BELOW_ALL_SLOTS: Final = 1 - 1e-9
 
 
-class StaffingSettings(Settings):
-    """Settings of staffing; what a pod serves comes from the Context where it is not given."""
+class ServingSettings(Settings):
+    """What pods bear, by which rule; what a pod serves comes from the Context where it is not given."""
 
     rule: Literal["erlang_c", "square_root"] = Field(
         default="erlang_c",
@@ -42,6 +42,18 @@ class StaffingSettings(Settings):
         description="Of erlang_c: most requests, as a fraction, that wait longer than the SLO less a mean service.",
     )
     quality: float = Field(default=2.0, ge=0, le=100, description="Of square_root: slots beyond the load.")
+    capacity: float | None = Field(
+        default=None, gt=0, description="Requests/s a pod serves at most; the task's if not given."
+    )
+    slots: int | None = Field(
+        default=None, ge=1, le=10_000, description="Requests a pod serves at once; the task's if not given."
+    )
+    slo: float | None = Field(default=None, gt=0, description="The SLO, seconds; the task's if not given.")
+
+
+class StaffingSettings(ServingSettings):
+    """Settings of staffing."""
+
     headroom: float = Field(
         default=0.1,
         ge=0,
@@ -51,13 +63,6 @@ class StaffingSettings(Settings):
     window: float = Field(
         default=300.0, ge=0, le=86_400, description="Seconds of which the highest rate is the measured one."
     )
-    capacity: float | None = Field(
-        default=None, gt=0, description="Requests/s a pod serves at most; the task's if not given."
-    )
-    slots: int | None = Field(
-        default=None, ge=1, le=10_000, description="Requests a pod serves at once; the task's if not given."
-    )
-    slo: float | None = Field(default=None, gt=0, description="The SLO, seconds; the task's if not given.")
     period: float = Field(default=15.0, ge=1, le=3600, description="Seconds between two decisions.")
 
 
@@ -110,6 +115,46 @@ def square_root_table(slots: int, quality: float) -> LoadTable:
     return LoadTable(slots, lambda servers, load: square_root_staffing(load, quality) <= servers)
 
 
+class Serving:
+    """How many pods of each service bear a load.
+
+    By ``erlang_c`` a number of pods bears a load if ``P(wait > SLO - mean service) <= wait_probability``; of S services
+    that call each other each may wait an S-th of what the slowest one's service, calls included, leaves of the SLO. By
+    ``square_root`` it does with ``load + quality sqrt(load)`` slots.
+
+    Args:
+        service_seconds: float64 ``(S,)``; how long a request holds a slot.
+        slots: int64 ``(S,)``; of a pod.
+        slo_seconds: NaN where no rule needs it.
+    """
+
+    def __init__(
+        self, settings: ServingSettings, service_seconds: Floats, slots: Ints, slo_seconds: float
+    ) -> None:
+        self.service_seconds = service_seconds
+        self._tables = [
+            self._table(settings, int(count), float(seconds), slo_seconds)
+            for count, seconds in zip(slots, service_seconds, strict=True)
+        ]
+
+    def pods(self, loads: Floats, most: Ints) -> Ints:
+        """The fewest pods that bear loads in Erlang ``(..., S)``, at most ``most``; int64 ``(..., S)``."""
+        columns = [
+            table.pods(loads[..., service], int(most[service])) for service, table in enumerate(self._tables)
+        ]
+        return np.stack(columns, axis=-1)
+
+    def _table(
+        self, settings: ServingSettings, slots: int, service_seconds: float, slo_seconds: float
+    ) -> LoadTable:
+        if settings.rule == "square_root":
+            return square_root_table(slots, settings.quality)
+        left = max(0.0, slo_seconds - float(self.service_seconds.max()))
+        return erlang_table(
+            slots, service_seconds, left / len(self.service_seconds), settings.wait_probability
+        )
+
+
 class Highest:
     """The highest of what was seen in a window, by cluster and service; what is missing counts as nothing.
 
@@ -137,36 +182,25 @@ class Staffing:
     """Staffing by the measured request rate, one policy for all services and clusters.
 
     ``load = (1 + headroom) * highest rate of the window * mean service time``, in Erlang; as few pods as bear it,
-    each of so many servers as it has slots, all of them with one queue. By ``erlang_c`` a number of pods bears a
-    load if ``P(wait > SLO - mean service) <= wait_probability``; of S services that call each other each may wait an
-    S-th of what the slowest one's service, calls included, leaves of the SLO.
+    each of so many servers as it has slots, all of them with one queue, as ``Serving`` says.
 
     Where the rate is missing the count is held.
 
     Args:
         settings: for all clusters, or of each of N, which differ in VARIED alone.
-        service_seconds: float64 ``(S,)``; how long a request holds a slot.
-        slots: int64 ``(S,)``; of a pod.
-        slo_seconds: NaN where no rule needs it.
     """
 
     def __init__(
         self,
         settings: StaffingSettings | Sequence[StaffingSettings],
         bounds: Bounds,
-        service_seconds: Floats,
-        slots: Ints,
-        slo_seconds: float,
+        serving: Serving,
         services: tuple[str, ...] = (),
     ) -> None:
         each = (settings,) if isinstance(settings, StaffingSettings) else settings
         self.settings = each[0]
-        self._bounds, self._services, self._service_seconds = bounds, services, service_seconds
+        self._bounds, self._serving, self._services = bounds, serving, services
         self._headroom = floats_by_cluster([one.headroom for one in each])
-        self._tables = [
-            self._table(int(count), float(seconds), slo_seconds)
-            for count, seconds in zip(slots, service_seconds, strict=True)
-        ]
         self._rates: Highest | None = None
 
     @property
@@ -181,12 +215,8 @@ class Staffing:
             self._rates = Highest(current.shape, round(self.settings.window / self.settings.period) + 1)
         known = ~np.isnan(rate)
         highest = np.where(known, self._rates.observe(rate), 0.0)
-        loads = (1.0 + self._headroom) * highest * self._service_seconds
-        columns = [
-            table.pods(loads[..., service], int(self._bounds.most[service]))
-            for service, table in enumerate(self._tables)
-        ]
-        wish = np.maximum(np.stack(columns, axis=-1), self._bounds.fewest)
+        loads = (1.0 + self._headroom) * highest * self._serving.service_seconds
+        wish = np.maximum(self._serving.pods(loads, self._bounds.most), self._bounds.fewest)
         replicas = np.where(known, wish, current)
         return Desired(replicas, self._reason(rate, loads, replicas) if current.ndim == 1 else "")
 
@@ -196,15 +226,6 @@ class Staffing:
             self._rates = None
         elif self._rates is not None:
             self._rates.reset(mask)
-
-    def _table(self, slots: int, service_seconds: float, slo_seconds: float) -> LoadTable:
-        settings = self.settings
-        if settings.rule == "square_root":
-            return square_root_table(slots, settings.quality)
-        left = max(0.0, slo_seconds - float(self._service_seconds.max()))
-        return erlang_table(
-            slots, service_seconds, left / len(self._service_seconds), settings.wait_probability
-        )
 
     def _reason(self, rate: Floats, loads: Floats, replicas: Ints) -> str:
         texts = [
@@ -221,25 +242,39 @@ def make_staffing(settings: StaffingSettings | Sequence[StaffingSettings], conte
         InputError: if neither the settings nor the Context say what a pod serves, or what the SLO is.
     """
     first = settings if isinstance(settings, StaffingSettings) else settings[0]
-    services = len(context.services)
-    capacity = _known("capacity", "requests/s a pod serves", first.capacity, context.capacity_rps, services)
-    slots = _known("slots", "requests a pod serves at once", first.slots, context.slots_per_pod, services)
-    slo = context.slo_seconds if first.slo is None else first.slo
-    if np.isnan(slo) and first.rule == "erlang_c":
-        msg = "policy staffing: slo is not given, and nothing else says it; give slo=SECONDS"
-        raise InputError(msg)
     bounds = Bounds(context.min_replicas, context.max_replicas)
-    return Staffing(
-        settings, bounds, slots / capacity, np.rint(slots).astype(np.int64), slo, context.services
+    return Staffing(settings, bounds, make_serving("staffing", first, context), context.services)
+
+
+def make_serving(policy: str, settings: ServingSettings, context: Context) -> Serving:
+    """What pods bear by a policy's settings.
+
+    Raises:
+        InputError: as ``make_staffing``.
+    """
+    services = len(context.services)
+    facts = (
+        ("capacity", "requests/s a pod serves", settings.capacity, context.capacity_rps),
+        ("slots", "requests a pod serves at once", settings.slots, context.slots_per_pod),
     )
+    capacity, slots = (
+        known(policy, name, f"how many {what}", given, told, services) for name, what, given, told in facts
+    )
+    slo = context.slo_seconds if settings.slo is None else settings.slo
+    if np.isnan(slo) and settings.rule == "erlang_c":
+        msg = f"policy {policy}: slo is not given, and nothing else says it; give slo=SECONDS"
+        raise InputError(msg)
+    return Serving(settings, slots / capacity, np.rint(slots).astype(np.int64), slo)
 
 
-def _known(name: str, what: str, given: float | None, told: Floats, services: int) -> Floats:
-    """A fact of each service, float64 ``(S,)``: as given for all of them, or as the Context tells."""
+def known(policy: str, name: str, what: str, given: float | None, told: Floats, services: int) -> Floats:
+    """A fact of each service, float64 ``(S,)``: as given for all of them, or as the Context tells.
+
+    Raises:
+        InputError: if neither says it.
+    """
     values = np.broadcast_to(np.asarray(told if given is None else given, np.float64), (services,))
     if np.isnan(values).any():
-        msg = (
-            f"policy staffing: {name} is not given, and nothing else says how many {what}; give {name}=NUMBER"
-        )
+        msg = f"policy {policy}: {name} is not given, and nothing else says {what}; give {name}=NUMBER"
         raise InputError(msg)
     return values

@@ -15,11 +15,14 @@ class Binning:
     """Means of samples in bins ``(begin, begin + bin_seconds]``, given out as the bins end.
 
     A sample speaks of the time before it, so one at a bin's very end is that bin's. NaN is no sample; a bin without
-    one is NaN. The first bin given out is that of the first sample.
+    one is NaN. The first bin given out is that of the first sample, or ``first``, and samples before that are dropped.
+
+    Args:
+        first: place of the first bin; bin 0 begins at 0.
     """
 
-    def __init__(self, bin_seconds: float) -> None:
-        self._bin_seconds = bin_seconds
+    def __init__(self, bin_seconds: float, first: int | None = None) -> None:
+        self._bin_seconds, self._first = bin_seconds, first
         self._place: int | None = None
         self._sums = np.empty(0)
         self._counts = np.empty(0)
@@ -33,7 +36,9 @@ class Binning:
         bins = time_seconds / self._bin_seconds
         place = math.ceil(bins - _ROUNDING) - 1
         if self._place is None:
-            self._begin(place, rates)
+            self._begin(place if self._first is None else self._first, rates)
+        if place < self.place:
+            return np.empty((*rates.shape, 0))
         ended = self._end_before(place, rates)
         known = ~np.isnan(rates)
         self._sums = self._sums + np.where(known, rates, 0.0)
@@ -41,6 +46,14 @@ class Binning:
         if place + 1 - bins <= _ROUNDING:
             ended += self._end_before(place + 1, rates)
         return np.stack(ended, axis=-1) if ended else np.empty((*rates.shape, 0))
+
+    @property
+    def place(self) -> int:
+        """Of the bin that goes on; it begins at ``place * bin_seconds``. Known with the first sample."""
+        if self._place is None:
+            msg = "there is no bin before the first sample"
+            raise ValueError(msg)
+        return self._place
 
     def _begin(self, place: int, rates: Floats) -> None:
         self._place = place

@@ -65,6 +65,11 @@ class Conformal:
         known, needed = np.count_nonzero(~np.isnan(self._history)), math.ceil(asked.needs / _FITTED_SHARE)
         return f"{known} bins of history, {asked.name} needs {needed}: {chosen.name} instead"
 
+    @property
+    def at_work(self) -> str:
+        """As Forecaster.at_work."""
+        return self._candidates[self._chosen].name
+
     def fit(self, history: Floats) -> None:
         """As Forecaster.fit.
 

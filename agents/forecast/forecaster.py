@@ -68,6 +68,11 @@ class Forecaster(Protocol):
         """Why a simpler forecaster than asked for is at work; empty where it is the one asked for."""
         ...
 
+    @property
+    def at_work(self) -> str:
+        """The name of the forecaster that is at work, the one asked for or a simpler one."""
+        ...
+
     def fit(self, history: Floats) -> None:
         """Begin anew, with a history float64 ``(T,)``; it may be short or empty."""
         ...

@@ -23,6 +23,8 @@ TASK = load_task("web")
 TINY = str(Path(__file__).parent.parent / "data" / "tiny.bundle")
 SCHEDULE = "schedule:lines=['*/2 * * * * = 5', '1-59/2 * * * * = 9', '*/3 * * * * = 6', '*/5 * * * * = 20']"
 STAFFING = "staffing:capacity=80,slots=4,slo=0.3"
+PREDICTIVE = "predictive_hpa:target=0.5,window=60,start_up=45"
+MPC = "mpc:capacity=80,slots=4,slo=0.3,start_up=45"
 SPECS = (
     "fixed:replicas=7",
     "hpa:target=0.5,window=60",
@@ -33,6 +35,8 @@ SPECS = (
     "pid:kp=0.3",
     STAFFING,
     "keda:target=60,window=60",
+    PREDICTIVE,
+    MPC,
     TINY,
 )
 OTHERS = {
@@ -77,6 +81,19 @@ OTHERS = {
         "pid:signal=latency,target=0.2",
     ),
     "staffing": (STAFFING, f"{STAFFING},headroom=0.5", f"{STAFFING},rule=square_root,window=60"),
+    "predictive_hpa": (
+        PREDICTIVE,
+        "predictive_hpa:target=0.9,window=0,quantile=0.5",
+        "predictive_hpa:target=0.9,window=30,quantile=0.99",
+        "predictive_hpa:horizon=300,scale_up=gentle",
+    ),
+    "mpc": (
+        MPC,
+        f"{MPC},level=0.5,horizon=0",
+        f"{MPC},level=0.97",
+        "mpc:up=2,down=1",
+        "mpc:rule=square_root",
+    ),
     TINY: (TINY,),
 }
 """Settings by what they are settings of."""

@@ -28,6 +28,8 @@ SPECS = {
     "pid": "pid:kp=0.3",
     "staffing": "staffing:slots=4,slo=0.3",
     "keda": "keda:target=60,window=60",
+    "predictive_hpa": "predictive_hpa:target=0.5,window=60,start_up=45",
+    "mpc": "mpc:slots=4,slo=0.3,start_up=45",
     "bundle": TINY,
 }
 BLIND = {"fixed": 7, "schedule": 20}

@@ -44,6 +44,8 @@ SPECS = {
     ],
     "pid": ["pid", "pid:target=0.5,kp=0.2,kd=3"],
     "staffing": ["staffing:slots=4,slo=0.3", "staffing:slots=4,rule=square_root,window=60"],
+    "predictive_hpa": ["predictive_hpa:start_up=45", "predictive_hpa:horizon=120,target=0.5,window=60"],
+    "mpc": ["mpc:slots=4,slo=0.3,start_up=45", "mpc:slots=4,rule=square_root,start_up=45,up=3,down=1"],
 }
 ALL = [*(spec for specs in SPECS.values() for spec in specs), TINY]
 

@@ -31,6 +31,20 @@ def test_what_is_missing_is_left_out_and_bins_without_a_sample_are_nan() -> None
     assert binning.add(300.0, np.array([[11.0, NAN]]))[0, :, 0] == pytest.approx([10, 9])
 
 
+def test_bins_may_begin_before_the_first_sample() -> None:
+    """As where a history ends at 0: what is shown then is known, and what was not seen after it is a gap."""
+    binning = Binning(60.0, first=0)
+    assert binning.add(0.0, np.array([5.0])).shape == (1, 0)
+    assert binning.place == 0
+    found = binning.add(130.0, np.array([7.0]))
+    assert found.shape == (1, 2)
+    assert np.isnan(found).all()
+    assert binning.add(180.0, np.array([9.0])) == pytest.approx(8.0)
+    assert binning.place == 3
+    with pytest.raises(ValueError, match="no bin before the first sample"):
+        Binning(60.0).place  # noqa: B018 - reading it raises
+
+
 @given(st.lists(st.integers(1, 400), min_size=1, max_size=40))
 def test_no_bin_is_left_out(steps: list[int]) -> None:
     binning = Binning(60.0)
