@@ -155,7 +155,7 @@ class FluidClusters:
         )
         self._numbers[which] += 1
         if self.fleet is not None:
-            begin_fleets(self._site, self.world, self.state, self.fleet, self.happened, which)
+            begin_fleets(self._hazards, self._site, self.world, self.state, self.fleet, self.happened, which)
         if self._flows is not None:
             self._flows.forget(which)
 

@@ -10,7 +10,7 @@ import numpy as np
 from simulator.arrays import Floats, Ints
 from simulator.errors import InputError
 from simulator.fluid import FluidClusters
-from simulator.plant import Desired, Interval, Metric, NodeInterval, Requests, Snapshot
+from simulator.plant import Desired, Interval, Metric, NodeInterval, Requests, Snapshot, take_clusters
 from simulator.pod_groups import PodGroup, PodGroups
 
 
@@ -38,6 +38,8 @@ class FluidPlant:
             wanted=shown.wanted.copy(),
             starting=shown.starting.copy(),
             ready=shown.ready.copy(),
+            draining=shown.draining.copy(),
+            nodes=None if shown.nodes is None else take_clusters(shown.nodes, np.arange(len(shown.ready))),
             cpu=Metric(shown.cpu.value.copy(), age_seconds),
             rate=Metric(shown.rate.value.copy(), age_seconds),
             latency_p95=Metric(shown.latency_p95.value.copy(), age_seconds),

@@ -38,12 +38,16 @@ class Randomization(Settings):
     )
     slo: Factors = Field(default=(0.7, 1.5), description="On the SLO over the mean service time.")
     slots: Factors = Field(default=(0.5, 2.0), description="On the slots of a pod, then rounded, at least 1.")
-    start_up: Factors = Field(default=(0.5, 2.0), description="On the time from a pod's creation to ready.")
+    start_up: Factors = Field(
+        default=(0.5, 2.0),
+        description="On the time from a pod's creation to ready, and on nodes' boots and pulls.",
+    )
     lag: Factors = Field(default=(0.5, 2.0), description="On the metrics' lag.")
     faults: Factors = Field(
-        default=(1.0, 1.0), description="On how often those faults come that have a hazard rate."
+        default=(1.0, 1.0),
+        description="On how often those faults come that have a hazard rate, and on spot's.",
     )
-    price: Factors = Field(default=(1.0, 1.0), description="On what pods cost.")
+    price: Factors = Field(default=(1.0, 1.0), description="On what pods and nodes cost.")
 
     @staticmethod
     def none() -> Randomization:

@@ -9,14 +9,11 @@ from simulator.randomness import uniform
 
 
 @inlined
-def begin_step(clock, hazards, world, state, happened, n):
-    """Count anew, let faults begin and end, and ask for what is wanted."""
-    suffer(hazards, clock, world, state, n)
-    key = part_key(world.key[n], state.step[n] * clock.parts)
-    is_refused = state.refusal[n] > 0.0 and uniform(key, REFUSED) < state.refusal[n]
+def clear_step(happened, n):
+    """Count anew."""
     happened.late[n] = 0.0
     happened.requests[n] = 0
-    for s in range(state.wanted.shape[1]):
+    for s in range(happened.offered.shape[1]):
         happened.offered[n, s] = 0
         happened.busy_seconds[n, s] = 0.0
         happened.capacity_seconds[n, s] = 0.0
@@ -25,6 +22,15 @@ def begin_step(clock, hazards, world, state, happened, n):
         happened.started[n, s] = 0
         happened.pod_seconds[n, s] = 0.0
         happened.usd[n, s] = 0.0
+
+
+@inlined
+def begin_step(clock, hazards, world, state, n):
+    """Let faults begin and end, and ask for what is wanted."""
+    suffer(hazards, clock, world, state, n)
+    key = part_key(world.key[n], state.step[n] * clock.parts)
+    is_refused = state.refusal[n] > 0.0 and uniform(key, REFUSED) < state.refusal[n]
+    for s in range(state.wanted.shape[1]):
         if is_refused:
             state.wanted[n, s] = state.applied[n, s]
         state.applied[n, s] = state.wanted[n, s]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from simulator.compiled import called, inlined, kernel
-from simulator.flow.beginning import begin_step
-from simulator.flow.faults import NODE_LOSS, STOCK_OUT, wait_seconds
+from simulator.flow.beginning import begin_step, clear_step
+from simulator.flow.faults import NODE_LOSS, STOCK_OUT, begin_faults, wait_seconds
 from simulator.flow.fleet import (
     BACK_OFF,
     COUNTED,
@@ -54,9 +54,13 @@ from simulator.nodes import GONE, READY
 
 
 @kernel
-def begin_fleets(site, world, state, fleet, happened, which):
-    """Begin an episode of each of these clusters, int64 ``(n,)``, whose pods are wanted and drawn by now."""
+def begin_fleets(hazards, site, world, state, fleet, happened, which):
+    """Begin an episode of each of these clusters, int64 ``(n,)``, whose pods are wanted and drawn by now.
+
+    Faults that are there from the beginning come anew: what they take is there only now.
+    """
     for place in range(len(which)):
+        begin_faults(hazards, world, state, which[place])
         _begin_fleet(site, world, state, fleet, happened, which[place])
 
 
@@ -76,7 +80,7 @@ def _begin_fleet(site, world, state, fleet, happened, n):
                 break
             put_ready(site, fleet, n, s, node)
             missing -= 1
-        state.ready[n, s] -= missing
+        state.ready[n, s] = state.wanted[n, s] - missing
         for _ in range(missing):
             add_pod(fleet, n, s, 0.0)
         for place in range(state.history.shape[2]):
@@ -245,8 +249,9 @@ def live(begin, end, clock, hazards, site, world, state, fleet, sheet, shifts, h
             happened.node_usd[n, group] = happened.node_seconds[n, group] = 0.0
             if state.step[n] > 0:
                 happened.launched[n, group] = 0
+        clear_step(happened, n)
         _lose_nodes(site, hazards, clock, world, state, fleet, happened, n)
-        begin_step(clock, hazards, world, state, happened, n)
+        begin_step(clock, hazards, world, state, n)
         _change_pods(site, clock, world, state, fleet, happened, n)
         for part in range(clock.parts):
             now = (state.step[n] * clock.parts + part) * span

@@ -42,7 +42,7 @@ def scan(site, world, fleet, sheet, happened, n, now):
     if not site.scales:
         return
     is_coming = _scale_up(site, world, fleet, sheet, happened, n, now)
-    needless = _watch(site, fleet, sheet, n, now)
+    needless = _watch(site, world, fleet, sheet, n, now)
     if not is_coming and now - fleet.cluster_when[n, LAST_ADD] >= site.after_add_seconds:
         _scale_down(site, world, fleet, sheet, happened, n, needless, now)
 
@@ -236,7 +236,7 @@ def _utilization(site, fleet, n, node):
 
 
 @called
-def _watch(site, fleet, sheet, n, now):
+def _watch(site, world, fleet, sheet, n, now):
     """Note since when nodes have not been needed: how many there are, the least used first in ``sheet.order``."""
     count = _sort_candidates(site, fleet, sheet, n)
     found = looked_at = 0
@@ -248,7 +248,7 @@ def _watch(site, fleet, sheet, n, now):
         looked_at += pods > 0
         if looked_at > site.candidates:
             break
-        saved = site.usd_per_second[fleet.node[n, node, GROUP]] * site.payback_seconds
+        saved = site.usd_per_second[fleet.node[n, node, GROUP]] * world.price[n] * site.payback_seconds
         if pods > 0 and site.payback_seconds > 0.0 and saved <= site.usd_per_moved_pod * pods:
             continue
         if _moves(site, fleet, sheet, n, node):

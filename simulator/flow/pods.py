@@ -156,11 +156,12 @@ def end_pod(site, world, fleet, happened, n, row, now):
         if fleet.image[n, node, s] > now and fleet.on_node[n, node, s] == 0:
             fleet.image[n, node, s] = np.inf
             fleet.node_when[n, node, PULLED] = now
+    missing = max(site.pod_minimum_seconds - (now - fleet.pod_when[n, row, CREATED]), 0.0)
+    happened.usd[n, s] += missing * world.usd_per_second[n, s]
     if phase != LOST:
         alive = max(now - max(fleet.cluster_when[n, COUNTED], fleet.pod_when[n, row, CREATED]), 0.0)
-        missing = max(site.pod_minimum_seconds - (now - fleet.pod_when[n, row, CREATED]), 0.0)
         happened.pod_seconds[n, s] += alive
-        happened.usd[n, s] += (alive + missing) * world.usd_per_second[n, s]
+        happened.usd[n, s] += alive * world.usd_per_second[n, s]
     fleet.pod[n, row, SERVICE] = fleet.pod[n, row, NODE] = NO_NODE
     fleet.pod[n, row, PHASE] = NO_POD
     fleet.pod_when[n, row, UNTIL] = np.inf

@@ -23,7 +23,7 @@ from simulator.flow.fleet import (
     UNTIL,
 )
 from simulator.flow.readings import CPU, blur, find_sample
-from simulator.flow.tables import BUSY, CAPACITY
+from simulator.flow.tables import BUSY, CAPACITY, READY
 
 _YOUNG_SECONDS = 300.0
 """--horizontal-pod-autoscaler-cpu-initialization-period."""
@@ -100,9 +100,13 @@ def _see_burn(site, clock, world, state, fleet, seen, n):
             state.readings[n, s, oldest % state.readings.shape[2]],
             state.readings[n, s, newest % state.readings.shape[2]],
         )
-        if sampled:
-            used = (last[BUSY] - before[BUSY]) / world.slots[n, s] + site.burn[s] * burnt
-            seen.cpu[n, s] = used / (sampled * (end - begin)) * blur(clock, world, n, s, newest, CPU, sampled)
+        if sampled == 0:
+            continue
+        seconds = end - begin
+        capacity = max(last[READY] * world.slots[n, s] * seconds, last[CAPACITY] - before[CAPACITY])
+        share = (last[BUSY] - before[BUSY]) / capacity if capacity > 0.0 else 0.0
+        used = share * min(last[READY], np.float64(sampled)) + site.burn[s] * burnt / seconds
+        seen.cpu[n, s] = used / sampled * blur(clock, world, n, s, newest, CPU, sampled)
 
 
 @kernel

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from simulator.compiled import inlined, kernel
-from simulator.flow.beginning import begin_step
+from simulator.flow.beginning import begin_step, clear_step
 from simulator.flow.calls import answer, begin_calls, divert_calls, limit_calls, serve_calls, show_calls
 from simulator.flow.cohorts import make_ready, remove_pods, start_cohort
 from simulator.flow.draws import ARRIVALS, expected, level_factor, part_key, poisson, service_key
@@ -54,7 +54,8 @@ def _come_and_go(clock, world, state, shifts, n, part):
 def _begin(clock, hazards, world, state, shifts, happened, n):
     """Begin a step, but where that has been done with the pods' shifts."""
     if not len(shifts.ready):
-        begin_step(clock, hazards, world, state, happened, n)
+        clear_step(happened, n)
+        begin_step(clock, hazards, world, state, n)
         _change_cohorts(clock, world, state, happened, n)
 
 

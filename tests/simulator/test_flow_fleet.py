@@ -228,20 +228,57 @@ def test_spot_nodes_are_taken_back_at_their_rate_and_replaced() -> None:
     assert launched == pytest.approx(expected, rel=0.05 + 4 / np.sqrt(expected))
 
 
-def test_nodes_cost_their_time_and_at_least_their_minimum() -> None:
-    task = changed("spot-fleet")
-    assert task.scenario.cluster is not None
-    made = clusters(task, steady(task), 20)
-    prices = np.array([group.usd_per_second for group in task.scenario.cluster.groups])
-    seconds, usd = np.zeros(4), np.zeros(4)
-    for step in range(200):
-        made.apply(np.full((20, 1), 20 + step // 5))
-        happened = made.advance()
-        seconds += happened.node_seconds.sum(axis=0)
-        usd += happened.node_usd.sum(axis=0)
-    ahead = 60.0 * 20 * 80 * prices
-    assert (usd >= seconds * prices * (1 - 1e-12)).all()
-    assert (usd <= seconds * prices + ahead).all()
+def test_nodes_cost_their_time_or_their_minimum() -> None:
+    for minimum in (0.0, 3600.0):
+        task = changed("spot-fleet", cluster={"minimum_billed_seconds": minimum})
+        assert task.scenario.cluster is not None
+        made = clusters(task, steady(task), 20)
+        prices = np.array([group.usd_per_second for group in task.scenario.cluster.groups])
+        seconds, usd, launched = np.zeros(4), np.zeros(4), np.zeros(4)
+        for step in range(240):
+            made.apply(np.full((20, 1), 60 if step < 60 else 10))
+            happened = made.advance()
+            seconds += happened.node_seconds.sum(axis=0)
+            usd += happened.node_usd.sum(axis=0)
+            launched += happened.launched.sum(axis=0)
+        billed = launched * minimum if minimum else seconds
+        assert (seconds < launched * 3600).all()
+        assert usd == pytest.approx(billed * prices, rel=1e-9)
+
+
+def test_a_snapshot_stays_as_it_was() -> None:
+    task = load_task("spot-fleet")
+    plant = FluidPlant(clusters(task, steady(task), 3))
+    shown = plant.snapshot()
+    before = seen(shown)
+    for _ in range(20):
+        plant.apply(Desired(np.full((3, 1), 60)))
+        plant.advance(15.0)
+    assert seen(shown) == before
+
+
+@pytest.mark.parametrize("at_seconds", [0.0, 5.0, 20.0])
+def test_a_fault_at_the_very_beginning_takes_its_pods(at_seconds: float) -> None:
+    made = clusters(
+        changed("spot-fleet", faults=[{"kind": "pod_kill", "at_seconds": at_seconds, "count": 3}]),
+        steady(load_task("spot-fleet")),
+        5,
+    )
+    assert sum(made.advance().started[:, 0] for _ in range(3)).tolist() == [3] * 5
+
+
+def test_cpu_is_shown_as_on_the_request_engine_when_pods_go() -> None:
+    task = load_task("cold-start")
+    trace = steady(task)
+    shown = []
+    for plant in (task.build(0, trace), FluidPlant(clusters(task, trace, 20))):
+        found = []
+        for step in range(60):
+            plant.apply(Desired(np.full(np.shape(plant.snapshot().wanted), 16 if step < 40 else 8)))
+            plant.advance(15.0)
+            found.append(float(np.mean(plant.snapshot().cpu.value)))
+        shown.append(found[35:])
+    assert shown[1] == pytest.approx(shown[0], abs=0.08)
 
 
 @pytest.mark.parametrize(
