@@ -33,8 +33,8 @@ from simulator.errors import InputError
 from simulator.trace import Trace, split_trace
 
 TASK = load_task("web")
-ON_REQUEST_ENGINE = load_task("spot-fleet")
-"""The batch engine has no nodes."""
+ON_REQUEST_ENGINE = load_task("scale-to-zero")
+"""The batch engine wakes nothing from zero."""
 HOUR = Trace(np.full(60, 60 * 100.0), 60.0, name="flat")
 GRID = Space(
     "hpa", {"target": tuple(range(14)), "window": tuple(range(4))}, coarse=((1, 4, 7, 10, 13), (0, 2))

@@ -372,7 +372,7 @@ def test_a_full_disk_ends_in_one_line_and_leaves_nothing_half_written(trace: Pat
     ]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 1, done.stderr
-    assert done.stderr.splitlines()[-1] == f"setpoint: {tmp_path}/out/report.html: File too large"
+    assert done.stderr.splitlines()[-1] == f"setpoint: {tmp_path}/out/plane.png: File too large"
     assert "Traceback" not in done.stderr
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["runs"], "no table without its page"
     assert not list((tmp_path / "out").rglob(".part*"))
@@ -413,10 +413,12 @@ def test_interrupted_training_keeps_a_bundle_and_goes_on_from_there(tmp_path: Pa
 
 
 def test_training_falls_back_to_the_request_engine_and_says_why(tmp_path: Path) -> None:
-    command = "train", "--task", "spot-fleet", "--steps", 1, "--out", "p.bundle"
+    command = "train", "--task", "scale-to-zero", "--steps", 1, "--out", "p.bundle"
     refused = setpoint(*command, "--engine", "batch", cwd=tmp_path)
     assert refused.returncode == 2
-    assert refused.stderr.startswith("setpoint: --engine batch: the batch engine does not model: nodes")
+    assert refused.stderr.startswith(
+        "setpoint: --engine batch: the batch engine does not model: waking from zero"
+    )
     assert refused.stderr.endswith("The request engine does (--engine request)\n")
     assert setpoint(*command, "--engine", "fast", cwd=tmp_path).stderr == (
         "setpoint: --engine 'fast' is unknown; there are: auto, batch, request\n"
@@ -424,7 +426,7 @@ def test_training_falls_back_to_the_request_engine_and_says_why(tmp_path: Path) 
     done = setpoint(*command, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stderr.startswith(
-        "training on the request engine, since the batch engine does not model: nodes"
+        "training on the request engine, since the batch engine does not model: waking from zero"
     )
     assert load_bundle(tmp_path / "p.bundle").provenance["engine"] == "request"
 
