@@ -403,6 +403,7 @@ def decided_by_policy(case: Case, counts: Counts, readings: list[Reading]) -> in
         dataclasses.replace(rule, name=name) for rule, name in zip(rules.metrics, names, strict=True)
     )
     policy._autoscaler.rules = dataclasses.replace(rules, metrics=named)
+    policy._metrics = named
     shown = dict(zip(names, readings, strict=True))
     none = Metric.missing((1,))
     snapshot = Snapshot(
