@@ -50,6 +50,7 @@ from simulator.flow.tables import (
     empty_world,
 )
 from simulator.flow.trust import sort_pods
+from simulator.flow.waking import make_waking
 from simulator.laws.law import ServiceTimeLaw
 from simulator.plant import Metric, NodeCounts, Snapshot
 from simulator.prices import SECONDS_PER_HOUR
@@ -61,6 +62,8 @@ from simulator.service import Service
 from simulator.trace import Trace
 
 _LONGEST_PART_SECONDS = 5.0
+_LONGEST_WAKING_PART_SECONDS = 1.0
+"""Where services wake from zero."""
 _GRID_SECONDS = 60.0
 _LAWS = 8
 """How many laws are drawn from where their variability differs."""
@@ -100,7 +103,8 @@ class FluidClusters:
         _check_traces(traces, horizon_seconds)
         system, groups = scenario.system, scenario.cluster.groups if scenario.cluster else ()
         self._count, shape = count, (count, len(system.services))
-        self._clock = _clock(scenario.metrics, period_seconds)
+        self._waking = make_waking(system.services, count)
+        self._clock = _clock(scenario.metrics, period_seconds, wakes=bool(len(self._waking.asked)))
         self._hazards = hazards(scenario.faults, [service.name for service in system.services], groups)
         self._loads = _loads(scenario, traces)
         self._graph = None if system.is_one_queue else (flatten(system), equip(system))
@@ -155,7 +159,8 @@ class FluidClusters:
         )
         self._numbers[which] += 1
         if self.fleet is not None:
-            begin_fleets(self._hazards, self._site, self.world, self.state, self.fleet, self.happened, which)
+            where = self._site, self._waking, self.world, self.state, self.fleet
+            begin_fleets(self._hazards, *where, self.happened, which)
         if self._flows is not None:
             self._flows.forget(which)
 
@@ -213,6 +218,8 @@ class FluidClusters:
     def apply(self, replicas: Ints) -> None:
         """Want so many, int64 ``(N, S)``."""
         self.state.wanted[:] = replicas
+        if len(self._waking.asked):
+            self._waking.asked[:] = replicas
 
     def advance(self) -> Happened:
         """Let a control step happen."""
@@ -228,30 +235,38 @@ class FluidClusters:
             self._pool.shutdown()
 
     def _advance(self, begin: int, end: int) -> None:
-        clock, hazards, world, state = self._clock, self._hazards, self.world, self.state
+        clock, site = self._clock, self._site
+        parts = 1 if len(self._waking.asked) else clock.parts
+        for first in range(0, clock.parts, parts):
+            self._advance_parts(begin, end, (first, first + parts))
+        if site is not None and site.burn.any():
+            see_burn(begin, end, site, clock, self.world, self.state, self.fleet, self.seen)
+
+    def _advance_parts(self, begin: int, end: int, parts: tuple[int, int]) -> None:
+        which, hazards, world, state = (begin, end, parts, self._clock), self._hazards, self.world, self.state
         site, fleet = self._site, self.fleet
         if site is not None and fleet is not None:
-            where = site, world, state, fleet, empty_sheet(site, fleet)
-            live(begin, end, clock, hazards, *where, self._shifts, self.happened)
+            where = site, self._waking, world, state, fleet, empty_sheet(site, fleet)
+            live(*which, hazards, *where, self._shifts, self.happened)
         what = world, state, self._shifts
         if self._graph is None or self._flows is None:
-            advance(begin, end, clock, self._loads, hazards, self._laws, *what, self.happened, self.seen)
+            advance(*which, self._loads, hazards, self._laws, *what, self.happened, self.seen)
         else:
             told = self._flows, self.happened, self.seen
-            advance_graph(begin, end, clock, self._loads, hazards, *self._graph, *what, *told)
-        if site is not None and site.burn.any():
-            see_burn(begin, end, site, clock, world, state, fleet, self.seen)
+            advance_graph(*which, self._loads, hazards, *self._graph, *what, *told)
 
 
-def _clock(metrics: MetricPipeline, period_seconds: float) -> Clock:
+def _clock(metrics: MetricPipeline, period_seconds: float, *, wakes: bool) -> Clock:
+    longest = _LONGEST_WAKING_PART_SECONDS if wakes else _LONGEST_PART_SECONDS
     return Clock(
         period_seconds,
-        math.ceil(period_seconds / _LONGEST_PART_SECONDS - 1e-9),
+        math.ceil(period_seconds / longest - 1e-9),
         metrics.scrape_seconds,
         round(metrics.window_seconds / metrics.scrape_seconds),
         metrics.noise,
         metrics.gap_probability,
         metrics.stale_seconds,
+        wakes,
     )
 
 

@@ -11,7 +11,7 @@ from simulator.arrays import Ints
 from simulator.deployments import Deployments
 from simulator.running import Running
 
-_LOOK_SECONDS = 2.0
+LOOK_SECONDS = 2.0
 """How often services are looked at: Knative's tick-interval."""
 
 
@@ -38,7 +38,7 @@ class Waker:
         running = self._running
         seen = np.zeros(len(running.services), dtype=np.int64)
         while True:
-            yield running.env.timeout(_LOOK_SECONDS)
+            yield running.env.timeout(LOOK_SECONDS)
             running.catch_up()
             offered = running.plane.offered
             busy = (offered > seen) | (running.plane.waiting > 0) | (running.plane.in_service > 0)

@@ -129,7 +129,7 @@ def _staff(loads, episodes, world, state, n):
         a_pod = episodes.staff_slots[s] * world.slots[n, s] / episodes.slots[s]
         pods = min(max(math.ceil(slots / a_pod), episodes.fewest[s]), episodes.most[s])
         state.wanted[n, s] = state.applied[n, s] = state.ready[n, s] = pods
-        state.starting[n, s] = 0
+        state.starting[n, s] = state.dark[n, s] = 0
         state.work[n, s] = state.backlog[n, s] = state.owed[n, s] = 0.0
         state.pace[n, s] = 1.0
         for slot in range(state.left.shape[2]):

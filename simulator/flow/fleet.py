@@ -210,7 +210,7 @@ def needs_fleet(scenario: Scenario) -> bool:
     return (
         scenario.cluster is not None
         or minimum > 0
-        or any(service.warm_up or service.start_cpu_share for service in scenario.system.services)
+        or any(each.wakes or each.warm_up or each.start_cpu_share for each in scenario.system.services)
     )
 
 

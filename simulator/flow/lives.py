@@ -50,17 +50,19 @@ from simulator.flow.pods import (
     reconcile,
 )
 from simulator.flow.shown import count_pods, show_pods
+from simulator.flow.waking import forget_traffic, keep_awake, look
 from simulator.nodes import GONE, READY
 
 
 @kernel
-def begin_fleets(hazards, site, world, state, fleet, happened, which):
+def begin_fleets(hazards, site, waking, world, state, fleet, happened, which):
     """Begin an episode of each of these clusters, int64 ``(n,)``, whose pods are wanted and drawn by now.
 
     Faults that are there from the beginning come anew: what they take is there only now.
     """
     for place in range(len(which)):
         begin_faults(hazards, world, state, which[place])
+        forget_traffic(waking, state, which[place])
         _begin_fleet(site, world, state, fleet, happened, which[place])
 
 
@@ -240,24 +242,44 @@ def _live_part(site, world, state, fleet, sheet, happened, n, begin, span):
     count_pods(site, world, state, fleet, happened, n, begin, span)
 
 
+@called
+def _begin_step(clock, hazards, site, waking, world, state, fleet, happened, n):
+    """Let faults take pods and nodes, and ask for what is wanted, at a step's beginning."""
+    for group in range(len(site.zone)):
+        happened.node_usd[n, group] = happened.node_seconds[n, group] = 0.0
+        if state.step[n] > 0:
+            happened.launched[n, group] = 0
+    clear_step(happened, n)
+    _lose_nodes(site, hazards, clock, world, state, fleet, happened, n)
+    for s in range(state.wanted.shape[1] if len(waking.asked) else 0):
+        state.wanted[n, s] = waking.asked[n, s]
+    begin_step(clock, hazards, world, state, n)
+    if len(waking.asked):
+        for s in range(state.wanted.shape[1]):
+            waking.asked[n, s] = state.wanted[n, s]
+        keep_awake(waking, state, n, state.step[n] * clock.period_seconds)
+    _change_pods(site, clock, world, state, fleet, happened, n)
+
+
 @kernel
-def live(begin, end, clock, hazards, site, world, state, fleet, sheet, shifts, happened):
-    """Begin a control step of clusters ``begin`` to ``end``, and let their pods and nodes live through it."""
+def live(begin, end, parts, clock, hazards, site, waking, world, state, fleet, sheet, shifts, happened):
+    """Let pods and nodes of clusters ``begin`` to ``end`` live through parts of a control step.
+
+    Args:
+        parts: the first one, with which the step begins if it is 0, and the end.
+    """
     span = clock.period_seconds / clock.parts
     for n in range(begin, end):
-        for group in range(len(site.zone)):
-            happened.node_usd[n, group] = happened.node_seconds[n, group] = 0.0
-            if state.step[n] > 0:
-                happened.launched[n, group] = 0
-        clear_step(happened, n)
-        _lose_nodes(site, hazards, clock, world, state, fleet, happened, n)
-        begin_step(clock, hazards, world, state, n)
-        _change_pods(site, clock, world, state, fleet, happened, n)
-        for part in range(clock.parts):
+        if parts[0] == 0:
+            _begin_step(clock, hazards, site, waking, world, state, fleet, happened, n)
+        for part in range(parts[0], parts[1]):
             now = (state.step[n] * clock.parts + part) * span
+            if len(waking.asked):
+                look(waking, world, state, n, now, span)
             _live_part(site, world, state, fleet, sheet, happened, n, now, span)
             for s in range(state.wanted.shape[1]):
                 shifts.ready[n, part, s] = state.ready[n, s]
                 shifts.pace[n, part, s] = state.pace[n, s]
-        show_pods(state, fleet, n)
-        show_nodes(fleet, n)
+        if parts[1] == clock.parts:
+            show_pods(state, fleet, n)
+            show_nodes(fleet, n)

@@ -9,6 +9,7 @@ from simulator.flow.beginning import begin_step, clear_step
 from simulator.flow.calls import answer, begin_calls, divert_calls, limit_calls, serve_calls, show_calls
 from simulator.flow.cohorts import make_ready, remove_pods, start_cohort
 from simulator.flow.draws import ARRIVALS, expected, level_factor, part_key, poisson, service_key
+from simulator.flow.few import serve_few
 from simulator.flow.queue import latency_p95, serve
 from simulator.flow.readings import is_read, read, see_one
 from simulator.flow.tables import BUSY, CAPACITY, OFFERED
@@ -92,20 +93,22 @@ def _count(state, happened, n, s, gains):
 
 
 @inlined
-def _advance_queue(clock, loads, hazards, laws, world, state, shifts, happened, n):
-    """Let a control step of a cluster of one queue happen."""
+def _advance_queue(parts, clock, loads, hazards, laws, world, state, shifts, happened, n):
+    """Let parts of a control step of a cluster of one queue happen."""
     first = state.step[n] * clock.parts
     span = clock.period_seconds / clock.parts
     _begin(clock, hazards, world, state, shifts, happened, n)
-    for part in range(clock.parts):
+    for part in range(parts[0], parts[1]):
         begin = (first + part) * span
         key = part_key(world.key[n], first + part)
         mean, calls = _requests(clock, loads, world, state, n, first + part, key)
         happened.requests[n] += np.int64(calls)
         _come_and_go(clock, world, state, shifts, n, part)
-        busy, capacity = serve(
-            loads, laws, world, state, happened, n, 0, (mean, calls), span, first + part, key
-        )
+        number, what = first + part, (world, state, happened)
+        if clock.by_call:
+            busy, capacity = serve_few(laws, *what, n, 0, calls, span, number, key)
+        else:
+            busy, capacity = serve(loads, laws, *what, n, 0, (mean, calls), span, number, key)
         gains = calls, busy, capacity
         if is_read(clock, world, n, begin, span):
             work = world.mean_seconds[n, 0] / (state.cpu_share[n, 0] * state.pace[n, 0])
@@ -115,17 +118,17 @@ def _advance_queue(clock, loads, hazards, laws, world, state, shifts, happened, 
             read(clock, world, state, n, 0, (begin, span), gains, shown, key)
         happened.offered[n, 0] += np.int64(calls)
         _count(state, happened, n, 0, gains)
-    state.step[n] += 1
+    state.step[n] += np.int64(parts[1] == clock.parts)
 
 
 @inlined
-def _advance_graph(clock, loads, hazards, graph, stations, world, state, shifts, flows, happened, n):
-    """Let a control step of a cluster of services that call each other happen."""
+def _advance_graph(parts, clock, loads, hazards, graph, stations, world, state, shifts, flows, happened, n):
+    """Let parts of a control step of a cluster of services that call each other happen."""
     first = state.step[n] * clock.parts
     span = clock.period_seconds / clock.parts
     services = state.wanted.shape[1]
     _begin(clock, hazards, world, state, shifts, happened, n)
-    for part in range(clock.parts):
+    for part in range(parts[0], parts[1]):
         begin = (first + part) * span
         key = part_key(world.key[n], first + part)
         mean, requests = _requests(clock, loads, world, state, n, first + part, key)
@@ -145,29 +148,33 @@ def _advance_graph(clock, loads, hazards, graph, stations, world, state, shifts,
                 shown = show_calls(graph, stations, world, state, flows, n, s)
                 read(clock, world, state, n, s, (begin, span), gains, shown, service_key(key, s))
             _count(state, happened, n, s, gains)
-    for s in range(services):
-        happened.offered[n, s] = np.int64(np.rint(flows.offered[n, s]))
-        flows.offered[n, s] -= happened.offered[n, s]
-    state.step[n] += 1
+    if parts[1] == clock.parts:
+        for s in range(services):
+            happened.offered[n, s] = np.int64(np.rint(flows.offered[n, s]))
+            flows.offered[n, s] -= happened.offered[n, s]
+        state.step[n] += 1
 
 
 @kernel
-def advance(begin, end, clock, loads, hazards, laws, world, state, shifts, happened, seen):
-    """Let a control step of clusters ``begin`` to ``end`` of one queue happen, and show what is seen after it.
+def advance(begin, end, parts, clock, loads, hazards, laws, world, state, shifts, happened, seen):
+    """Let parts of a control step of clusters ``begin`` to ``end`` of one queue happen, and show what is seen.
 
     Args:
+        parts: the first one and the end; all of them, but where pods are looked at one by one.
         shifts: of the pods in this step where they are looked at one by one; then the step has begun.
     """
     for n in range(begin, end):
-        _advance_queue(clock, loads, hazards, laws, world, state, shifts, happened, n)
-        see_one(clock, world, state, seen, n)
+        _advance_queue(parts, clock, loads, hazards, laws, world, state, shifts, happened, n)
+        if parts[1] == clock.parts:
+            see_one(clock, world, state, seen, n)
 
 
 @kernel
 def advance_graph(
-    begin, end, clock, loads, hazards, graph, stations, world, state, shifts, flows, happened, seen
+    begin, end, parts, clock, loads, hazards, graph, stations, world, state, shifts, flows, happened, seen
 ):
     """The same of clusters of services that call each other."""
     for n in range(begin, end):
-        _advance_graph(clock, loads, hazards, graph, stations, world, state, shifts, flows, happened, n)
-        see_one(clock, world, state, seen, n)
+        _advance_graph(parts, clock, loads, hazards, graph, stations, world, state, shifts, flows, happened, n)
+        if parts[1] == clock.parts:
+            see_one(clock, world, state, seen, n)

@@ -52,7 +52,6 @@ def _lacking(service: Service) -> list[str]:
         what
         for what, there in (
             ("load shedding", service.shedding is not None),
-            ("waking from zero", service.wakes),
             ("memory that may run out", _may_run_out(service)),
             ("throwing away what has expired", service.discards_expired),
         )

@@ -5,6 +5,8 @@ The grid has equal parts within octaves, so that a place is found by a number's 
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from simulator.arrays import Floats
@@ -26,6 +28,26 @@ def survival_table(law: ServiceTimeLaw) -> Floats:
     octaves = np.repeat(2.0 ** np.arange(_LOWEST_EXPONENT, _LOWEST_EXPONENT + _OCTAVES), 1 << _PARTS_BITS)
     parts = np.tile(1.0 + np.arange(1 << _PARTS_BITS) / (1 << _PARTS_BITS), _OCTAVES)
     return np.asarray(law.survival(octaves * parts * law.mean_seconds))
+
+
+@inlined
+def inverse(table, share):
+    """How many means a service time is over with this probability."""
+    if share >= table[0]:
+        return math.ldexp(1.0, _LOWEST_EXPONENT)
+    low, high = 0, _LAST
+    while high - low > 1:
+        middle = (low + high) >> 1
+        low, high = (middle, high) if table[middle] > share else (low, middle)
+    begin, end = _point(low), _point(high)
+    return end - (end - begin) * (share - table[high]) / max(table[low] - table[high], 1e-300)
+
+
+@inlined
+def _point(place):
+    """A point of the grid."""
+    part = 1.0 + (place & ((1 << _PARTS_BITS) - 1)) / (1 << _PARTS_BITS)
+    return math.ldexp(part, _LOWEST_EXPONENT + (place >> _PARTS_BITS))
 
 
 @inlined

@@ -31,6 +31,7 @@ class Clock(NamedTuple):
         noise: relative standard deviation of a value that is shown.
         gap_probability: that a reading is lost.
         stale_seconds: an older value is not shown, lag not counted.
+        by_call: whether one queue is looked at call by call.
     """
 
     period_seconds: float
@@ -40,6 +41,7 @@ class Clock(NamedTuple):
     noise: float
     gap_probability: float
     stale_seconds: float
+    by_call: bool
 
 
 class Loads(NamedTuple):
@@ -130,6 +132,7 @@ class State(NamedTuple):
         work: float64 ``(N, S)``; slot-seconds, the state of the reflected process.
         backlog: float64 ``(N, S)``; slot-seconds of it that wait.
         owed: float64 ``(N, S)``; slot-seconds, at most 0, that noise took away where none were worked.
+        dark: int64 ``(N, S)``; parts since a pod was ready last, where a queue is looked at call by call.
         left: int32 ``(N, S, M)``; pods of a step's cohort since it was last counted anew.
         done: int32 ``(N, S, M)``; those of them that are ready.
         mark: float32 ``(N, S, M)``; share that was ready then.
@@ -163,6 +166,7 @@ class State(NamedTuple):
     work: Floats
     backlog: Floats
     owed: Floats
+    dark: Ints
     left: NDArray[np.int32]
     done: NDArray[np.int32]
     mark: NDArray[np.float32]
@@ -285,6 +289,7 @@ def empty_state(
         work=np.zeros(shape),
         backlog=np.zeros(shape),
         owed=np.zeros(shape),
+        dark=np.zeros(shape, np.int64),
         left=np.zeros((*shape, steps), np.int32),
         done=np.zeros((*shape, steps), np.int32),
         mark=np.zeros((*shape, steps), np.float32),
