@@ -40,8 +40,7 @@ class Verdict:
         worst_utilization: likewise.
         rank_correlations: of each world in which the truth tells policies apart.
         pairs: how many pairs of policies it tells apart by violations, in all worlds.
-        targets_off: most places, in the order of the policies, between the best ones of the two engines within the
-            budget.
+        targets_off: most ``places_off`` of all worlds.
         misses: cells that are out of bounds, the worst first.
         mechanisms: share of cells out of bounds by an axis of the grid and its value, the largest first.
     """
@@ -126,7 +125,7 @@ def judge(cells: list[Cell], budget: float) -> Verdict:
         worst_utilization=_largest(cells, 1),
         rank_correlations={world: rank for world, rank in ranks.items() if not math.isnan(rank)},
         pairs=sum(1 for world in worlds for _ in _ordered(_violations(world), WITHIN_POINTS, WITHIN_SHARE)),
-        targets_off=max(abs(_best(world, 0, budget) - _best(world, 1, budget)) for world in worlds),
+        targets_off=max(places_off(world, budget) for world in worlds),
         misses=tuple(misses),
         mechanisms=_mechanisms(cells, misses),
     )
@@ -168,9 +167,28 @@ def _violations(cells: list[Cell]) -> list[tuple[float, float]]:
 def _ordered(values: list[tuple[float, float]], least: float, share: float) -> Iterator[float]:
     """Of each pair that the truth tells apart: 1 in the same order, -1 in the opposite one, 0 where equal."""
     for (truth, found), (other_truth, other_found) in combinations(values, 2):
-        gap = other_truth - truth
-        if abs(gap) > max(least, share * max(truth, other_truth)):
-            yield float(np.sign(gap) * np.sign(other_found - found))
+        if _is_told_apart(truth, other_truth, least, share):
+            yield float(np.sign(other_truth - truth) * np.sign(other_found - found))
+
+
+def _is_told_apart(truth: float, other: float, least: float, share: float) -> bool:
+    return abs(other - truth) > max(least, share * max(truth, other))
+
+
+def places_off(cells: list[Cell], budget: float) -> int:
+    """Places between the batch engine's best policy within the budget and the truth's, in the policies' order.
+
+    Where the truth does not tell several apart from its best one, by cost and by violations, the nearest of them counts.
+    """
+    best = cells[_best(cells, 0, budget)]
+    as_good = [
+        place
+        for place, cell in enumerate(cells)
+        if (cell.violations[0] <= budget) == (best.violations[0] <= budget)
+        and not _is_told_apart(cell.cost_usd[0], best.cost_usd[0], 0.0, WITHIN)
+        and not _is_told_apart(cell.violations[0], best.violations[0], WITHIN_POINTS, WITHIN_SHARE)
+    ]
+    return min(abs(place - _best(cells, 1, budget)) for place in as_good)
 
 
 def _best(cells: list[Cell], engine: int, budget: float) -> int:
