@@ -178,7 +178,7 @@ def _is_told_apart(truth: float, other: float, least: float, share: float) -> bo
 def places_off(cells: list[Cell], budget: float) -> int:
     """Places between the batch engine's best policy within the budget and the truth's, in the policies' order.
 
-    Where the truth does not tell several apart from its best one, by cost and by violations, the nearest of them counts.
+    Where the truth does not tell others apart from its best one, by cost and violations, the nearest of them counts.
     """
     best = cells[_best(cells, 0, budget)]
     as_good = [

@@ -104,6 +104,7 @@ class Cluster:
             )
         self._told_requests = running.plane.totals()
         self._told_pods = np.zeros(len(self._services), dtype=np.int64)
+        self._told_minima = running.topped_up_seconds
         self._told_nodes: NodeInterval | None = None
         self._set_prices(scenario)
         rate = float(trace.rate_rps[: max(1, round(_FIRST_LOOK_SECONDS / trace.bin_seconds))].mean())
@@ -195,13 +196,16 @@ class Cluster:
         before = self._told_requests
         pods, serving = running.pod_seconds, running.serving_seconds
         extra_pods, extra_serving = running.extra_pod, running.extra_serving_milli
-        topped_up = running.topped_up_seconds
         running.env.run(until=end)
         running.catch_up()
         self._told_requests = running.plane.totals()
         change = self._told_requests.since(before)
         pod_seconds, serving_seconds = running.pod_seconds - pods, running.serving_seconds - serving
-        extra = running.extra_pod - extra_pods + (running.topped_up_seconds - topped_up)
+        topped_up, self._told_minima = (
+            running.topped_up_seconds - self._told_minima,
+            running.topped_up_seconds,
+        )
+        extra = running.extra_pod - extra_pods + topped_up
         extra_cores = (running.extra_serving_milli - extra_serving) / 1000
         return Interval(
             start_seconds=np.array(begin),

@@ -138,8 +138,9 @@ class Running:
 
     def bill_end(self, row: int) -> None:
         """A pod ends now: it is billed up to the minimum."""
-        emptied = self.plane.pod_emptied_seconds
-        end = min(self.now, float(emptied[row])) if row < len(emptied) else self.now
+        end = self.now
+        if self.pods.phase[row] == DRAINING:
+            end = min(end, float(self.plane.pod_emptied_seconds[row]))
         missing = self._minimum - (max(end, float(self.pods.created[row])) - float(self.pods.created[row]))
         if missing > 0:
             amounts = self.pods.vcpu_milli[row] * missing, self.pods.memory_mib[row] * missing

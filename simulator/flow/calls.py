@@ -13,11 +13,9 @@ import numpy as np
 
 from simulator.compiled import inlined
 from simulator.flow.draws import NOISE, deviate_of, service_key
-from simulator.flow.graph import NO_SERVICE
+from simulator.flow.graph import NEVER_SECONDS, NO_SERVICE
 from simulator.flow.tails import time_exceeds, time_p95
 
-_NEVER_SECONDS = 1e6
-"""Longer than any SLO or time-out: where no pod is ready."""
 _HIGHEST_LOAD = 0.95
 _DEVIATIONS = 6.0
 _MEMORY = 1.7
@@ -74,9 +72,13 @@ def limit_calls(stations, world, state, flows, n, span):
 
 @inlined
 def divert_calls(stations, state, flows, n, span):
-    """Let calls go to their fallbacks where a service has had no ready pod for so long, and come back likewise."""
+    """Let calls go to their fallbacks where a service has had no ready pod for so long, and come back likewise.
+
+    One that sleeps is well.
+    """
     for s in range(flows.diverted.shape[1]):
-        is_wrong = (state.ready[n, s] > 0) == flows.diverted[n, s]
+        sleeps = state.wanted[n, s] == 0 and stations.cold_seconds[s] < NEVER_SECONDS
+        is_wrong = (state.ready[n, s] > 0 or sleeps) == flows.diverted[n, s]
         flows.against_seconds[n, s] = flows.against_seconds[n, s] + span if is_wrong else 0.0
         if flows.against_seconds[n, s] >= stations.patience_seconds[s]:
             flows.diverted[n, s] = not flows.diverted[n, s]
@@ -196,7 +198,9 @@ def serve_calls(graph, stations, world, state, flows, happened, n, place, reques
     state.backlog[n, s] = after
     flows.demand[n, s] = calls
     flows.turned_away[n, s] = turned_away
-    flows.wait_seconds[n, s] = 0.5 * (before + after) * span / capacity if capacity > 0.0 else _NEVER_SECONDS
+    flows.wait_seconds[n, s] = (
+        0.5 * (before + after) * span / capacity if capacity > 0.0 else stations.cold_seconds[s]
+    )
     flows.offered[n, s] += calls
     load = expected_work / capacity if capacity > 0.0 else 1.0
     if came > 0.0:

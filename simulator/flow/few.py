@@ -69,7 +69,7 @@ def serve_few(laws, world, state, happened, n, s, calls, span, part, key):
     survival, slo = laws.survival[world.law[n, s]], world.slo_seconds[n] - state.delay_seconds[n, s]
     place, before = part % kept, state.work[n, s]
     work, rest = before, 0.5 * mean * (1.0 + world.scv[n, s])
-    drawn = min(np.int64(calls), _MOST_DRAWN)
+    drawn = np.int64(min(calls, _MOST_DRAWN))
     own, late, waited, come = mix(service_key(key, s) + _WORK), 0.0, 0.0, 0.0
     if slots == 0.0 and state.dark[n, s] >= kept:
         late = state.counts[n, s, place]

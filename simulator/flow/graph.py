@@ -23,8 +23,11 @@ from simulator.flow.stations import learn_station, metric_units, work_cumulants,
 from simulator.flow.tails import PEARSON_P95, PEARSON_SURVIVAL
 from simulator.operation import Call, Operation
 from simulator.service import Service
+from simulator.waking import LOOK_SECONDS
 
 NO_SERVICE = -1
+NEVER_SECONDS = 1e6
+"""Longer than any SLO or time-out: where no pod is ready."""
 Place = tuple[int, int]
 
 
@@ -89,6 +92,7 @@ class Stations(NamedTuple):
         pair_calls: float64 ``(K,)``; calls that one of the caller's makes there.
         pair_patience: float64 ``(K,)``; seconds after which the caller has given up all attempts, or inf.
         patience_seconds: float64 ``(S,)``; how long a service may have no ready pod until calls go elsewhere.
+        cold_seconds: float64 ``(S,)``; how long a call waits while no pod is ready; NEVER_SECONDS but where it wakes.
         room: float64 ``(S,)``; calls that a pod may have beyond those at work, inf without a limit.
         fewness: float64 ``(P,)``; one over the numbers of pods for which ``extra`` is known.
         stress: float64 ``(U,)``; one over what the loads for which it is known leave free.
@@ -109,6 +113,7 @@ class Stations(NamedTuple):
     pair_calls: Floats
     pair_patience: Floats
     patience_seconds: Floats
+    cold_seconds: Floats
     room: Floats
     fewness: Floats
     stress: Floats
@@ -262,6 +267,7 @@ def equip(application: Application) -> Stations:
         patience_seconds=np.array(
             [each.health_check.every_seconds * each.health_check.threshold for each in services]
         ),
+        cold_seconds=np.array([_cold_seconds(each) for each in services]),
         room=np.array([_room(each) for each in services]),
         fewness=1 / learnt[0].pods,
         stress=1 / (1 - learnt[0].loads),
@@ -271,6 +277,13 @@ def equip(application: Application) -> Stations:
         survival=PEARSON_SURVIVAL,
         p95=PEARSON_P95,
     )
+
+
+def _cold_seconds(service: Service) -> float:
+    """Half the time between two looks for traffic, then a start-up."""
+    start_up = service.start_up
+    usual = LOOK_SECONDS / 2 + start_up.p50_seconds * math.exp(start_up.sigma**2 / 2)
+    return usual if service.wakes else NEVER_SECONDS
 
 
 def services_in_order(application: Application) -> list[int]:

@@ -175,6 +175,8 @@ def advance_graph(
 ):
     """The same of clusters of services that call each other."""
     for n in range(begin, end):
-        _advance_graph(parts, clock, loads, hazards, graph, stations, world, state, shifts, flows, happened, n)
+        _advance_graph(
+            parts, clock, loads, hazards, graph, stations, world, state, shifts, flows, happened, n
+        )
         if parts[1] == clock.parts:
             see_one(clock, world, state, seen, n)

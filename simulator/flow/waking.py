@@ -23,7 +23,7 @@ class Waking(NamedTuple):
     Attributes:
         stays_seconds: float64 ``(S,)``; that a service stays awake after traffic, -inf for one that is not kept awake.
         asked: int64 ``(N, S)``; replicas that a policy asked for.
-        counted: float64 ``(N, S)``; calls until the last look.
+        counted: float64 ``(N, S)``; whole calls until the last look.
         works_until: float64 ``(N, S)``; when the last of them is expected to be done.
         traffic: float64 ``(N, S)``; when there was traffic last, -inf if never.
     """
@@ -71,11 +71,11 @@ def look(waking, world, state, n, begin, span):
     if number < 1.0 or number == np.floor((begin - span) / LOOK_SECONDS + 1e-9):
         return
     for s in range(state.wanted.shape[1]):
-        offered = state.totals[n, s, OFFERED]
+        offered = np.floor(state.totals[n, s, OFFERED] + 1e-6)
         if offered > waking.counted[n, s]:
             waking.counted[n, s] = offered
             waking.works_until[n, s] = begin - 0.5 * LOOK_SECONDS + world.mean_seconds[n, s]
             waking.traffic[n, s] = begin
-        elif state.backlog[n, s] > 0.0 or begin <= waking.works_until[n, s]:
+        elif 2.0 * state.backlog[n, s] > world.mean_seconds[n, s] or begin <= waking.works_until[n, s]:
             waking.traffic[n, s] = begin
     keep_awake(waking, state, n, begin)

@@ -8,6 +8,7 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode
+from refused import WHY, refused_task
 
 from envs.autoscale import AutoscaleEnv
 from envs.task import Task, load_task
@@ -112,8 +113,8 @@ def test_what_is_wrong_is_refused() -> None:
         env.step(np.array([-1, 0]))
     with pytest.raises(InputError, match="an episode needs 600 s"):
         made(1, trace=Trace(np.ones(5), 60.0, name="short"))
-    with pytest.raises(InputError, match="the batch engine does not model: waking from zero"):
-        AutoscaleVectorEnv(1, task=load_task("scale-to-zero"))
+    with pytest.raises(InputError, match=WHY):
+        AutoscaleVectorEnv(1, task=refused_task())
 
 
 def test_clusters_differ_as_they_are_told() -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from refused import refused_task
 
 from envs.task import Task, load_task
 from experiments.calibrate import (
@@ -33,8 +34,7 @@ from simulator.errors import InputError
 from simulator.trace import Trace, split_trace
 
 TASK = load_task("web")
-ON_REQUEST_ENGINE = load_task("scale-to-zero")
-"""The batch engine wakes nothing from zero."""
+ON_REQUEST_ENGINE = refused_task()
 HOUR = Trace(np.full(60, 60 * 100.0), 60.0, name="flat")
 GRID = Space(
     "hpa", {"target": tuple(range(14)), "window": tuple(range(4))}, coarse=((1, 4, 7, 10, 13), (0, 2))

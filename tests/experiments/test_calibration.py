@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from refused import WHY, write_refused_task
 from typer.testing import CliRunner, Result
 
 from envs.task import load_task
@@ -102,9 +103,9 @@ def test_a_budget_that_nothing_keeps_is_said(trace: Path, tmp_path: Path) -> Non
 
 
 def test_what_the_batch_engine_does_not_model_is_run_one_by_one(trace: Path, tmp_path: Path) -> None:
-    done = calibrate(trace, tmp_path, "--task", "scale-to-zero", "--duration", 900)
+    done = calibrate(trace, tmp_path, "--task", write_refused_task(tmp_path), "--duration", 900)
     assert done.exit_code == 0, done.output
-    assert "task scale-to-zero: the batch engine does not model: waking from zero" in done.stderr
+    assert f"task hungry: {WHY}" in done.stderr
     table = pd.read_csv(tmp_path / "calibration.csv")
     assert 10 <= len(table) < 112
     assert table["cost_usd_batch"].isna().all()

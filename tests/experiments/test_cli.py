@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from pydantic import BaseModel
+from refused import WHY, write_refused_task
 
 from agents.bundle import Bundle, load_bundle
 from agents.registry import RULES
@@ -413,21 +414,17 @@ def test_interrupted_training_keeps_a_bundle_and_goes_on_from_there(tmp_path: Pa
 
 
 def test_training_falls_back_to_the_request_engine_and_says_why(tmp_path: Path) -> None:
-    command = "train", "--task", "scale-to-zero", "--steps", 1, "--out", "p.bundle"
+    command = "train", "--task", write_refused_task(tmp_path), "--steps", 1, "--out", "p.bundle"
     refused = setpoint(*command, "--engine", "batch", cwd=tmp_path)
     assert refused.returncode == 2
-    assert refused.stderr.startswith(
-        "setpoint: --engine batch: the batch engine does not model: waking from zero"
-    )
+    assert refused.stderr.startswith(f"setpoint: --engine batch: {WHY}")
     assert refused.stderr.endswith("The request engine does (--engine request)\n")
     assert setpoint(*command, "--engine", "fast", cwd=tmp_path).stderr == (
         "setpoint: --engine 'fast' is unknown; there are: auto, batch, request\n"
     )
     done = setpoint(*command, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert done.stderr.startswith(
-        "training on the request engine, since the batch engine does not model: waking from zero"
-    )
+    assert done.stderr.startswith(f"training on the request engine, since {WHY}")
     assert load_bundle(tmp_path / "p.bundle").provenance["engine"] == "request"
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from refused import WHY, write_refused_task
 from typer.testing import CliRunner
 
 from envs.task import load_task
@@ -262,7 +263,6 @@ def test_a_bound_that_is_not_kept_is_exit_code_1(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--task", "scale-to-zero"], "the batch engine does not model: waking from zero"),
         (["--grid", "big"], "--grid 'big' is unknown"),
         (
             ["--policy", "calibrated-hpa"],
@@ -284,3 +284,9 @@ def test_what_is_wrong_is_told_before_any_work(arguments: list[str], message: st
     assert message in done.stderr
     assert done.stderr.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_a_task_that_the_batch_engine_does_not_model_is_refused(tmp_path: Path) -> None:
+    done = conformance(tmp_path, "--task", write_refused_task(tmp_path), "--out", "out")
+    assert done.returncode == 2
+    assert WHY in done.stderr

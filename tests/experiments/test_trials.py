@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from refused import refused_task
 
 from envs.task import load_task
 from experiments.conformance import made_load
@@ -76,7 +77,7 @@ def test_every_share_of_the_work_is_told_once() -> None:
 
 def test_what_the_batch_engine_does_not_model_is_not_tried() -> None:
     assert is_possible(TASK, PART)
-    assert not is_possible(load_task("scale-to-zero"), PART)
+    assert not is_possible(refused_task(), PART)
     assert not is_possible(TASK, Trace(np.array([900.0]), 10.0))
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from batches import clusters
+from refused import WHY, refused_task
 
 from envs.task import Task, load_task
 from experiments.conformance import MADE_LOADS, SMALL, compare, covering_grid, made_load
@@ -122,15 +123,14 @@ def test_the_table_of_a_law_is_its_survival(law: LognormalLaw | GammaLaw | Paret
 
 
 def test_what_is_not_modelled_is_named() -> None:
-    with pytest.raises(InputError, match="does not model: waking from zero"):
-        check_supported(load_task("scale-to-zero").scenario)
+    with pytest.raises(InputError, match=WHY):
+        check_supported(refused_task().scenario)
 
 
 @pytest.mark.parametrize(
     ("what", "change"),
     [
         ("throwing away what has expired of service web", {"discards_expired": True}),
-        ("waking from zero of service web", {"wakes": True}),
         ("memory that may run out of service web", {"memory": {"gib_per_request": 0.2}}),
     ],
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hand_made import Story, service
+from hand_made import Story, always, service
 
 from simulator.scenario import Scenario
 from simulator.trace import Trace
@@ -78,6 +78,18 @@ def test_a_pod_costs_a_minute_at_least_where_the_price_says_so() -> None:
     story.ask(2).until(10.0).ask(1).until(100.0).ask(0).until(150.0)
     assert story.total("cost_usd") == pytest.approx((60 + 100) * (0.001 + 0.002))
     assert [float(each.cost_usd[0]) for each in story.intervals] == pytest.approx([0.06, 0.27 + 0.15, 0.0])
+
+
+def test_one_that_is_told_to_go_before_it_runs_costs_the_minimum_too() -> None:
+    scenario = Story(service(start_up=always(20.0))).scenario
+    prices = {"usd_per_vcpu_hour": 3.6, "minimum_billed_seconds": 60}
+    scenario = Scenario.model_validate(scenario.model_dump() | {"prices": prices})
+    story = Story(service())
+    story.cluster = scenario.build(1, (), Trace(np.zeros(100), 20.0))
+    story.ask(0).until(5.0)
+    before = story.total("cost_usd")
+    story.ask(3).until(15.0).ask(0).until(150.0)
+    assert story.total("cost_usd") - before == pytest.approx(3 * 60 * 0.001)
 
 
 def test_a_thread_has_no_more_than_a_core() -> None:

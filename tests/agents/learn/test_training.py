@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from refused import WHY, refused_task
 from stable_baselines3 import PPO
 
 from agents.bundle import LearnedPolicy, load_bundle
@@ -229,9 +230,8 @@ def test_a_thousand_clusters_are_learned_from_with_what_ships(tmp_path: Path) ->
 
 
 def test_what_the_batch_engine_does_not_model_is_refused(tmp_path: Path) -> None:
-    spots = load_task("scale-to-zero")
-    with pytest.raises(InputError, match="the batch engine does not model: waking from zero"):
-        train(Plan(spots, None, 64, 0, TINY, BATCH), tmp_path / "x.bundle", lambda progress: None)
+    with pytest.raises(InputError, match=WHY):
+        train(Plan(refused_task(), None, 64, 0, TINY, BATCH), tmp_path / "x.bundle", lambda progress: None)
     logged = replace(WAVES, times_seconds=np.arange(0.0, 5400.0))
     with pytest.raises(InputError, match="does not model: the exact times of a request log"):
         check_batch(TASK, logged)
