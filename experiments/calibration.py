@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import csv
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.table import Table
 
+from agents.registry import RULES
+from agents.space import Point, Space
 from experiments.calibrate import (
     SPACES,
     TRIAL_SEEDS,
     Calibration,
     Search,
-    Space,
     Tried,
     calibrate,
     front,
@@ -43,14 +45,16 @@ class Row:
     """Settings of the space, and what they came to.
 
     Attributes:
-        values: the settings along the space's axes.
+        label: the settings for people.
+        values: the settings along the space's axes; empty for the rule's defaults, where no point stands for them.
         figures: on each of ENGINES; None where they were not run.
         on_front: whether no other settings are better in cost and violations, on the engine that tried most.
         chosen: whether these are the ones to take.
     """
 
     spec: str
-    values: tuple[object, ...]
+    label: str
+    values: Point
     figures: tuple[Tried | None, Tried | None]
     on_front: bool
     chosen: bool
@@ -64,10 +68,7 @@ def calibrate_rule(
     Raises:
         InputError: before anything is run, if an option is wrong or there are no requests.
     """
-    space = SPACES.get(policy)
-    if space is None:
-        msg = f"--policy {policy!r} has no settings to search; there are: {', '.join(SPACES)}"
-        raise InputError(msg)
+    space = space_of(policy)
     if budget is not None and not 0 < budget < 1:
         msg = f"--budget {budget:g}: must be a share of the requests over 0 and below 1, such as 0.01"
         raise InputError(msg)
@@ -92,22 +93,42 @@ def calibrate_rule(
     return found
 
 
+def space_of(policy: str) -> Space:
+    """What is searched of a rule.
+
+    Raises:
+        InputError: naming what there is, if there is nothing to search.
+    """
+    if policy in SPACES:
+        return SPACES[policy]
+    why = " (it does not change replicas, which is all that is tried)" if policy in RULES else ""
+    msg = f"--policy {policy!r} has no settings to search{why}; there are: {', '.join(SPACES)}"
+    raise InputError(msg)
+
+
 def rows_of(found: Calibration, space: Space) -> list[Row]:
-    """All that was tried on either engine, by place on the grid."""
+    """All that was tried on either engine, by place in the space, each spec once."""
     batch, request = ({tried.spec: tried for tried in many} for many in (found.batch, found.tried))
     best = {tried.spec for tried in front(found.batch or found.tried)}
-    rows = []
-    for point in space.points:
-        spec = space.spec(point)
-        if spec in batch or spec in request:
-            values = tuple(options[place] for options, place in zip(space.axes.values(), point, strict=True))
-            figures = (batch.get(spec), request.get(spec))
-            rows.append(Row(spec, values, figures, spec in best, spec == found.chosen.spec))
-    return rows
+    points = {tried.spec: tried.point for tried in (*found.batch, *found.tried)}
+    return [
+        Row(
+            spec,
+            space.label(point),
+            point,
+            (batch.get(spec), request.get(spec)),
+            spec in best,
+            spec == found.chosen.spec,
+        )
+        for spec, point in sorted(points.items(), key=lambda item: item[1])
+    ]
 
 
 def write_rows(rows: list[Row], space: Space, path: Path) -> None:
-    """The rows as CSV: the settings, cost and violation ratio on each engine, on the front, chosen."""
+    """The rows as CSV: the settings, cost and violation ratio on each engine, on the front, chosen.
+
+    The policy is its name where the columns after it are its settings, else its whole spec.
+    """
     measures = ("cost_usd", "slo_violation_ratio")
     header = ["policy", *space.axes, *(f"{name}_{engine}" for engine in ENGINES for name in measures)]
     with path.open("w", encoding="utf-8", newline="") as file:
@@ -120,7 +141,9 @@ def write_rows(rows: list[Row], space: Space, path: Path) -> None:
                 for name in measures
             ]
             flags = [str(flag).lower() for flag in (row.on_front, row.chosen)]
-            writer.writerow([space.name, *row.values, *numbers, *flags])
+            values = row.values or [""] * len(space.axes)
+            policy = space.name if space.is_plain else row.spec
+            writer.writerow([policy, *values, *numbers, *flags])
 
 
 def draw_calibration(rows: list[Row], budget: float, title: str, path: Path) -> None:
@@ -143,11 +166,9 @@ def draw_calibration(rows: list[Row], budget: float, title: str, path: Path) -> 
         linewidth=1,
         label=f"front on the {ENGINES[engine]} engine",
     )
-    chosen = next(tried for row in rows if row.chosen and (tried := row.figures[1]) is not None)
+    label, chosen = next((row.label, tried) for row in rows if row.chosen and (tried := row.figures[1]))
     place = (100 * chosen.slo_violation_ratio, chosen.cost_usd)
-    axes.scatter(
-        *place, s=130, marker="*", color=INK, linewidth=0, label=f"chosen: {plain(chosen.spec)}", zorder=4
-    )
+    axes.scatter(*place, s=130, marker="*", color=INK, linewidth=0, label=f"chosen: {plain(label)}", zorder=4)
     axes.axvline(100 * budget, color=LIMIT, linewidth=1, linestyle="--", label="budget")
     axes.set(xscale="log", xlabel="requests violating the SLO, % (log)", ylabel="cost, USD")
     axes.set_ylim(bottom=0)
@@ -164,7 +185,7 @@ def _print(found: Calibration, rows: list[Row], search: Search) -> None:
     CONSOLE.print(f"search space of {search.space}")
     if found.batch:
         CONSOLE.print(
-            f"{len(found.batch)} settings x {TRIAL_SEEDS} seeds on the batch engine; "
+            f"{sum(row.figures[0] is not None for row in rows)} settings x {TRIAL_SEEDS} seeds on the batch engine; "
             f"{len(found.tried)} of them on the request engine, which decides"
         )
     else:
@@ -178,16 +199,19 @@ def _print(found: Calibration, rows: list[Row], search: Search) -> None:
     for row in sorted(rows, key=_cost):
         if row.spec in kept or row.figures[1]:
             mark = "chosen" if row.chosen else "front" if row.on_front else ""
-            table.add_row(row.spec, *(text for tried in row.figures for text in _texts(tried)), mark)
+            table.add_row(row.label, *(text for tried in row.figures for text in _texts(tried)), mark)
     CONSOLE.print(table)
     chosen = found.chosen
     said = f"within the budget of {_percent(search.budget)} %"
     if not found.within_budget:
         said = f"no settings keep the budget of {_percent(search.budget)} %: these have the fewest violations"
-    CONSOLE.print(
-        f"chosen: {chosen.spec}: {plain_number(chosen.cost_usd, 4)} USD, "
-        f"{_percent(chosen.slo_violation_ratio)} % violations, {said}"
-    )
+    CONSOLE.print(f"chosen: {shlex.quote(chosen.spec)}: {_said(chosen)}, {said}", soft_wrap=True)
+    if found.default is not None and found.default.spec != chosen.spec:
+        CONSOLE.print(f"its defaults, {search.space.name}: {_said(found.default)}")
+
+
+def _said(tried: Tried) -> str:
+    return f"{plain_number(tried.cost_usd, 4)} USD, {_percent(tried.slo_violation_ratio)} % violations"
 
 
 def _cost(row: Row) -> float:

@@ -55,6 +55,7 @@ EXTRAS = {
     "jinja2": "report",
     "markupsafe": "report",
     "matplotlib": "report",
+    "optuna": "calibrate",
     "sklearn": "forecast",
     "statsforecast": "forecast",
     "prophet": "prophet",
@@ -221,7 +222,9 @@ def calibrate(
             help="The load: counts, a request log or an access log; drawn from the task's workload if not given."
         ),
     ] = None,
-    policy: Annotated[str, typer.Option(help="The rule whose settings are searched: hpa.")] = "hpa",
+    policy: Annotated[
+        str, typer.Option(help="The rule whose settings are searched, such as hpa; see setpoint policies.")
+    ] = "hpa",
     budget: Annotated[
         float | None,
         typer.Option(help="Most violations, as a share of the requests; the task's if not given."),

@@ -115,10 +115,13 @@ def test_what_the_batch_engine_does_not_model_is_run_one_by_one(trace: Path, tmp
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--policy", "fixed"), "--policy 'fixed' has no settings to search; there are: hpa"),
+        (
+            ("--policy", "vpa"),
+            f"(it does not change replicas, which is all that is tried); there are: {', '.join(SPACES)}",
+        ),
         (
             ("--policy", "hpa:target=0.6"),
-            "--policy 'hpa:target=0.6' has no settings to search; there are: hpa",
+            "--policy 'hpa:target=0.6' has no settings to search; there are: fixed, hpa",
         ),
         (("--budget", "0"), "--budget 0: must be a share of the requests over 0 and below 1, such as 0.01"),
         (("--budget", "nan"), "--budget nan: must be"),
