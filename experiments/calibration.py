@@ -23,6 +23,7 @@ from experiments.calibrate import (
 )
 from experiments.commands import CONSOLE, STATUS, Part, status, tenths
 from experiments.figures import INK, LIMIT, LOAD, READY, plain, plain_axes, save_figure
+from experiments.manifests import manifest_of, scaled_by
 from experiments.outputs import check_folder
 from experiments.recipes import SEED
 from experiments.run import Run
@@ -60,27 +61,44 @@ class Row:
     chosen: bool
 
 
-def calibrate_rule(
-    part: Part, policy: str, budget: float | None, out: Path, processes: int | None
-) -> Calibration:
-    """Search, print, and write ``calibration.csv`` and ``calibration.png`` to a folder; runs are kept in ``out/runs``.
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the command is asked for.
+
+    Attributes:
+        policy: the rule.
+        budget: most violations, as a share of the requests; the task's if None.
+        deployment: what is scaled, in the YAML; the service's name if None.
+    """
+
+    policy: str
+    budget: float | None = None
+    deployment: str | None = None
+    namespace: str = "default"
+
+
+def calibrate_rule(part: Part, wanted: Wanted, out: Path, processes: int | None) -> Calibration:
+    """Search, print, and write ``calibration.csv``, ``calibration.png`` and a manifest to a folder.
+
+    Runs are kept in ``out/runs``. The manifest is ``RULE.yaml``, of a rule that Kubernetes has an object for.
 
     Raises:
         InputError: before anything is run, if an option is wrong or there are no requests.
     """
-    space = space_of(policy)
+    space, budget = space_of(wanted.policy), wanted.budget
     if budget is not None and not 0 < budget < 1:
         msg = f"--budget {budget:g}: must be a share of the requests over 0 and below 1, such as 0.01"
         raise InputError(msg)
     check_folder("--out", out)
     task, split = part.load(SEED)
+    scaled = scaled_by(task.scenario.system, wanted.deployment, wanted.namespace)
     if not split.judged.requests.any():
         msg = f"{split.judged.name}: no requests in the part; choose another with --start and --duration"
         raise InputError(msg)
     budget = task.objective.violation_budget if budget is None else budget
-    search = Search(Run(task, split.judged, split.history, policy, policy, SEED), space, budget)
+    search = Search(Run(task, split.judged, split.history, space.name, space.name, SEED), space, budget)
     if unmodelled := why_not(task):
-        STATUS.print(f"task {task.name}: {unmodelled}, one setting after another")
+        STATUS.print(f"task {task.name}: {unmodelled}, one setting after another and fewer of them")
     out.mkdir(parents=True, exist_ok=True)
     with status() as say, Sweep(out / "runs", processes) as sweep:
         found = calibrate(search, sweep, say, tenths("on the batch engine", say))
@@ -90,7 +108,17 @@ def calibrate_rule(
     draw_calibration(rows, budget, f"{space.name} on {_of(split.judged)}", out / PNG_NAME)
     _print(found, rows, search)
     CONSOLE.print(f"all that was tried: {out / CSV_NAME}    picture: {out / PNG_NAME}")
+    _write_manifest(manifest_of(found.chosen.spec, scaled), out / f"{space.name}.yaml")
     return found
+
+
+def _write_manifest(manifest: str | None, path: Path) -> None:
+    if manifest is None:
+        return
+    with whole_file(path) as partial:
+        partial.write_text(manifest, encoding="utf-8")
+    CONSOLE.print(f"\nkubectl apply -f {path}\n")
+    CONSOLE.print(manifest, end="", soft_wrap=True)
 
 
 def space_of(policy: str) -> Space:
