@@ -163,7 +163,8 @@ class Engines:
         self._search, self._sweep, self._note, self._report = search, sweep, note, report
         self.has_batch = is_possible(search.template.task, search.template.judged)
         self.ran: dict[Point, Tried] = {}
-        self._finished = 0
+        self._finished = self._tries = 0
+        self._of = 1 if search.space.is_grid else ON_BATCH.generations + (search.default is not None)
 
     def run(self, points: Iterable[Point]) -> dict[Point, Tried]:
         """What points come to on the request engine, each of which is run once."""
@@ -187,13 +188,19 @@ class Engines:
         def work() -> Outcome:
             many = f"{len(different)} settings x {TRIAL_SEEDS} seeds"
             self._note(f"{template.label}: {many} on the batch engine")
-            usd, ratio = try_together(trial, self._report)
+            usd, ratio = try_together(trial, self._so_far)
             return Outcome({}, {"cost_usd": usd, "slo_violation_ratio": ratio})
 
         found = self._sweep.kept(trial.key, work).timeline
+        self._tries += 1
         costs = dict(zip(different, found["cost_usd"].tolist(), strict=True))
         ratios = dict(zip(different, found["slo_violation_ratio"].tolist(), strict=True))
         return {point: Tried(spec, costs[spec], ratios[spec], point) for point, spec in specs.items()}
+
+    def _so_far(self, share: float) -> None:
+        """Tell the share of all tries that is done, by that of the present one."""
+        if self._report:
+            self._report((self._tries + share) / self._of)
 
     def _done(self, run: Run) -> None:
         self._finished += 1

@@ -88,6 +88,15 @@ def test_stopped_in_the_middle_it_goes_on_with_what_is_kept(
     assert len(generations) == 3 + 2, "the defaults and the first generation are not tried again"
 
 
+def test_progress_goes_from_nothing_to_all_over_the_generations(tmp_path: Path) -> None:
+    shares: list[float] = []
+    with Sweep(tmp_path, 1) as sweep:
+        calibrate(search_of("pid"), sweep, lambda _: None, shares.append)
+    assert shares == sorted(shares)
+    assert 0 < shares[0] < 0.1
+    assert shares[-1] == 1
+
+
 @pytest.mark.parametrize("name", ["keda", "pid"])
 def test_where_the_batch_engine_does_not_model_the_task_the_request_engine_tries_fewer(
     name: str, tmp_path: Path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,8 @@ from simulator.trace import Trace
 SCHEMAS = Path(__file__).parent.parent / "data" / "schemas"
 WEB = Scaled("web", "shop", 2, 200)
 DEFAULTS = ("hpa", "keda:target=40")
+GUIDE = (Path(__file__).parents[2] / "docs" / "hpa.md").read_text(encoding="utf-8")
+OF_GUIDE = sorted(set(re.findall(r"--policy '?((?:hpa|keda):(?:[^'\n]+(?=')|\S+))", GUIDE)))
 
 
 def strict(schema: Any) -> Any:
@@ -346,6 +349,15 @@ def test_the_defaults_say_all_that_kubernetes_would_fill_in(spec: str) -> None:
             ],
         },
     }
+
+
+def test_the_guide_has_specs() -> None:
+    assert len(OF_GUIDE) == 4
+
+
+@pytest.mark.parametrize("spec", OF_GUIDE)
+def test_what_the_guide_shows_has_a_valid_manifest(spec: str) -> None:
+    assert documents(spec)["spec"]["scaleTargetRef"]["name"] == "web"
 
 
 @pytest.mark.parametrize("name", ["hpa", "keda"])
