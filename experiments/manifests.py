@@ -139,13 +139,14 @@ def _keda(settings: KedaSettings, scaled: Scaled) -> tuple[Document, list[str]]:
     if settings.idle is not None:
         spec["idleReplicaCount"] = settings.idle
     if settings.fallback is not None:
-        whole = all(trigger.type == "value" for trigger in settings.all_triggers)
-        if whole:
-            notes.append("Without the fallback: KEDA wants a trigger of type AverageValue for it.")
-        else:
-            fallback = settings.fallback
-            spec["fallback"] = {"failureThreshold": fallback.failures, "replicas": fallback.replicas}
-            spec["fallback"]["behavior"] = fallback.behavior
+        fallback = settings.fallback
+        spec["fallback"] = {
+            "failureThreshold": fallback.failures,
+            "replicas": fallback.replicas,
+            "behavior": fallback.behavior,
+        }
+        if all(trigger.type == "value" for trigger in settings.all_triggers):
+            notes.append("The fallback needs KEDA 2.18 or newer, since no trigger is of type AverageValue.")
     behavior = _behavior(settings)
     if behavior:
         spec["advanced"] = {"horizontalPodAutoscalerConfig": behavior}

@@ -308,10 +308,7 @@ def test_a_scaled_object_is_valid_and_means_what_its_settings_mean(
     ]
     kept = ("cooldown", "initial_cooldown", "polling", "idle")
     assert [getattr(back, name) for name in kept] == [getattr(settings, name) for name in kept]
-    if any(trigger.type == "average_value" for trigger in settings.all_triggers):
-        assert back.fallback == settings.fallback
-    else:
-        assert back.fallback is None
+    assert back.fallback == settings.fallback
 
 
 @pytest.mark.parametrize("spec", DEFAULTS)
@@ -400,7 +397,7 @@ def test_a_trigger_asks_prometheus_as_the_controller_does() -> None:
         ("keda:target=40", "Change serverAddress"),
         (
             "keda:triggers=[{metric: rate, target: 5, type: value}],fallback={replicas: 3}",
-            "Without the fallback",
+            "The fallback needs KEDA 2.18",
         ),
         ("keda:target=40,polling=7.5", "polling is 7.5 s, of which KEDA takes whole ones."),
     ],
