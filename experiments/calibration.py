@@ -176,6 +176,8 @@ def write_rows(rows: list[Row], space: Space, path: Path) -> None:
 
 def draw_calibration(rows: list[Row], budget: float, title: str, path: Path) -> None:
     """Cost against violations of all that was tried, and what was chosen, as a PNG file."""
+    from matplotlib.ticker import LogFormatter
+
     figure, (axes,) = plain_axes(1)
     figure.set_size_inches(11, 6)
     for engine, color, size in ((0, LOAD, 12), (1, READY, 26)):
@@ -202,6 +204,7 @@ def draw_calibration(rows: list[Row], budget: float, title: str, path: Path) -> 
     axes.set_ylim(bottom=0)
     axes.set_xlim(right=min(axes.get_xlim()[1], max(100 * _SHOWN_BUDGETS * budget, 2 * place[0])))
     axes.xaxis.set_major_formatter(lambda value, _: plain_number(value, 4))
+    axes.xaxis.set_minor_formatter(LogFormatter(labelOnlyBase=False, minor_thresholds=(1, 0.4)))
     axes.set_title(plain(title), loc="left")
     axes.legend(loc="upper right", frameon=False)
     save_figure(figure, path)
