@@ -64,6 +64,7 @@ class Context:
         groups: names of the node groups that a policy may size; None where that is not known.
         history: the trace before the judged part, None if there is none.
         seed: for policies that draw.
+        start_seconds: what the trace's clock shows where the Plant's is 0; 0 of a real Plant, which counts from 1970.
         slots_per_pod: float64 ``(S,)``; requests one pod serves at once; NaN where that is not known.
         slo_seconds: the SLO; NaN where there is none.
         start_up_seconds: float64 ``(S,)``; from a pod's creation to ready, which 95 % of the pods keep; NaN where that
@@ -80,6 +81,7 @@ class Context:
     groups: tuple[str, ...] | None = None
     history: Trace | None = None
     seed: int = 0
+    start_seconds: float = 0.0
     slots_per_pod: NDArray[np.float64] = field(default_factory=lambda: np.array([np.nan]))
     slo_seconds: float = math.nan
     start_up_seconds: NDArray[np.float64] = field(default_factory=lambda: np.array([np.nan]))

@@ -19,6 +19,7 @@ from agents.baselines import (
     pid,
     predictive,
     schedule,
+    spaces,
     staffing,
     step_scaling,
     target_tracking,
@@ -27,6 +28,7 @@ from agents.baselines import (
 from agents.bundle import SUFFIX, make_learned
 from agents.each import Each, Share
 from agents.policy import Context, Policy
+from agents.space import Space
 from simulator.errors import InputError
 from simulator.settings import Settings
 
@@ -39,65 +41,83 @@ class Entry:
         make: takes settings for all clusters, or a sequence of those of each of N.
         summary: a line about it.
         varied: the settings that the clusters of such a sequence may differ in.
+        space: what is searched of it; None of a rule that does not change replicas.
     """
 
     settings: type[Settings]
     make: Callable[[Any, Context], Policy]
     summary: str
     varied: frozenset[str]
+    space: Space | None
 
 
 RULES: dict[str, Entry] = {
-    "fixed": Entry(fixed.FixedSettings, fixed.make_fixed, "always the same number of replicas", fixed.VARIED),
-    "hpa": Entry(hpa.HpaSettings, hpa.make_hpa, "the Kubernetes HorizontalPodAutoscaler v2", hpa.VARIED),
+    "fixed": Entry(
+        fixed.FixedSettings,
+        fixed.make_fixed,
+        "always the same number of replicas",
+        fixed.VARIED,
+        spaces.FIXED,
+    ),
+    "hpa": Entry(
+        hpa.HpaSettings, hpa.make_hpa, "the Kubernetes HorizontalPodAutoscaler v2", hpa.VARIED, spaces.HPA
+    ),
     "keda": Entry(
         keda.KedaSettings,
         keda.make_keda,
         "KEDA's ScaledObject: by request rate, queue or another metric, to zero, too",
         keda.VARIED,
+        spaces.KEDA,
     ),
     "target_tracking": Entry(
         target_tracking.TargetTrackingSettings,
         target_tracking.make_target_tracking,
         "AWS target tracking on CPU or requests a pod",
         target_tracking.VARIED,
+        spaces.TARGET_TRACKING,
     ),
     "step_scaling": Entry(
         step_scaling.StepScalingSettings,
         step_scaling.make_step_scaling,
         "AWS step scaling: alarms and steps of capacity",
         step_scaling.VARIED,
+        spaces.STEP_SCALING,
     ),
     "vpa": Entry(
         vpa.VpaSettings,
         vpa.make_vpa,
         "the Vertical Pod Autoscaler: CPU and memory that pods request; replicas as they are",
         vpa.VARIED,
+        None,
     ),
     "schedule": Entry(
         schedule.ScheduleSettings,
         schedule.make_schedule,
         "replicas by the clock: cron lines",
         schedule.VARIED,
+        spaces.SCHEDULE,
     ),
-    "pid": Entry(pid.PidSettings, pid.make_pid, "a PID controller on CPU or latency", pid.VARIED),
+    "pid": Entry(pid.PidSettings, pid.make_pid, "a PID controller on CPU or latency", pid.VARIED, spaces.PID),
     "staffing": Entry(
         staffing.StaffingSettings,
         staffing.make_staffing,
         "as few replicas as bear the measured rate, by Erlang C or the square-root rule",
         staffing.VARIED,
+        spaces.STAFFING,
     ),
     "predictive_hpa": Entry(
         predictive.PredictiveHpaSettings,
         predictive.make_predictive_hpa,
         "the HPA with a forecast in its rule, ahead of the start-up delay",
         predictive.VARIED,
+        spaces.PREDICTIVE_HPA,
     ),
     "mpc": Entry(
         mpc.MpcSettings,
         mpc.make_mpc,
         "model predictive control: as few pods as bear the forecast load with a given chance",
         mpc.VARIED,
+        spaces.MPC,
     ),
 }
 

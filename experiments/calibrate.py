@@ -2,87 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from itertools import product
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
+from agents.registry import RULES, Spec, check_settings
+from agents.space import Ground, Point, Space
 from experiments.run import Outcome, Run, with_policy
+from experiments.sampling import Sampling, sample
 from experiments.sweep import Sweep
 from experiments.trials import Report, Trial, is_possible, try_together
+from simulator.errors import InputError
 
-Point = tuple[int, ...]
-
-TARGETS = tuple(round(0.30 + 0.05 * step, 2) for step in range(14))
-WINDOWS_SECONDS = (0, 60, 300, 600)
-SCALE_UP = ("default", "gentle")
+SPACES = {name: rule.space for name, rule in RULES.items() if rule.space is not None}
 MOST_ROUNDS = 12
 TRIAL_SEEDS = 4
 """Of each setting on the batch engine."""
+ON_BATCH, ON_REQUEST = Sampling(generations=8, size=32), Sampling(generations=5, size=8)
+"""How much is tried of a space that is no grid, on the batch engine or else on the request engine."""
 CLEARLY_DEARER, CLEARLY_OVER = 1.02, 1.3
 """A neighbour that the batch engine finds so much dearer, or over so many budgets, is not run."""
+LIKELIEST = 6
+"""Of a space that is no grid, so many that look best must have been run."""
 _FEWEST_VIOLATIONS = 1e-6
 FRONT_BUDGETS = 10.0
 """A front is run as far as its violations are within so many budgets."""
 
 
 @dataclass(frozen=True, slots=True)
-class Space:
-    """A grid of settings of a rule.
-
-    Attributes:
-        axes: the values along each axis, by the setting's name.
-        coarse: the indices along each axis of what is tried first where the batch engine does not model the task.
-    """
-
-    name: str
-    axes: dict[str, tuple[object, ...]]
-    coarse: tuple[tuple[int, ...], ...]
-
-    @property
-    def points(self) -> list[Point]:
-        """All of the grid."""
-        return list(product(*(range(len(values)) for values in self.axes.values())))
-
-    def spec(self, point: Point) -> str:
-        """The policy's spec at a point of the grid."""
-        pairs = zip(self.axes.items(), point, strict=True)
-        return f"{self.name}:" + ",".join(f"{name}={values[index]}" for (name, values), index in pairs)
-
-    def neighbours(self, point: Point) -> list[Point]:
-        """The points that differ by at most one step on every axis."""
-        steps = product((-1, 0, 1), repeat=len(point))
-        near = (tuple(place + step for place, step in zip(point, move, strict=True)) for move in steps)
-        sizes = [len(values) for values in self.axes.values()]
-        return [
-            other
-            for other in near
-            if all(0 <= place < size for place, size in zip(other, sizes, strict=True))
-        ]
-
-    def __str__(self) -> str:
-        """For reports."""
-        axes = "; ".join(f"{name} in {', '.join(map(str, values))}" for name, values in self.axes.items())
-        return f"{self.name}: {axes}"
-
-
-SPACES = {
-    "hpa": Space(
-        "hpa",
-        {"target": TARGETS, "window": WINDOWS_SECONDS, "scale_up": SCALE_UP},
-        coarse=((1, 4, 7, 10, 13), (0, 2), (0,)),
-    ),
-}
-
-
-@dataclass(frozen=True, slots=True)
 class Tried:
-    """Settings and what they came to."""
+    """Settings and what they came to; their point in the space is empty where none stands for them."""
 
     spec: str
     cost_usd: float
     slo_violation_ratio: float
+    point: Point = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,16 +49,18 @@ class Calibration:
         tried: on the request engine.
         within_budget: False where no settings kept the budget and those with the fewest
             violations were taken.
-        batch: the whole grid on the batch engine; empty where that does not model the task.
+        batch: on the batch engine; empty where that does not model the task.
+        default: what the rule's defaults come to on the request engine; None of a rule that has none.
     """
 
     chosen: Tried
     tried: tuple[Tried, ...]
     within_budget: bool
     batch: tuple[Tried, ...] = ()
+    default: Tried | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Search:
     """What is searched, and on what.
 
@@ -117,44 +75,68 @@ class Search:
     budget: float
     front: int = 0
 
+    def spec(self, point: Point) -> str:
+        """The policy's spec at a point of the space."""
+        return str(Spec(self.space.name, self.space.settings_at(point, self.ground)))
+
+    @cached_property
+    def ground(self) -> Ground:
+        """What the settings are searched on."""
+        return Ground(self.template.context, self.template.judged)
+
+    @cached_property
+    def default(self) -> Point | None:
+        """The point of the rule's defaults; None where it cannot do without settings."""
+        try:
+            defaults = check_settings(Spec(self.space.name, {}))
+        except InputError:
+            return None
+        points = self.space.points if self.space.is_grid else []
+        for point in points:
+            settings = Spec(self.space.name, self.space.settings_at(point, self.ground))
+            if check_settings(settings).model_dump() == defaults.model_dump():
+                return point
+        return ()
+
 
 def calibrate(
     search: Search, sweep: Sweep, note: Callable[[str], None], report: Report | None = None
 ) -> Calibration:
     """The cheapest settings with violations within the budget; where there are none, those with fewest violations.
 
-    The batch engine tries the whole grid. Its best, and neighbours of that which may be better, are run on the
-    request engine, which is right where the two differ: the search goes on to neighbours of the best found there
-    until none may be better. Where the batch engine does not model the task, a coarse grid on the request engine
-    comes first instead, and every neighbour is run.
+    The batch engine tries the whole grid, or what Optuna samples of a space that is none. Its best, and what may be
+    better, are run on the request engine, which is right where the two differ: the search goes on from the best found
+    there until nothing is left that may be better. Where the batch engine does not model the task, a coarse grid on
+    the request engine comes first instead, and every neighbour is run; or fewer samples are run there.
+
+    The rule's defaults are run, too, and taken where nothing is better.
 
     Args:
         note: told of each setting that was run.
         report: told the share of the batch engine's work that is done.
     """
-    template, space, budget = search.template, search.space, search.budget
-    batch = _try_all(search, sweep, note, report) if is_possible(template.task, template.judged) else {}
+    engines = Engines(search, sweep, note, report)
+    batch = _try_on_batch(search, engines) if engines.has_batch else {}
     tried: dict[Point, Tried] = {}
-    finished: list[Run] = []
-
-    def done(run: Run) -> None:
-        finished.append(run)
-        note(f"{template.label}: {len(finished)} run on the request engine, last {run.policy}")
-
-    asked = _first(search, batch)
+    default, asked = search.default, _first(search, batch, engines)
     for _ in range(MOST_ROUNDS):
-        runs = [with_policy(template, space.spec(point), space.spec(point)) for point in asked]
-        for point, outcome in zip(asked, sweep.outcomes(runs, done), strict=True):
-            row = outcome.row
-            tried[point] = Tried(space.spec(point), row["cost_usd"], row["slo_violation_ratio"])
-        best = min(tried, key=lambda point: rank(tried[point], budget))
-        asked = [point for point in _promising(search, batch, best, tried[best]) if point not in tried]
+        beside = [default] if default is not None and not tried else []
+        found = engines.run([*asked, *beside])
+        tried.update((point, found[point]) for point in asked)
+        best = min(tried, key=lambda point: rank(tried[point], search.budget))
+        asked = [point for point in _promising(search, batch, best, tried) if point not in tried]
+        if not asked and default is not None and _is_better(engines.ran[default], tried[best], search.budget):
+            asked = [default]
         if not asked:
             break
     chosen = tried[best]
-    ordered = tuple(tried[point] for point in sorted(tried))
-    within = chosen.slo_violation_ratio <= budget
-    return Calibration(chosen, ordered, within, tuple(batch[point] for point in sorted(batch)))
+    return Calibration(
+        chosen,
+        tuple(tried[point] for point in sorted(tried)),
+        chosen.slo_violation_ratio <= search.budget,
+        tuple(batch[point] for point in sorted(batch)),
+        None if default is None else engines.ran[default],
+    )
 
 
 def rank(tried: Tried, budget: float) -> tuple[bool, float, float]:
@@ -164,39 +146,110 @@ def rank(tried: Tried, budget: float) -> tuple[bool, float, float]:
     return over, first, tried.cost_usd
 
 
-def _try_all(
-    search: Search, sweep: Sweep, note: Callable[[str], None], report: Report | None
+def _is_better(one: Tried, other: Tried, budget: float) -> bool:
+    return rank(one, budget) < rank(other, budget)
+
+
+class Engines:
+    """Both engines at the points of a search.
+
+    Attributes:
+        ran: what was run on the request engine.
+    """
+
+    def __init__(
+        self, search: Search, sweep: Sweep, note: Callable[[str], None], report: Report | None
+    ) -> None:
+        self._search, self._sweep, self._note, self._report = search, sweep, note, report
+        self.has_batch = is_possible(search.template.task, search.template.judged)
+        self.ran: dict[Point, Tried] = {}
+        self._finished = self._tries = 0
+        self._of = 1 if search.space.is_grid else ON_BATCH.generations + (search.default is not None)
+
+    def run(self, points: Iterable[Point]) -> dict[Point, Tried]:
+        """What points come to on the request engine, each of which is run once."""
+        asked = list(dict.fromkeys(points))
+        new = [point for point in asked if point not in self.ran]
+        specs = [self._search.spec(point) for point in new]
+        runs = [with_policy(self._search.template, spec, spec) for spec in specs]
+        outcomes = self._sweep.outcomes(runs, self._done)
+        for point, spec, outcome in zip(new, specs, outcomes, strict=True):
+            row = outcome.row
+            self.ran[point] = Tried(spec, row["cost_usd"], row["slo_violation_ratio"], point)
+        return {point: self.ran[point] for point in asked}
+
+    def try_on_batch(self, points: Iterable[Point]) -> dict[Point, Tried]:
+        """What points come to on the batch engine, all at once, or what is kept of that."""
+        asked, template = list(dict.fromkeys(points)), self._search.template
+        specs = {point: self._search.spec(point) for point in asked}
+        different = tuple(dict.fromkeys(specs.values()))
+        trial = Trial(template, different, tuple(range(template.seed, template.seed + TRIAL_SEEDS)))
+
+        def work() -> Outcome:
+            many = f"{len(different)} settings x {TRIAL_SEEDS} seeds"
+            self._note(f"{template.label}: {many} on the batch engine")
+            usd, ratio = try_together(trial, self._so_far)
+            return Outcome({}, {"cost_usd": usd, "slo_violation_ratio": ratio})
+
+        found = self._sweep.kept(trial.key, work).timeline
+        self._tries += 1
+        costs = dict(zip(different, found["cost_usd"].tolist(), strict=True))
+        ratios = dict(zip(different, found["slo_violation_ratio"].tolist(), strict=True))
+        return {point: Tried(spec, costs[spec], ratios[spec], point) for point, spec in specs.items()}
+
+    def _so_far(self, share: float) -> None:
+        """Tell the share of all tries that is done, by that of the present one."""
+        if self._report:
+            self._report((self._tries + share) / self._of)
+
+    def _done(self, run: Run) -> None:
+        self._finished += 1
+        self._note(
+            f"{self._search.template.label}: {self._finished} run on the request engine, last {run.policy}"
+        )
+
+
+def _try_on_batch(search: Search, engines: Engines) -> dict[Point, Tried]:
+    """The whole grid on the batch engine, or what is sampled of the space; the defaults in any case."""
+    beside = [] if search.default is None else [search.default]
+    if search.space.is_grid:
+        return engines.try_on_batch([*search.space.points, *beside])
+    tried = engines.try_on_batch(beside) if beside else {}
+    return tried | _sample(search, ON_BATCH, engines.try_on_batch)
+
+
+def _sample(
+    search: Search, sampling: Sampling, try_all: Callable[[list[Point]], dict[Point, Tried]]
 ) -> dict[Point, Tried]:
-    """The whole grid on the batch engine, or what is kept of it."""
-    points, seed = search.space.points, search.template.seed
-    specs = tuple(search.space.spec(point) for point in points)
-    trial = Trial(search.template, specs, tuple(range(seed, seed + TRIAL_SEEDS)))
+    found: dict[Point, Tried] = {}
 
-    def work() -> Outcome:
-        note(f"{search.template.label}: {len(specs)} settings x {TRIAL_SEEDS} seeds on the batch engine")
-        usd, ratio = try_together(trial, report)
-        return Outcome({}, {"cost_usd": usd, "slo_violation_ratio": ratio})
+    def measure(points: list[Point]) -> list[tuple[float, float]]:
+        found.update(try_all(points))
+        return [(found[point].cost_usd, found[point].slo_violation_ratio) for point in points]
 
-    found = sweep.kept(trial.key, work).timeline
-    figures = zip(found["cost_usd"].tolist(), found["slo_violation_ratio"].tolist(), strict=True)
-    return {point: Tried(spec, *figure) for point, spec, figure in zip(points, specs, figures, strict=True)}
+    sample(search.space, search.budget, search.template.seed, sampling, measure)
+    return found
 
 
-def _first(search: Search, batch: dict[Point, Tried]) -> list[Point]:
+def _first(search: Search, batch: dict[Point, Tried], engines: Engines) -> list[Point]:
     """What the request engine runs first."""
     if not batch:
-        return list(product(*search.space.coarse))
+        return search.space.coarse if search.space.is_grid else list(_sample(search, ON_REQUEST, engines.run))
     best = min(batch, key=lambda point: rank(batch[point], search.budget))
-    near = _promising(search, batch, best, batch[best])
+    near = _promising(search, batch, best, {best: batch[best]})
     return list(dict.fromkeys((best, *near, *_spread(batch, search))))
 
 
-def _promising(search: Search, batch: dict[Point, Tried], best: Point, truth: Tried) -> list[Point]:
-    """The neighbours of the best that may be better, by the best's truth and the batch engine's ratios to it."""
+def _promising(
+    search: Search, batch: dict[Point, Tried], best: Point, tried: dict[Point, Tried]
+) -> list[Point]:
+    """What may be better than the best that was run, by the batch engine's figures put right where both are known."""
+    if not search.space.is_grid:
+        return _likeliest(search, batch, tried)
     near = search.space.neighbours(best)
     if not batch:
         return near
-    shown, budget = batch[best], search.budget
+    truth, shown, budget = tried[best], batch[best], search.budget
     dearer = _ratio(truth.cost_usd, shown.cost_usd)
     worse = _ratio(truth.slo_violation_ratio, shown.slo_violation_ratio)
     found = [
@@ -208,6 +261,20 @@ def _promising(search: Search, batch: dict[Point, Tried], best: Point, truth: Tr
     return [point for point, _, late in found if late < truth.slo_violation_ratio]
 
 
+def _likeliest(search: Search, batch: dict[Point, Tried], tried: dict[Point, Tried]) -> list[Point]:
+    """The samples that look best when put right by the median ratio of the two engines."""
+    both = [(tried[point], batch[point]) for point in tried if point in batch]
+    dearer, worse = (
+        float(np.median([_ratio(getattr(truth, name), getattr(shown, name)) for truth, shown in both] or [1]))
+        for name in ("cost_usd", "slo_violation_ratio")
+    )
+    expected = {
+        point: Tried(shown.spec, dearer * shown.cost_usd, worse * shown.slo_violation_ratio)
+        for point, shown in batch.items()
+    }
+    return sorted(expected, key=lambda point: rank(expected[point], search.budget))[:LIKELIEST]
+
+
 def _ratio(truth: float, shown: float) -> float:
     return truth / shown if truth and shown else 1.0
 
@@ -216,8 +283,7 @@ def _spread(batch: dict[Point, Tried], search: Search) -> list[Point]:
     """Points of the batch engine's front."""
     most = FRONT_BUDGETS * search.budget
     curve = front(tuple(tried for tried in batch.values() if 0 < tried.slo_violation_ratio <= most))
-    specs = {tried.spec for tried in thin(curve, search.front)}
-    return [point for point, tried in batch.items() if tried.spec in specs]
+    return [tried.point for tried in thin(curve, search.front)]
 
 
 def thin(curve: list[Tried], count: int) -> list[Tried]:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import csv
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.table import Table
 
+from agents.registry import RULES
+from agents.space import Point, Space
 from experiments.calibrate import (
     SPACES,
     TRIAL_SEEDS,
     Calibration,
     Search,
-    Space,
     Tried,
     calibrate,
     front,
@@ -21,6 +23,7 @@ from experiments.calibrate import (
 )
 from experiments.commands import CONSOLE, STATUS, Part, status, tenths
 from experiments.figures import INK, LIMIT, LOAD, READY, plain, plain_axes, save_figure
+from experiments.manifests import manifest_of, scaled_by
 from experiments.outputs import check_folder
 from experiments.recipes import SEED
 from experiments.run import Run
@@ -43,43 +46,59 @@ class Row:
     """Settings of the space, and what they came to.
 
     Attributes:
-        values: the settings along the space's axes.
+        label: the settings for people.
+        values: the settings along the space's axes; empty for the rule's defaults, where no point stands for them.
         figures: on each of ENGINES; None where they were not run.
         on_front: whether no other settings are better in cost and violations, on the engine that tried most.
         chosen: whether these are the ones to take.
     """
 
     spec: str
-    values: tuple[object, ...]
+    label: str
+    values: Point
     figures: tuple[Tried | None, Tried | None]
     on_front: bool
     chosen: bool
 
 
-def calibrate_rule(
-    part: Part, policy: str, budget: float | None, out: Path, processes: int | None
-) -> Calibration:
-    """Search, print, and write ``calibration.csv`` and ``calibration.png`` to a folder; runs are kept in ``out/runs``.
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the command is asked for.
+
+    Attributes:
+        policy: the rule.
+        budget: most violations, as a share of the requests; the task's if None.
+        deployment: what is scaled, in the YAML; the service's name if None.
+    """
+
+    policy: str
+    budget: float | None = None
+    deployment: str | None = None
+    namespace: str = "default"
+
+
+def calibrate_rule(part: Part, wanted: Wanted, out: Path, processes: int | None) -> Calibration:
+    """Search, print, and write ``calibration.csv``, ``calibration.png`` and a manifest to a folder.
+
+    Runs are kept in ``out/runs``. The manifest is ``RULE.yaml``, of a rule that Kubernetes has an object for.
 
     Raises:
         InputError: before anything is run, if an option is wrong or there are no requests.
     """
-    space = SPACES.get(policy)
-    if space is None:
-        msg = f"--policy {policy!r} has no settings to search; there are: {', '.join(SPACES)}"
-        raise InputError(msg)
+    space, budget = space_of(wanted.policy), wanted.budget
     if budget is not None and not 0 < budget < 1:
         msg = f"--budget {budget:g}: must be a share of the requests over 0 and below 1, such as 0.01"
         raise InputError(msg)
     check_folder("--out", out)
     task, split = part.load(SEED)
+    scaled = scaled_by(task.scenario.system, wanted.deployment, wanted.namespace)
     if not split.judged.requests.any():
         msg = f"{split.judged.name}: no requests in the part; choose another with --start and --duration"
         raise InputError(msg)
     budget = task.objective.violation_budget if budget is None else budget
-    search = Search(Run(task, split.judged, split.history, policy, policy, SEED), space, budget)
+    search = Search(Run(task, split.judged, split.history, space.name, space.name, SEED), space, budget)
     if unmodelled := why_not(task):
-        STATUS.print(f"task {task.name}: {unmodelled}, one setting after another")
+        STATUS.print(f"task {task.name}: {unmodelled}, one setting after another and fewer of them")
     out.mkdir(parents=True, exist_ok=True)
     with status() as say, Sweep(out / "runs", processes) as sweep:
         found = calibrate(search, sweep, say, tenths("on the batch engine", say))
@@ -89,25 +108,55 @@ def calibrate_rule(
     draw_calibration(rows, budget, f"{space.name} on {_of(split.judged)}", out / PNG_NAME)
     _print(found, rows, search)
     CONSOLE.print(f"all that was tried: {out / CSV_NAME}    picture: {out / PNG_NAME}")
+    _write_manifest(manifest_of(found.chosen.spec, scaled), out / f"{space.name}.yaml")
     return found
 
 
+def _write_manifest(manifest: str | None, path: Path) -> None:
+    if manifest is None:
+        return
+    with whole_file(path) as partial:
+        partial.write_text(manifest, encoding="utf-8")
+    CONSOLE.print(f"\nkubectl apply -f {path}\n")
+    CONSOLE.print(manifest, end="", soft_wrap=True)
+
+
+def space_of(policy: str) -> Space:
+    """What is searched of a rule.
+
+    Raises:
+        InputError: naming what there is, if there is nothing to search.
+    """
+    if policy in SPACES:
+        return SPACES[policy]
+    why = " (it does not change replicas, which is all that is tried)" if policy in RULES else ""
+    msg = f"--policy {policy!r} has no settings to search{why}; there are: {', '.join(SPACES)}"
+    raise InputError(msg)
+
+
 def rows_of(found: Calibration, space: Space) -> list[Row]:
-    """All that was tried on either engine, by place on the grid."""
+    """All that was tried on either engine, by place in the space, each spec once."""
     batch, request = ({tried.spec: tried for tried in many} for many in (found.batch, found.tried))
     best = {tried.spec for tried in front(found.batch or found.tried)}
-    rows = []
-    for point in space.points:
-        spec = space.spec(point)
-        if spec in batch or spec in request:
-            values = tuple(options[place] for options, place in zip(space.axes.values(), point, strict=True))
-            figures = (batch.get(spec), request.get(spec))
-            rows.append(Row(spec, values, figures, spec in best, spec == found.chosen.spec))
-    return rows
+    points = {tried.spec: tried.point for tried in (*found.batch, *found.tried)}
+    return [
+        Row(
+            spec,
+            space.label(point),
+            point,
+            (batch.get(spec), request.get(spec)),
+            spec in best,
+            spec == found.chosen.spec,
+        )
+        for spec, point in sorted(points.items(), key=lambda item: item[1])
+    ]
 
 
 def write_rows(rows: list[Row], space: Space, path: Path) -> None:
-    """The rows as CSV: the settings, cost and violation ratio on each engine, on the front, chosen."""
+    """The rows as CSV: the settings, cost and violation ratio on each engine, on the front, chosen.
+
+    The policy is its name where the columns after it are its settings, else its whole spec.
+    """
     measures = ("cost_usd", "slo_violation_ratio")
     header = ["policy", *space.axes, *(f"{name}_{engine}" for engine in ENGINES for name in measures)]
     with path.open("w", encoding="utf-8", newline="") as file:
@@ -120,11 +169,15 @@ def write_rows(rows: list[Row], space: Space, path: Path) -> None:
                 for name in measures
             ]
             flags = [str(flag).lower() for flag in (row.on_front, row.chosen)]
-            writer.writerow([space.name, *row.values, *numbers, *flags])
+            values = row.values or [""] * len(space.axes)
+            policy = space.name if space.is_plain else row.spec
+            writer.writerow([policy, *values, *numbers, *flags])
 
 
 def draw_calibration(rows: list[Row], budget: float, title: str, path: Path) -> None:
     """Cost against violations of all that was tried, and what was chosen, as a PNG file."""
+    from matplotlib.ticker import LogFormatter
+
     figure, (axes,) = plain_axes(1)
     figure.set_size_inches(11, 6)
     for engine, color, size in ((0, LOAD, 12), (1, READY, 26)):
@@ -143,16 +196,18 @@ def draw_calibration(rows: list[Row], budget: float, title: str, path: Path) -> 
         linewidth=1,
         label=f"front on the {ENGINES[engine]} engine",
     )
-    chosen = next(tried for row in rows if row.chosen and (tried := row.figures[1]) is not None)
+    label, chosen = next((row.label, tried) for row in rows if row.chosen and (tried := row.figures[1]))
     place = (100 * chosen.slo_violation_ratio, chosen.cost_usd)
-    axes.scatter(
-        *place, s=130, marker="*", color=INK, linewidth=0, label=f"chosen: {plain(chosen.spec)}", zorder=4
-    )
+    axes.scatter(*place, s=130, marker="*", color=INK, linewidth=0, label=f"chosen: {plain(label)}", zorder=4)
     axes.axvline(100 * budget, color=LIMIT, linewidth=1, linestyle="--", label="budget")
     axes.set(xscale="log", xlabel="requests violating the SLO, % (log)", ylabel="cost, USD")
     axes.set_ylim(bottom=0)
     axes.set_xlim(right=min(axes.get_xlim()[1], max(100 * _SHOWN_BUDGETS * budget, 2 * place[0])))
     axes.xaxis.set_major_formatter(lambda value, _: plain_number(value, 4))
+    sparse = LogFormatter(labelOnlyBase=False)
+    sparse.set_axis(axes.xaxis)
+    sparse.set_locs()
+    axes.xaxis.set_minor_formatter(lambda value, _: plain_number(value, 4) if sparse(value) else "")
     axes.set_title(plain(title), loc="left")
     axes.legend(loc="upper right", frameon=False)
     save_figure(figure, path)
@@ -164,7 +219,7 @@ def _print(found: Calibration, rows: list[Row], search: Search) -> None:
     CONSOLE.print(f"search space of {search.space}")
     if found.batch:
         CONSOLE.print(
-            f"{len(found.batch)} settings x {TRIAL_SEEDS} seeds on the batch engine; "
+            f"{sum(row.figures[0] is not None for row in rows)} settings x {TRIAL_SEEDS} seeds on the batch engine; "
             f"{len(found.tried)} of them on the request engine, which decides"
         )
     else:
@@ -178,16 +233,19 @@ def _print(found: Calibration, rows: list[Row], search: Search) -> None:
     for row in sorted(rows, key=_cost):
         if row.spec in kept or row.figures[1]:
             mark = "chosen" if row.chosen else "front" if row.on_front else ""
-            table.add_row(row.spec, *(text for tried in row.figures for text in _texts(tried)), mark)
+            table.add_row(row.label, *(text for tried in row.figures for text in _texts(tried)), mark)
     CONSOLE.print(table)
     chosen = found.chosen
     said = f"within the budget of {_percent(search.budget)} %"
     if not found.within_budget:
         said = f"no settings keep the budget of {_percent(search.budget)} %: these have the fewest violations"
-    CONSOLE.print(
-        f"chosen: {chosen.spec}: {plain_number(chosen.cost_usd, 4)} USD, "
-        f"{_percent(chosen.slo_violation_ratio)} % violations, {said}"
-    )
+    CONSOLE.print(f"chosen: {shlex.quote(chosen.spec)}: {_said(chosen)}, {said}", soft_wrap=True)
+    if found.default is not None and found.default.spec != chosen.spec:
+        CONSOLE.print(f"its defaults, {search.space.name}: {_said(found.default)}")
+
+
+def _said(tried: Tried) -> str:
+    return f"{plain_number(tried.cost_usd, 4)} USD, {_percent(tried.slo_violation_ratio)} % violations"
 
 
 def _cost(row: Row) -> float:

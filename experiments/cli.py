@@ -55,6 +55,7 @@ EXTRAS = {
     "jinja2": "report",
     "markupsafe": "report",
     "matplotlib": "report",
+    "optuna": "calibrate",
     "sklearn": "forecast",
     "statsforecast": "forecast",
     "prophet": "prophet",
@@ -221,7 +222,9 @@ def calibrate(
             help="The load: counts, a request log or an access log; drawn from the task's workload if not given."
         ),
     ] = None,
-    policy: Annotated[str, typer.Option(help="The rule whose settings are searched: hpa.")] = "hpa",
+    policy: Annotated[
+        str, typer.Option(help="The rule whose settings are searched, such as hpa; see setpoint policies.")
+    ] = "hpa",
     budget: Annotated[
         float | None,
         typer.Option(help="Most violations, as a share of the requests; the task's if not given."),
@@ -229,21 +232,35 @@ def calibrate(
     start: StartOption = None,
     duration: DurationOption = None,
     mean_rps: MeanOption = None,
-    out: Annotated[Path, typer.Option(help="Folder of calibration.csv and calibration.png.")],
+    deployment: Annotated[
+        str | None,
+        typer.Option(help="Of the YAML for hpa and keda: the Deployment; the service's name if not given."),
+    ] = None,
+    namespace: Annotated[
+        str, typer.Option(help="Of the YAML for hpa and keda: the Deployment's namespace.")
+    ] = "default",
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="Folder of calibration.csv, calibration.png and, for hpa and keda, the YAML to apply."
+        ),
+    ],
     processes: Annotated[
         int | None, typer.Option(min=1, help="Runs at a time; all cores if not given.")
     ] = None,
 ) -> None:
-    """Find a rule's cheapest settings that keep the violation budget on a part of a trace.
+    """Find any rule's cheapest settings that keep the violation budget on a part of a trace.
 
-    Without --start it is all of the trace. Interrupted, the same command goes on where it stopped.
+    Without --start it is all of the trace. Prints what was tried, what to take and, for hpa and keda, the YAML to
+    apply. Interrupted, the same command goes on where it stopped.
     """
-    from experiments.calibration import calibrate_rule
+    from experiments.calibration import Wanted, calibrate_rule
     from experiments.commands import Part
 
     part = Part(task, trace, start, duration, mean_rps)
+    wanted = Wanted(policy, budget, deployment, namespace)
     with resumable():
-        calibrate_rule(part, policy, budget, out, processes)
+        calibrate_rule(part, wanted, out, processes)
 
 
 @app.command()

@@ -326,7 +326,7 @@ def make_cell(
 
 def on_batch_engine(task: Task, trace: Trace, policy: str) -> tuple[float, float, float]:
     """Violation ratio, cost of a run and CPU utilisation of a policy, over many clusters."""
-    rule = make(policy, make_context(task, None, 0))
+    rule = make(policy, make_context(task, None, 0, trace.start_seconds))
     clusters = FluidClusters(
         task.scenario,
         [trace],

@@ -18,7 +18,7 @@ from agents.forecast.registry import FORECASTERS
 from agents.registry import RULES, Entry
 from envs.observer import FEATURES
 from envs.task import load_task, task_names
-from experiments.recipes import RECIPES
+from experiments.recipes import ABOUT
 
 
 def inspect_bundle(file: Path) -> None:
@@ -61,9 +61,11 @@ def show_policies() -> None:
     for name, entry in sorted(RULES.items()):
         console.print(f"{name}: {entry.summary}")
         console.print(_settings(entry))
+        if entry.space:
+            console.print(f"  searched by setpoint calibrate: {entry.space.about}")
         console.print()
     console.print("recipes, which search before they run; for settings of a rule as setpoint calibrate does:")
-    console.print(_pairs(RECIPES.items()))
+    console.print(_pairs(ABOUT.items()))
     console.print(
         f"\nA rule's settings are written NAME:setting=value,...; a bundle is named by its path (*{SUFFIX})."
     )

@@ -13,21 +13,22 @@ from experiments.calibrate import SPACES, Calibration, Search, calibrate
 from experiments.oracle import ORACLE, Oracle, why_not
 from experiments.parts import CALIBRATION_SECONDS, calibration_part, check_requests
 from experiments.planned import Schedule
-from experiments.run import Run, make_context, with_policy
+from experiments.run import Run, with_policy
 from experiments.sweep import Sweep
 from experiments.wording import duration, plain_number
 from simulator.errors import InputError
-from simulator.trace import Split, Trace
+from simulator.trace import Split
 
 CALIBRATED, HINDSIGHT = "calibrated-", "hindsight-"
-RECIPES = {
-    f"{prefix}{name}": f"{name} with the cheapest settings that keep the budget on {part}"
-    for name in SPACES
-    for prefix, part in (
-        (CALIBRATED, "at most 24 h before the judged part"),
-        (HINDSIGHT, "the judged part itself: a bound, as nobody knows it beforehand"),
-    )
-} | {ORACLE: "the cheapest replica schedule that keeps the budget, with the future known: docs/oracle.md"}
+RULE = "RULE"
+ABOUT = {
+    CALIBRATED
+    + RULE: "a rule with the cheapest settings that keep the budget on at most 24 h before the judged part",
+    HINDSIGHT + RULE: "the same on the judged part itself: a bound, as nobody knows it beforehand",
+    ORACLE: "the cheapest replica schedule that keeps the budget, with the future known: docs/oracle.md",
+}
+"""What each recipe is, for a rule that there is something to search of."""
+RECIPES = {name.replace(RULE, rule) for name in ABOUT for rule in SPACES}
 SEED = 1_000_003
 """Calibration's own seed, which no judged run has."""
 FRONT = 10
@@ -72,13 +73,14 @@ def check_policy(policy: str, template: Run) -> None:
     if not known:
         msg = (
             f"policy {policy!r} is unknown; rules are: {', '.join(sorted(RULES))}; "
-            f"recipes are: {', '.join(RECIPES)}; or a bundle by its path (*{SUFFIX})"
+            f"recipes are: {', '.join(ABOUT)} with RULE one of {', '.join(SPACES)}; "
+            f"or a bundle by its path (*{SUFFIX})"
         )
         raise InputError(msg)
     if name is None:
-        make(policy, make_context(template.task, template.history, template.seed))
+        make(policy, template.context)
     elif policy.startswith(CALIBRATED):
-        check_requests(_part_before(template)[0], "to calibrate on")
+        check_requests(_part_before(template)[0].judged, "to calibrate on")
 
 
 def resolve(policy: str, template: Run, split: Split, sweep: Sweep, note: Callable[[str], None]) -> Resolved:
@@ -92,10 +94,10 @@ def resolve(policy: str, template: Run, split: Split, sweep: Sweep, note: Callab
     if name is None:
         return Resolved(policy, policy)
     if policy.startswith(HINDSIGHT):
-        part, on = split.judged, "the judged part itself"
+        part, on = split, "the judged part itself"
     else:
         part, on = _part_before(template)
-    calibration_run = Run(template.task, part, None, policy, policy, SEED)
+    calibration_run = Run(template.task, part.judged, part.history, policy, policy, SEED)
     budget = template.task.objective.violation_budget
     front = FRONT if policy.startswith(HINDSIGHT) else 0
     found = calibrate(Search(calibration_run, SPACES[name], budget, front), sweep, note)
@@ -127,7 +129,8 @@ def _recipe_of(policy: str) -> str | None:
     return None
 
 
-def _part_before(template: Run) -> tuple[Trace, str]:
+def _part_before(template: Run) -> tuple[Split, str]:
+    """What is calibrated on, and what lies before that."""
     history = template.history
     if history is None or history.duration_seconds < _SHORTEST_SECONDS:
         workload = template.task.scenario.workload
@@ -135,6 +138,11 @@ def _part_before(template: Run) -> tuple[Trace, str]:
         known = (history or template.judged).mean_rps
         on = f"a day of the task's workload model {workload.model!r} at {plain_number(known, 4)} requests/s"
         missing = "no part" if history is None else f"less than {_SHORTEST_SECONDS:g} s"
-        return drawn.scale(known / drawn.mean_rps), f"{on}: there is {missing} before the judged one"
+        part = drawn.scale(known / drawn.mean_rps)
+        return Split(None, part, factor=1.0, coarse=False), f"{on}: there is {missing} before the judged one"
     part = calibration_part(history)
-    return part, f"the {duration(part.duration_seconds)} before the judged part"
+    before = part.start_seconds - history.start_seconds
+    earlier = history.slice(history.start_seconds, before) if before > 0 else None
+    return Split(
+        earlier, part, factor=1.0, coarse=False
+    ), f"the {duration(part.duration_seconds)} before the judged part"

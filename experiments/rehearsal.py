@@ -43,6 +43,6 @@ def rehearse(
     """Run the loop over the judged part; the measures of what happened."""
     plant = _Measured(task.build(seed, split.judged))
     clock = VirtualClock(plant, split.judged.duration_seconds)
-    made = make(policy, make_context(task, split.history, seed))
+    made = make(policy, make_context(task, split.history, seed, split.judged.start_seconds))
     Loop(plant, made, task.interface.new_guard(), clock, journal).run()
     return plant.tally.measures()

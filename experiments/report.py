@@ -265,6 +265,7 @@ def _search(resolved: Resolved) -> dict[str, Any]:
         "count": len(calibration.tried),
         "batch": len(calibration.batch),
         "space": str(space),
+        "grid": space.is_grid,
     }
 
 

@@ -70,6 +70,11 @@ class Run:
     schedule: Schedule | None = None
 
     @property
+    def context(self) -> Context:
+        """What its policy may know."""
+        return make_context(self.task, self.history, self.seed, self.judged.start_seconds)
+
+    @property
     def key(self) -> str:
         """SHA-256 of all that the result depends on, code included, in hexadecimal."""
         parts = [
@@ -100,8 +105,8 @@ class Outcome:
     faults: tuple[FaultLabel, ...] = ()
 
 
-def make_context(task: Task, history: Trace | None, seed: int) -> Context:
-    """What a policy may know of a task."""
+def make_context(task: Task, history: Trace | None, seed: int, start_seconds: float = 0.0) -> Context:
+    """What a policy may know of a task, and of where on the trace's clock it begins."""
     system, cluster = task.scenario.system, task.scenario.cluster
     return Context(
         services=tuple(service.name for service in system.services),
@@ -116,6 +121,7 @@ def make_context(task: Task, history: Trace | None, seed: int) -> Context:
         groups=tuple(group.name for group in cluster.groups) if cluster else (),
         history=history,
         seed=seed,
+        start_seconds=start_seconds,
     )
 
 
@@ -134,7 +140,7 @@ def execute(
         journal: is given every event of the control plane.
         log: is given every request, as ``simulator.kernel.tables.LOGGED``.
     """
-    context = make_context(spec.task, spec.history, spec.seed)
+    context = spec.context
     policy = Planned(spec.schedule) if spec.schedule else make(spec.policy, context)
     cluster = spec.task.build(spec.seed, spec.judged, log, journal)
     guard = spec.task.interface.new_guard()

@@ -14,7 +14,7 @@ from agents.policy import Policy
 from agents.registry import make_each
 from agents.runner import run
 from envs.task import Task
-from experiments.run import Run, code_digest, make_context, trace_digest
+from experiments.run import Run, code_digest, trace_digest
 from simulator.arrays import Floats
 from simulator.errors import InputError
 from simulator.randomization import Randomization
@@ -84,7 +84,7 @@ def try_together(trial: Trial, report: Report | None = None) -> tuple[Floats, Fl
     """
     template = trial.template
     specs = trial.specs * len(trial.seeds)
-    policy = make_each(specs, make_context(template.task, template.history, template.seed))
+    policy = make_each(specs, template.context)
     with closing(_clusters(trial, policy)) as clusters:
         late, offered, usd = _run(trial, clusters, policy, report)
     shape = len(trial.seeds), len(trial.specs)

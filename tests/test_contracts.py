@@ -23,6 +23,7 @@ RESEARCH = {
     "sklearn",
     "statsforecast",
     "prophet",
+    "optuna",
 }
 HEAVY = RESEARCH | {"numpy", "onnxruntime", "kubernetes", "pydantic", "rich", "httpx"}
 

@@ -20,7 +20,7 @@ from simulator.arrays import Floats, Ints
 from simulator.plant import Desired, Snapshot
 from simulator.settings import Settings
 
-VARIED: Final = frozenset({"target", "kp", "ki", "kd"})
+VARIED: Final = frozenset({"target", "kp", "ki", "kd", "down"})
 """Settings that the clusters of one Pid may differ in."""
 _LEAST, _MOST = 0.5, 2.0
 """Factors of the replicas in one decision."""
@@ -80,8 +80,9 @@ class Pid:
     ) -> None:
         each = (settings,) if isinstance(settings, PidSettings) else settings
         self.settings = each[0]
-        self._target, self._kp, self._ki, self._kd = (
-            floats_by_cluster([getattr(one, name) for one in each]) for name in ("target", "kp", "ki", "kd")
+        self._target, self._kp, self._ki, self._kd, self._down = (
+            floats_by_cluster([getattr(one, name) for one in each])
+            for name in ("target", "kp", "ki", "kd", "down")
         )
         self._bounds, self._services = bounds, services
         self._output = self._last = self._before = np.array(np.nan)
@@ -109,7 +110,7 @@ class Pid:
             + self._ki * step * summed
             + self._kd / step * (error - 2 * last + before)
         )
-        change = np.where(change < 0, self.settings.down * change, change)
+        change = np.where(change < 0, self._down * change, change)
         output = np.where(current == self._asked, self._output, current)
         moved = output * np.clip(1.0 + change, _LEAST, _MOST)
         moved = np.clip(moved, self._bounds.fewest, self._bounds.most)

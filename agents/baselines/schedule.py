@@ -22,7 +22,7 @@ from simulator.errors import InputError
 from simulator.plant import Desired, Snapshot
 from simulator.settings import Settings
 
-VARIED: Final[frozenset[str]] = frozenset()
+VARIED: Final = frozenset({"lines"})
 """Settings that the clusters of one Schedule may differ in."""
 _AHEAD: Final = timedelta(days=1)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -39,10 +39,10 @@ class ScheduleSettings(Settings):
     timezone: str = Field(
         default="UTC", description="Of the lines, and of start where it has none: Europe/Berlin."
     )
-    start: datetime = Field(
-        default=_EPOCH,
-        description="The date and time at which the Plant's clock is 0: a real one's is at its default,"
-        " a simulated one's at the beginning of the judged part.",
+    start: datetime | None = Field(
+        default=None,
+        description="The date and time at which the Plant's clock is 0; if not given, 1970 began at second 0 of a real"
+        " one's clock, and of the trace's that a simulated one bears.",
     )
     period: float = Field(default=15.0, ge=1, le=3600, description="Seconds between two decisions.")
 
@@ -86,12 +86,18 @@ def _taken_apart(line: str) -> tuple[str, int]:
 
 
 class Timetable:
-    """Which line fired last, at any time; made as far as it has been asked for."""
+    """Which line fired last, at any time; made as far as it has been asked for.
 
-    def __init__(self, settings: ScheduleSettings) -> None:
+    Args:
+        start_seconds: since 1970, at which the Plant's clock is 0 where the settings leave it open.
+    """
+
+    def __init__(self, settings: ScheduleSettings, start_seconds: float = 0.0) -> None:
         self._zone = ZoneInfo(settings.timezone)
         start = settings.start
-        self._start_seconds = (start if start.tzinfo else start.replace(tzinfo=self._zone)).timestamp()
+        if start is not None:
+            start_seconds = (start if start.tzinfo else start.replace(tzinfo=self._zone)).timestamp()
+        self._start_seconds = start_seconds
         self._lines = [_taken_apart(line) for line in settings.lines]
         self._times, self._replicas = np.empty(0), np.empty(0, np.int64)
         self._until = -np.inf
@@ -106,6 +112,11 @@ class Timetable:
             self._extend(float(seconds.max()))
         found: Ints = self._replicas[np.searchsorted(self._times, seconds, side="right") - 1]
         return found
+
+    def next_after(self, time_seconds: float) -> float:
+        """When a line fires next after a time that has been asked for, on the Plant's clock."""
+        place = np.searchsorted(self._times, time_seconds + self._start_seconds, side="right")
+        return float(self._times[place] if place < len(self._times) else self._until) - self._start_seconds
 
     def _begin(self, seconds: float) -> None:
         """From when each line fired last before a time."""
@@ -145,12 +156,20 @@ class Schedule:
     It reads no metric, so a missing one changes nothing.
 
     Args:
-        settings: for all clusters, or of each of N, which do not differ.
+        settings: for all clusters, or of each of N, which differ in VARIED alone.
+        start_seconds: since 1970, at which the Plant's clock is 0 where the settings leave it open.
     """
 
-    def __init__(self, settings: ScheduleSettings | Sequence[ScheduleSettings]) -> None:
-        self.settings = settings if isinstance(settings, ScheduleSettings) else settings[0]
-        self._timetable = Timetable(self.settings)
+    def __init__(
+        self, settings: ScheduleSettings | Sequence[ScheduleSettings], start_seconds: float = 0.0
+    ) -> None:
+        each = (settings,) if isinstance(settings, ScheduleSettings) else settings
+        self.settings = each[0]
+        made = {one.lines: Timetable(one, start_seconds) for one in each}
+        self._timetables = list(made.values())
+        self._rows = np.array([list(made).index(one.lines) for one in each])
+        self._counts: Ints = np.empty(0, np.int64)
+        self._since = self._until = np.nan
 
     @property
     def period_seconds(self) -> float:
@@ -159,13 +178,24 @@ class Schedule:
 
     def decide(self, snapshot: Snapshot) -> Desired:
         """What the schedule says of the Snapshot's time."""
-        counts = self._timetable.at(snapshot.time_seconds)
+        counts = self._at(np.asarray(snapshot.time_seconds, np.float64))
         replicas = np.broadcast_to(counts[..., np.newaxis], snapshot.wanted.shape).astype(np.int64)
         reason = f"scheduled: {int(counts)}" if snapshot.wanted.ndim == 1 else ""
         return Desired(replicas, reason)
 
     def reset(self, mask: Mask | None = None) -> None:
         """There is nothing to forget."""
+
+    def _at(self, times: Floats) -> Ints:
+        """The count of each cluster, int64 ``(...)``; looked up anew where any line has fired since."""
+        first, last = float(times.min()), float(times.max())
+        if self._counts.shape != times.shape or not self._since <= first <= last < self._until:
+            of_each = np.stack([table.at(times) for table in self._timetables])
+            rows = np.broadcast_to(self._rows, times.shape) if times.ndim else self._rows[0]
+            self._counts = np.take_along_axis(of_each, rows[np.newaxis], axis=0)[0]
+            self._since = last
+            self._until = min(table.next_after(last) for table in self._timetables)
+        return self._counts
 
 
 def make_schedule(settings: ScheduleSettings | Sequence[ScheduleSettings], context: Context) -> Schedule:
@@ -180,4 +210,4 @@ def make_schedule(settings: ScheduleSettings | Sequence[ScheduleSettings], conte
             if not low <= count <= high:
                 msg = f"policy schedule: lines has {line!r}; the task allows {low} to {high} replicas"
                 raise InputError(msg)
-    return Schedule(settings)
+    return Schedule(settings, context.start_seconds)

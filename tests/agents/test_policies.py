@@ -73,10 +73,15 @@ OTHERS = {
         "step_scaling:scale_in=none,period=15",
     ),
     "vpa": ("vpa:period=15", "vpa:period=15,margin=0.3"),
-    "schedule": (SCHEDULE, "schedule:lines=['* * * * * = 3']"),
+    "schedule": (
+        SCHEDULE,
+        "schedule:lines=['* * * * * = 3']",
+        "schedule:lines=['*/2 * * * * = 9', '1-59/2 * * * * = 4']",
+    ),
     "pid": (
         "pid:kp=0.3",
         "pid:target=0.4,kd=3",
+        "pid:target=0.3,down=0.5",
         "pid:starting=false,target=0.3",
         "pid:signal=latency,target=0.2",
     ),

@@ -14,13 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from refused import refused_task
 
+from agents.space import Space
 from envs.task import Task, load_task
 from experiments.calibrate import (
     FRONT_BUDGETS,
     SPACES,
     Calibration,
     Search,
-    Space,
     Tried,
     calibrate,
     front,
@@ -36,9 +36,8 @@ from simulator.trace import Trace, split_trace
 TASK = load_task("web")
 ON_REQUEST_ENGINE = refused_task()
 HOUR = Trace(np.full(60, 60 * 100.0), 60.0, name="flat")
-GRID = Space(
-    "hpa", {"target": tuple(range(14)), "window": tuple(range(4))}, coarse=((1, 4, 7, 10, 13), (0, 2))
-)
+GRID = Space("keda", {"target": tuple(range(14)), "window": tuple(range(4))})
+"""Of a rule without defaults, so that nothing is run beside."""
 
 
 @dataclass
@@ -92,8 +91,8 @@ def test_no_neighbour_of_the_chosen_one_and_no_coarse_point_is_better(
         violations=lambda target, window: 0.0005 * (1 + steep) * target + 0.001 * slope / (1 + window),
     )
     found = search(sweep, budget)
-    (chosen,) = (point for point in product(range(14), range(4)) if GRID.spec(point) == found.chosen.spec)
-    for other in (*GRID.neighbours(chosen), *product(*GRID.coarse)):
+    (chosen,) = (point for point in product(range(14), range(4)) if GRID.label(point) == found.chosen.spec)
+    for other in (*GRID.neighbours(chosen), *GRID.coarse):
         assert rank_of(sweep, other, budget) >= rank_of(sweep, chosen, budget)
     assert found.within_budget == (found.chosen.slo_violation_ratio <= budget)
     assert len(sweep.asked) == len(set(sweep.asked)) == len(found.tried), "nothing is run twice"
@@ -124,12 +123,12 @@ def test_what_the_batch_engine_finds_is_put_right_by_the_request_engine(
         lambda target, window: late * violations(target, window),
     )
     found = search(sweep, budget, task=TASK)
-    (chosen,) = (point for point in GRID.points if GRID.spec(point) == found.chosen.spec)
+    (chosen,) = (point for point in GRID.points if GRID.label(point) == found.chosen.spec)
     for other in GRID.neighbours(chosen):
         assert rank_of(sweep, other, budget) >= rank_of(sweep, chosen, budget)
     assert found.within_budget == (found.chosen.slo_violation_ratio <= budget)
     assert len(sweep.asked) == len(set(sweep.asked)) == len(found.tried), "nothing is run twice"
-    assert [tried.spec for tried in found.batch] == [GRID.spec(point) for point in sorted(GRID.points)]
+    assert [tried.spec for tried in found.batch] == [GRID.label(point) for point in sorted(GRID.points)]
 
 
 def test_where_the_engines_agree_the_best_of_the_whole_grid_is_found_in_few_runs() -> None:
@@ -139,7 +138,7 @@ def test_where_the_engines_agree_the_best_of_the_whole_grid_is_found_in_few_runs
         violations=lambda target, window: 0.001 if (target, window) == (12, 3) else 0.001 * target,
     )
     found = search(sweep, 0.004, task=TASK)
-    assert found.chosen.spec == "hpa:target=12,window=3"
+    assert found.chosen.spec == "keda:target=12,window=3"
     assert found.batch
     assert len(found.tried) < 6
     assert search(sweep, 0.004).chosen.spec != found.chosen.spec
@@ -151,8 +150,8 @@ def test_clearly_dearer_or_clearly_worse_neighbours_are_not_run() -> None:
         cost=lambda target, window: 30 - target, violations=lambda target, window: 0.001 * 1.5**target
     )
     found = search(sweep, 1.05 * 0.001 * 1.5**6, task=TASK)
-    assert found.chosen.spec == "hpa:target=6,window=0"
-    assert sorted(sweep.asked) == ["hpa:target=6,window=0", "hpa:target=6,window=1"]
+    assert found.chosen.spec == "keda:target=6,window=0"
+    assert sorted(sweep.asked) == ["keda:target=6,window=0", "keda:target=6,window=1"]
 
 
 def test_with_a_front_the_request_engine_runs_it_from_end_to_end() -> None:
@@ -160,7 +159,7 @@ def test_with_a_front_the_request_engine_runs_it_from_end_to_end() -> None:
         cost=lambda target, window: 30 - target, violations=lambda target, window: 0.0001 * 2**target
     )
     found = search(sweep, 0.0008, front=4, task=TASK)
-    assert found.chosen.spec == "hpa:target=3,window=0"
+    assert found.chosen.spec == "keda:target=3,window=0"
     curve = front(found.tried)
     assert curve[-1].slo_violation_ratio == 0.0001
     assert curve[0].slo_violation_ratio == 0.0064 <= FRONT_BUDGETS * 0.0008
@@ -188,7 +187,7 @@ def test_settings_without_a_measure_are_never_chosen() -> None:
         cost=lambda target, window: 30 - target,
         violations=lambda target, window: float("nan") if target > 4 else 0.001,
     )
-    assert search(sweep, 0.01).chosen == Tried("hpa:target=4,window=0", 26, 0.001)
+    assert search(sweep, 0.01).chosen == Tried("keda:target=4,window=0", 26, 0.001)
 
 
 def test_the_hpa_space_is_the_published_one() -> None:
@@ -196,8 +195,9 @@ def test_the_hpa_space_is_the_published_one() -> None:
     assert [len(values) for values in space.axes.values()] == [14, 4, 2]
     assert "target in 0.3, 0.35" in str(space)
     assert "0.95; window in 0, 60, 300, 600; scale_up in default, gentle" in str(space)
-    for point in product(*space.coarse):
-        check_policy(space.spec(point), Run(TASK, HOUR, None, "", "", 0))
+    assert space.coarse == list(product((0.35, 0.5, 0.65, 0.8, 0.95), (0, 300), ("default",)))
+    for point in space.coarse:
+        check_policy(space.label(point), Run(TASK, HOUR, None, "", "", 0))
 
 
 def test_calibrated_never_sees_the_judged_part_and_hindsight_sees_nothing_else(tmp_path: Path) -> None:
@@ -225,7 +225,7 @@ def test_calibrated_never_sees_the_judged_part_and_hindsight_sees_nothing_else(t
     assert SEED not in {run.seed for run in judged}
 
 
-@pytest.mark.parametrize("policy", ["calibrated-fixed", "hindsight-", "magic"])
+@pytest.mark.parametrize("policy", ["calibrated-vpa", "hindsight-", "magic"])
 def test_unknown_recipes_are_refused(policy: str) -> None:
     with pytest.raises(InputError, match="is unknown"):
         check_policy(policy, Run(TASK, HOUR, None, policy, policy, 0))

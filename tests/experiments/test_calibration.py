@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from refused import WHY, write_refused_task
 from typer.testing import CliRunner, Result
 
+from agents.registry import parse_spec
 from envs.task import load_task
 from experiments.calibrate import SPACES
-from experiments.cli import app
+from experiments.cli import app, main
 from experiments.recipes import SEED
 from experiments.run import Run, execute
 from simulator.errors import InputError
@@ -66,6 +70,14 @@ def test_it_prints_and_writes_what_the_request_engine_says(trace: Path, tmp_path
     assert f"chosen: {spec}: " in done.stdout
     assert "within the budget of 1 %" in done.stdout
     assert (tmp_path / "one" / "calibration.png").read_bytes().startswith(b"\x89PNG")
+    manifest = (tmp_path / "one" / "hpa.yaml").read_text()
+    assert manifest in done.stdout
+    found = yaml.safe_load(manifest)
+    assert found["kind"] == "HorizontalPodAutoscaler"
+    assert (found["spec"]["minReplicas"], found["spec"]["maxReplicas"]) == (2, 200)
+    (metric,) = found["spec"]["metrics"]
+    assert metric["resource"]["target"]["averageUtilization"] == round(100 * chosen.target)
+    assert found["spec"]["behavior"]["scaleDown"]["stabilizationWindowSeconds"] == chosen.window
 
 
 def test_the_front_is_that_of_the_whole_grid(trace: Path, tmp_path: Path) -> None:
@@ -113,16 +125,87 @@ def test_what_the_batch_engine_does_not_model_is_run_one_by_one(trace: Path, tmp
     assert f"{len(table)} settings on the request engine" in done.stdout
 
 
+def test_keda_is_searched_around_what_a_pod_serves_and_is_a_scaled_object(
+    trace: Path, tmp_path: Path
+) -> None:
+    names = ("--deployment", "front", "--namespace", "shop")
+    done = calibrate(trace, tmp_path, "--policy", "keda", "--duration", 1800, *names)
+    assert done.exit_code == 0, done.output
+    table = pd.read_csv(tmp_path / "calibration.csv")
+    (chosen,) = table[table["chosen"]].itertuples()
+    assert parse_spec(chosen.policy).settings["target"] == pytest.approx(80 * chosen.share)
+    found = yaml.safe_load((tmp_path / "keda.yaml").read_text())
+    assert found["metadata"] == {"name": "front", "namespace": "shop"}
+    (trigger,) = found["spec"]["triggers"]
+    assert float(trigger["metadata"]["threshold"]) == pytest.approx(80 * chosen.share)
+    assert f"kubectl apply -f {tmp_path / 'keda.yaml'}" in done.stdout.replace("\n", "")
+
+
+def test_a_schedule_is_printed_so_that_a_shell_takes_it(trace: Path, tmp_path: Path) -> None:
+    done = calibrate(trace, tmp_path, "--policy", "schedule", "--duration", 1800)
+    assert done.exit_code == 0, done.output
+    (said,) = (line for line in done.stdout.splitlines() if line.startswith("chosen: "))
+    (spec, *_) = shlex.split(said.removeprefix("chosen: "))
+    spec = spec.removesuffix(":")
+    table = pd.read_csv(tmp_path / "calibration.csv")
+    assert list(table.columns[:5]) == ["policy", "share", "quantile", "hours", "lead"]
+    (chosen,) = table[table["chosen"]].itertuples()
+    assert chosen.policy == spec
+    simulated = (
+        "simulate",
+        "--trace",
+        trace,
+        "--duration",
+        1800,
+        "--policy",
+        spec,
+        "--png",
+        tmp_path / "one.png",
+    )
+    assert CliRunner().invoke(app, [str(one) for one in simulated]).exit_code == 0
+    assert not list(tmp_path.glob("*.yaml"))
+
+
+def test_without_optuna_the_error_names_the_extra(
+    trace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    arguments = [
+        "setpoint",
+        "calibrate",
+        "--trace",
+        trace,
+        "--out",
+        tmp_path,
+        "--policy",
+        "pid",
+        "--duration",
+        900,
+    ]
+    monkeypatch.setattr(sys, "argv", [str(one) for one in arguments])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 2
+    assert (
+        "this command needs optuna; install it with: pip install 'setpoint[calibrate]'"
+        in capsys.readouterr().err
+    )
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--policy", "fixed"), "--policy 'fixed' has no settings to search; there are: hpa"),
+        (
+            ("--policy", "vpa"),
+            f"(it does not change replicas, which is all that is tried); there are: {', '.join(SPACES)}",
+        ),
         (
             ("--policy", "hpa:target=0.6"),
-            "--policy 'hpa:target=0.6' has no settings to search; there are: hpa",
+            "--policy 'hpa:target=0.6' has no settings to search; there are: fixed, hpa",
         ),
         (("--budget", "0"), "--budget 0: must be a share of the requests over 0 and below 1, such as 0.01"),
         (("--budget", "nan"), "--budget nan: must be"),
+        (("--namespace", "my shop"), "--namespace 'my shop': must be lower-case letters, digits and hyphens"),
         (("--start", "1e9"), "is at or beyond the end"),
         (("--mean-rps", "1e8"), "at most 2e+09 are simulated"),
     ],

@@ -177,10 +177,10 @@ def test_a_truncated_gzip_file(trace: Path, tmp_path: Path) -> None:
             ("--policy", "magic"),
             (
                 f"'magic' is unknown; rules are: {', '.join(sorted(RULES))}; "
-                "recipes are: calibrated-hpa, hindsight-hpa, oracle"
+                "recipes are: calibrated-RULE, hindsight-RULE, oracle with RULE one of fixed, hpa, keda, "
             ),
         ),
-        (("--policy", "calibrated-magic"), "recipes are: calibrated-hpa"),
+        (("--policy", "calibrated-magic"), "recipes are: calibrated-RULE"),
         (("--policy", "hpa:colour=3"), "setting 'colour' is unknown; there are: target"),
         (("--policy", "hpa:target=0"), "target is 0"),
         (("--policy", "fixed:replicas=-1"), "replicas is -1"),
@@ -218,7 +218,7 @@ def test_wrong_arguments_end_in_one_line(
             ("--start", "0", "--duration", "60", "--mean-rps", "1e6", "--policy", "calibrated-hpa"),
             "requests to calibrate on",
         ),
-        (("--policy", "calibrated-magic"), "recipes are: calibrated-hpa, hindsight-hpa"),
+        (("--policy", "calibrated-magic"), "recipes are: calibrated-RULE, hindsight-RULE"),
     ],
 )
 def test_every_command_refuses_what_is_too_much_before_it_is_built(
@@ -327,7 +327,7 @@ def test_policies_lists_rules_with_their_settings_and_recipes(tmp_path: Path) ->
             elif isinstance(field.default, BaseModel):
                 default = "{steps:"
             assert any(line[:2] == [setting, default] for line in words), setting
-    assert {"calibrated-hpa", "hindsight-hpa"} <= {line[0] for line in words if line}
+    assert {"calibrated-RULE", "hindsight-RULE", "oracle"} <= {line[0] for line in words if line}
 
 
 def test_the_version(tmp_path: Path) -> None:
