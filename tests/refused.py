@@ -27,6 +27,6 @@ def refused_task() -> Task:
 def write_refused_task(folder: Path) -> Path:
     """The same as a file."""
     path = folder / "hungry.yaml"
-    task = refused_task().model_dump(mode="json", exclude_defaults=True)
+    task = refused_task().model_dump(mode="json", exclude_none=True)
     path.write_text(yaml.safe_dump(task), encoding="utf-8")
     return path
