@@ -79,6 +79,20 @@ class Search:
         """The policy's spec at a point of the space."""
         return str(Spec(self.space.name, self.space.settings_at(point, self.ground)))
 
+    def neighbours(self, point: Point) -> list[Point]:
+        """The points of a grid next to one, and along each axis the first that come to other settings."""
+        near = self.space.neighbours(point)
+        if self.space.is_plain or not point:
+            return near
+        spec = self.spec(point)
+        for place, values in enumerate(self.space.axes.values()):
+            options = list(values) if isinstance(values, tuple) else []
+            here = options.index(point[place])
+            for beyond in (options[:here][::-1], options[here + 1 :]):
+                others = ((*point[:place], value, *point[place + 1 :]) for value in beyond)
+                near += [next((other for other in others if self.spec(other) != spec), point)]
+        return list(dict.fromkeys(near))
+
     @cached_property
     def ground(self) -> Ground:
         """What the settings are searched on."""
@@ -246,7 +260,7 @@ def _promising(
     """What may be better than the best that was run, by the batch engine's figures put right where both are known."""
     if not search.space.is_grid:
         return _likeliest(search, batch, tried)
-    near = search.space.neighbours(best)
+    near = search.neighbours(best)
     if not batch:
         return near
     truth, shown, budget = tried[best], batch[best], search.budget

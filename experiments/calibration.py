@@ -23,7 +23,7 @@ from experiments.calibrate import (
 )
 from experiments.commands import CONSOLE, STATUS, Part, status, tenths
 from experiments.figures import INK, LIMIT, LOAD, READY, plain, plain_axes, save_figure
-from experiments.manifests import manifest_of, scaled_by
+from experiments.manifests import DOCUMENTS, manifest_of, scaled_by
 from experiments.outputs import check_folder
 from experiments.recipes import SEED
 from experiments.run import Run
@@ -108,7 +108,10 @@ def calibrate_rule(part: Part, wanted: Wanted, out: Path, processes: int | None)
     draw_calibration(rows, budget, f"{space.name} on {_of(split.judged)}", out / PNG_NAME)
     _print(found, rows, search)
     CONSOLE.print(f"all that was tried: {out / CSV_NAME}    picture: {out / PNG_NAME}")
-    _write_manifest(manifest_of(found.chosen.spec, scaled), out / f"{space.name}.yaml")
+    for rule in DOCUMENTS:
+        (out / f"{rule}.yaml").unlink(missing_ok=True)
+    over = "" if found.within_budget else _over(found.chosen, budget)
+    _write_manifest(manifest_of(found.chosen.spec, scaled, over), out / f"{space.name}.yaml")
     return found
 
 
@@ -119,6 +122,11 @@ def _write_manifest(manifest: str | None, path: Path) -> None:
         partial.write_text(manifest, encoding="utf-8")
     CONSOLE.print(f"\nkubectl apply -f {path}\n")
     CONSOLE.print(manifest, end="", soft_wrap=True)
+
+
+def _over(chosen: Tried, budget: float) -> str:
+    ratio = _percent(chosen.slo_violation_ratio)
+    return f"It breaks the budget: {ratio} % of the requests violate the SLO, {_percent(budget)} % may."
 
 
 def space_of(policy: str) -> Space:
@@ -220,7 +228,7 @@ def _print(found: Calibration, rows: list[Row], search: Search) -> None:
     if found.batch:
         CONSOLE.print(
             f"{sum(row.figures[0] is not None for row in rows)} settings x {TRIAL_SEEDS} seeds on the batch engine; "
-            f"{len(found.tried)} of them on the request engine, which decides"
+            f"{sum(row.figures[1] is not None for row in rows)} of them on the request engine, which decides"
         )
     else:
         CONSOLE.print(f"{len(found.tried)} settings on the request engine")

@@ -73,22 +73,23 @@ def scaled_by(system: Application, deployment: str | None, namespace: str) -> li
     ]
 
 
-def manifest_of(spec: str, scaled: list[Scaled]) -> str | None:
+def manifest_of(spec: str, scaled: list[Scaled], warning: str = "") -> str | None:
     """YAML to apply, a document for each Deployment; None of a rule that Kubernetes has no object for.
 
-    What the object cannot say stands in a comment before it.
+    What the object cannot say stands in a comment before it, and a warning if there is one.
     """
     rule = parse_spec(spec)
-    if rule.name not in _DOCUMENTS:
+    if rule.name not in DOCUMENTS:
         return None
     settings = check_settings(rule)
     parts = []
     for one in scaled:
-        document, notes = _DOCUMENTS[rule.name](settings, one)
+        document, notes = DOCUMENTS[rule.name](settings, one)
         said = (
             spec,
             f"For the Deployment {one.name} in the namespace {one.namespace}: change both to yours.",
             *notes,
+            *([warning] if warning else []),
         )
         comments = "".join(f"# {line}\n" for line in said)
         parts.append(comments + yaml.safe_dump(document, sort_keys=False, width=110))
@@ -151,6 +152,10 @@ def _keda(settings: KedaSettings, scaled: Scaled) -> tuple[Document, list[str]]:
     if behavior:
         spec["advanced"] = {"horizontalPodAutoscalerConfig": behavior}
     spec["triggers"] = [_trigger(trigger, scaled) for trigger in settings.all_triggers]
+    if fewest == 0 or settings.idle == 0:
+        notes.append(
+            "From 0 replicas only a metric of what stands before the pods, such as an ingress, wakes them."
+        )
     notes.append("Change serverAddress, and metrics' names and labels in the queries to yours.")
     metadata = _metadata(scaled)
     if annotations := _paused(settings):
@@ -163,7 +168,8 @@ def _keda(settings: KedaSettings, scaled: Scaled) -> tuple[Document, list[str]]:
     }, notes
 
 
-_DOCUMENTS: dict[str, Callable[[Any, Scaled], tuple[Document, list[str]]]] = {"hpa": _hpa, "keda": _keda}
+DOCUMENTS: dict[str, Callable[[Any, Scaled], tuple[Document, list[str]]]] = {"hpa": _hpa, "keda": _keda}
+"""Rules that Kubernetes has an object for."""
 
 
 def _metadata(scaled: Scaled) -> Document:
@@ -251,6 +257,7 @@ def _trigger(trigger: TriggerSettings, scaled: Scaled) -> Document:
         "query": _query(trigger.metric, scaled),
         "threshold": _plain(trigger.target),
         "activationThreshold": _plain(trigger.activation),
+        "ignoreNullValues": "false",
     }
     kind = "AverageValue" if trigger.type == "average_value" else "Value"
     return {"type": "prometheus", "metricType": kind, "metadata": metadata}

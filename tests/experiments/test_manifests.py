@@ -138,6 +138,8 @@ def hpa_of(document: dict[str, Any]) -> HpaSettings:
 def keda_of(document: dict[str, Any]) -> KedaSettings:
     spec = document["spec"]
     config = spec.get("advanced", {}).get("horizontalPodAutoscalerConfig", {})
+    nulls = {trigger["metadata"]["ignoreNullValues"] for trigger in spec["triggers"]}
+    assert nulls == {"false"}, "no answer is not 0"
     triggers = [
         {
             "metric": trigger["metadata"]["query"],
