@@ -125,6 +125,7 @@ def _advance_graph(clock, loads, hazards, graph, stations, world, state, shifts,
     span = clock.period_seconds / clock.parts
     services = state.wanted.shape[1]
     _begin(clock, hazards, world, state, shifts, happened, n)
+    flows.expired[n] = 0.0
     for part in range(clock.parts):
         begin = (first + part) * span
         key = part_key(world.key[n], first + part)
@@ -133,7 +134,7 @@ def _advance_graph(clock, loads, hazards, graph, stations, world, state, shifts,
         _come_and_go(clock, world, state, shifts, n, part)
         divert_calls(stations, state, flows, n, span)
         limit_calls(stations, world, state, flows, n, span)
-        begin_calls(graph, flows, n, requests, span)
+        begin_calls(graph, stations, flows, n, requests, span)
         for place in range(services):
             serve_calls(graph, stations, world, state, flows, happened, n, place, (mean, requests), span, key)
         answer(graph, stations, world, state, flows, happened, n, requests, span)

@@ -51,10 +51,8 @@ def _lacking(service: Service) -> list[str]:
     return [
         what
         for what, there in (
-            ("load shedding", service.shedding is not None),
             ("waking from zero", service.wakes),
             ("memory that may run out", _may_run_out(service)),
-            ("throwing away what has expired", service.discards_expired),
         )
         if there
     ] + _lacking_calls(calls)
