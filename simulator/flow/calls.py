@@ -12,48 +12,16 @@ import math
 import numpy as np
 
 from simulator.compiled import inlined
+from simulator.flow.attempts import attempts_of
 from simulator.flow.draws import NOISE, deviate_of, service_key
 from simulator.flow.graph import NO_SERVICE
 from simulator.flow.overload import turn_away, work_off
 from simulator.flow.tails import time_exceeds, time_p95
 
 _HIGHEST_LOAD = 0.95
-_MOST_AWAY = 1.0 - 1e-6
 _DEVIATIONS = 6.0
 _MEMORY = 1.7
 """How many calls' times it takes until a pod that works in batches has forgotten whether it was busy; measured."""
-
-
-@inlined
-def _attempts(graph, e, lost, calls, span):
-    """Attempts of a call on average where so many are lost and ``calls`` are made in a part of a step."""
-    if lost <= 0.0 or graph.attempts[e] <= 1.0:
-        return 1.0
-    most = graph.attempts[e]
-    more = most - 1.0 if lost >= 1.0 else lost * (1.0 - lost ** (most - 1.0)) / (1.0 - lost)
-    if graph.retry_ratio[e] < np.inf:
-        more = min(more, graph.retry_ratio[e] + graph.retries_per_second[e] * span / max(calls, 1.0))
-    return 1.0 + more
-
-
-@inlined
-def _attempts_of(graph, stations, flows, n, e, called, calls, span):
-    """Attempts of a call on average, and how many were there if nothing were shed.
-
-    Who is turned away and soon tries again comes while the service still sheds: either all attempts are, or none is.
-    """
-    lost = flows.lost[n, e]
-    if not len(stations.log_shed) or lost <= 0.0 or graph.attempts[e] <= 1.0:
-        attempts = _attempts(graph, e, lost, calls, span)
-        return attempts, attempts
-    away = min(flows.turned_away[n, graph.lane[called]], _MOST_AWAY)
-    if graph.back_off_seconds[e] > stations.shed_seconds[graph.service[called]] or away <= 0.0:
-        attempts = _attempts(graph, e, lost, calls, span)
-        return attempts, attempts
-    others = _attempts(graph, e, max(1.0 - (1.0 - lost) / (1.0 - away), 0.0), calls, span)
-    most = _attempts(graph, e, 1.0, calls, span)
-    never = away * others / (most * (1.0 - away) + away * others)
-    return (1.0 - never) * others + never * most, others
 
 
 @inlined
@@ -130,7 +98,7 @@ def _call(graph, stations, flows, n, o, made, span):
     for e in range(graph.first[o], graph.first[o + 1]):
         asked = made * graph.times[e] * graph.probability[e]
         called = _called(graph, flows, n, e)
-        attempts, fresh = _attempts_of(graph, stations, flows, n, e, called, asked, span)
+        attempts, fresh = attempts_of(graph, stations, flows, n, e, called, asked, span)
         attempts *= asked
         flows.calls[n, called] += attempts
         if len(stations.log_shed):
@@ -299,7 +267,7 @@ def _answer_call(graph, stations, flows, n, e, calls, span):
     failed = lost
     if lost > 0.0 and graph.attempts[e] > 1.0:
         asked = calls * graph.times[e] * graph.probability[e]
-        attempts, _ = _attempts_of(graph, stations, flows, n, e, o, asked, span)
+        attempts, _ = attempts_of(graph, stations, flows, n, e, o, asked, span)
         failed = max(1.0 - (1.0 - lost) * attempts, 0.0)
         first += (attempts - 1.0) * (min(first, most) + graph.back_off_seconds[e])
     chance, count = graph.probability[e], graph.times[e]
