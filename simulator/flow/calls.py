@@ -135,8 +135,13 @@ def _at(table, place):
 @inlined
 def _find_extra(stations, flows, n, lane, place, stretch):
     """What a lane's calls take beside their work; roots of cumulants between points of the grid; and what is shed."""
+    p, down, u, right = place
+    extra = stations.extra
     for k in range(3):
-        flows.extra[n, lane, k] = (_at(stations.extra[lane, :, :, k], place) * stretch) ** (k + 1)
+        upper = extra[lane, p, u, k] + right * (extra[lane, p, u + 1, k] - extra[lane, p, u, k])
+        lower = extra[lane, p + 1, u, k] + right * (extra[lane, p + 1, u + 1, k] - extra[lane, p + 1, u, k])
+        root = (upper + down * (lower - upper)) * stretch
+        flows.extra[n, lane, k] = root if k == 0 else root * root if k == 1 else root * root * root
     if len(stations.log_shed):
         flows.shed[n, lane] = min(math.exp(_at(stations.log_shed[lane], place)), 1.0)
 
