@@ -19,6 +19,7 @@ from simulator.arrays import Floats, Ints
 from simulator.errors import InputError
 from simulator.faults import SlowStart
 from simulator.flow.episode import Episodes, begin_episodes
+from simulator.flow.equipment import equip
 from simulator.flow.faults import hazards
 from simulator.flow.fleet import (
     SHOWN_DRAINING,
@@ -29,7 +30,7 @@ from simulator.flow.fleet import (
     needs_fleet,
     site_of,
 )
-from simulator.flow.graph import Flows, equip, flatten
+from simulator.flow.graph import Flows, flatten
 from simulator.flow.lives import begin_fleets, live
 from simulator.flow.shown import see_burn, sort_rows
 from simulator.flow.stations import metric_units
@@ -107,8 +108,12 @@ class FluidClusters:
         self._clock = _clock(scenario.metrics, period_seconds, wakes=bool(len(self._waking.asked)))
         self._hazards = hazards(scenario.faults, [service.name for service in system.services], groups)
         self._loads = _loads(scenario, traces)
-        self._graph = None if system.is_one_queue else (flatten(system), equip(system))
-        self._flows = None if self._graph is None else Flows.of(count, self._graph[0], shape[1])
+        self._graph, self._flows = None, None
+        if not system.is_one_queue:
+            graph = flatten(system)
+            stations = equip(system, graph)
+            self._graph = graph, stations
+            self._flows = Flows.of(count, graph, shape[1], discards=len(stations.discards) > 0)
         self._laws, scv = _laws(system, randomization)
         beginnings = math.floor((traces[0].duration_seconds - horizon_seconds) / _GRID_SECONDS + 1e-9) + 1
         self._episodes = _episodes(scenario, scv, slo_seconds, beginnings, randomization)
@@ -183,6 +188,11 @@ class FluidClusters:
     def waiting(self) -> Ints:
         """int64 ``(N, S)``; calls that wait."""
         return np.rint(self.state.backlog / self.world.mean_seconds).astype(np.int64)
+
+    @property
+    def expired(self) -> Floats:
+        """float64 ``(N, S)``; calls that were thrown away in the last step, for their callers had given up."""
+        return np.zeros(self.state.backlog.shape) if self._flows is None else self._flows.expired
 
     def snapshot(self) -> Snapshot:
         """What is shown now; axes N and S."""

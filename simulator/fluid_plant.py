@@ -74,7 +74,8 @@ class FluidPlant:
         offered, usd = happened.offered.copy(), happened.usd.copy()
         waiting = clusters.waiting
         dropped = np.rint(happened.dropped).astype(np.int64)
-        served = offered - dropped - (waiting - self._waiting)
+        expired = np.rint(clusters.expired).astype(np.int64)
+        served = offered - dropped - expired - (waiting - self._waiting)
         self._waiting = waiting
         none, unknown = np.zeros_like(offered), np.full(offered.shape, np.nan)
         busy, cores = happened.busy_seconds.copy(), clusters.cores_per_slot
@@ -85,7 +86,7 @@ class FluidPlant:
             started=served,
             served=served,
             dropped=dropped,
-            timed_out=none,
+            timed_out=expired,
             failed=none,
             retried=none,
             refused=none,

@@ -12,26 +12,16 @@ import math
 import numpy as np
 
 from simulator.compiled import inlined
+from simulator.flow.attempts import attempts_of
 from simulator.flow.draws import NOISE, deviate_of, service_key
 from simulator.flow.graph import NEVER_SECONDS, NO_SERVICE
+from simulator.flow.overload import turn_away, work_off
 from simulator.flow.tails import time_exceeds, time_p95
 
 _HIGHEST_LOAD = 0.95
 _DEVIATIONS = 6.0
 _MEMORY = 1.7
 """How many calls' times it takes until a pod that works in batches has forgotten whether it was busy; measured."""
-
-
-@inlined
-def _attempts(graph, e, lost, calls, span):
-    """Attempts of a call on average where so many are lost and ``calls`` are made in a part of a step."""
-    if lost <= 0.0 or graph.attempts[e] <= 1.0:
-        return 1.0
-    most = graph.attempts[e]
-    more = most - 1.0 if lost >= 1.0 else lost * (1.0 - lost ** (most - 1.0)) / (1.0 - lost)
-    if graph.retry_ratio[e] < np.inf:
-        more = min(more, graph.retry_ratio[e] + graph.retries_per_second[e] * span / max(calls, 1.0))
-    return 1.0 + more
 
 
 @inlined
@@ -93,32 +83,37 @@ def _called(graph, flows, n, e):
 
 
 @inlined
-def begin_calls(graph, flows, n, requests, span):
+def begin_calls(graph, stations, flows, n, requests, span):
     """Let clients' requests come."""
     calls = flows.calls[n]
     for o in range(len(calls)):
         calls[o] = requests * graph.share[o] if o < len(graph.share) else 0.0
+        if flows.wanted.shape[1]:
+            flows.wanted[n, o] = 0.0
+        if len(stations.log_shed):
+            flows.fresh[n, o] = 0.0
     for o in range(len(graph.share)):
-        _call(graph, flows, n, o, calls[o], span)
+        _call(graph, stations, flows, n, o, calls[o], span)
 
 
 @inlined
-def _call(graph, flows, n, o, made, span):
+def _call(graph, stations, flows, n, o, made, span):
     """Make the calls of an operation."""
     for e in range(graph.first[o], graph.first[o + 1]):
         asked = made * graph.times[e] * graph.probability[e]
-        flows.calls[n, _called(graph, flows, n, e)] += asked * _attempts(
-            graph, e, flows.lost[n, e], asked, span
-        )
+        called = _called(graph, flows, n, e)
+        attempts, fresh = attempts_of(graph, stations, flows, n, e, called, asked, span)
+        attempts *= asked
+        flows.calls[n, called] += attempts
+        if len(stations.log_shed):
+            flows.fresh[n, called] += asked * fresh
+        if flows.wanted.shape[1] and attempts > 0.0:
+            flows.wanted[n, called] += attempts * graph.timeout_seconds[e]
 
 
 @inlined
-def _find_extra(stations, flows, n, s, pods, load, stretch):
-    """What calls take beside their work, by pods and load; roots of cumulants between two points of the grid.
-
-    Returns:
-        How busy a load makes pods that work in batches; see ``Stations``.
-    """
+def _find_place(stations, pods, load):
+    """Where so many pods and such a load stand in the grids of what was measured: rows, columns and what is beyond."""
     few, slack = stations.fewness, stations.stress
     down, right = 1.0 / max(pods, 1.0), 1.0 / (1.0 - min(load, _HIGHEST_LOAD))
     p = 0
@@ -129,15 +124,30 @@ def _find_extra(stations, flows, n, s, pods, load, stretch):
         u += 1
     down = min((few[p] - down) / (few[p] - few[p + 1]), 1.0)
     right = max((right - slack[u]) / (slack[u + 1] - slack[u]), 0.0)
-    for k in range(3):
-        roots = stations.extra[s, p, :, k], stations.extra[s, p + 1, :, k]
-        upper = roots[0][u] + right * (roots[0][u + 1] - roots[0][u])
-        lower = roots[1][u] + right * (roots[1][u + 1] - roots[1][u])
-        flows.extra[n, s, k] = ((upper + down * (lower - upper)) * stretch) ** (k + 1)
-    efforts = stations.effort[s, p], stations.effort[s, p + 1]
-    upper = efforts[0][u] + right * (efforts[0][u + 1] - efforts[0][u])
-    lower = efforts[1][u] + right * (efforts[1][u + 1] - efforts[1][u])
+    return p, down, u, right
+
+
+@inlined
+def _at(table, place):
+    """A value between those of a grid."""
+    p, down, u, right = place
+    upper = table[p, u] + right * (table[p, u + 1] - table[p, u])
+    lower = table[p + 1, u] + right * (table[p + 1, u + 1] - table[p + 1, u])
     return upper + down * (lower - upper)
+
+
+@inlined
+def _find_extra(stations, flows, n, lane, place, stretch):
+    """What a lane's calls take beside their work; roots of cumulants between points of the grid; and what is shed."""
+    p, down, u, right = place
+    extra = stations.extra
+    for k in range(3):
+        upper = extra[lane, p, u, k] + right * (extra[lane, p, u + 1, k] - extra[lane, p, u, k])
+        lower = extra[lane, p + 1, u, k] + right * (extra[lane, p + 1, u + 1, k] - extra[lane, p + 1, u, k])
+        root = (upper + down * (lower - upper)) * stretch
+        flows.extra[n, lane, k] = root if k == 0 else root * root if k == 1 else root * root * root
+    if len(stations.log_shed):
+        flows.shed[n, lane] = min(math.exp(_at(stations.log_shed[lane], place)), 1.0)
 
 
 @inlined
@@ -169,53 +179,83 @@ def serve_calls(graph, stations, world, state, flows, happened, n, place, reques
     """
     mean_requests, came = requests
     s = graph.order[place]
+    first, last = graph.lanes[place], graph.lanes[place + 1]
     stretch = world.mean_seconds[n, s] / stations.mean_seconds[s]
     calls = expected_work = there = work_there = 0.0
-    for o in range(graph.begins[place], graph.begins[place + 1]):
-        calls += flows.calls[n, o]
-        expected_work += flows.calls[n, o] * graph.work[o, 0] * stretch
-        there += flows.calls[n, o] + flows.waiting[n, o]
-        work_there += (flows.calls[n, o] + flows.waiting[n, o]) * graph.work[o, 0] * stretch
+    for lane in range(first, last):
+        flows.work[n, lane] = 0.0
+        for o in range(graph.begins[lane], graph.begins[lane + 1]):
+            calls += flows.calls[n, o]
+            flows.work[n, lane] += flows.calls[n, o] * graph.work[o, 0] * stretch
+            there += flows.calls[n, o] + flows.waiting[n, o]
+            work_there += (flows.calls[n, o] + flows.waiting[n, o]) * graph.work[o, 0] * stretch
+        expected_work += flows.work[n, lane]
     deviation = stretch * math.sqrt(came * stations.request_variance[s] * world.scv[n, s])
-    work = expected_work
-    if not flows.kept_full[n, s]:
-        work = max(work + deviation * deviate_of(service_key(key, s), NOISE), 0.0)
+    noise = 1.0
+    if not flows.kept_full[n, s] and expected_work > 0.0:
+        deviate = deviate_of(service_key(key, s), NOISE)
+        noise = max(1.0 + deviation / expected_work * deviate, 0.0)
+    for lane in range(first, last):
+        flows.work[n, lane] *= noise
     per_call = work_there / there if there > 0.0 else world.mean_seconds[n, s]
     pods, pace = np.float64(state.ready[n, s]), state.pace[n, s]
     capacity = _capacity(stations, world, state, flows, n, s, per_call, span)
-    before = state.backlog[n, s]
-    busy = min(before + work, capacity)
-    after = before + work - busy
-    done = busy / (before + work) if before + work > 0.0 else 1.0
-    if after > 0.0 and flows.waits_for[n, s] != NO_SERVICE:
-        flows.kept_full[n, flows.waits_for[n, s]] = True
-    turned_away, stay = 0.0, 1.0 - done
-    if after > stations.room[s] * pods * per_call:
-        kept = stations.room[s] * pods * per_call
-        turned_away = min((after - kept) / max(work, 1e-12), 1.0)
-        stay *= kept / after
-        after = kept
-    state.backlog[n, s] = after
-    flows.demand[n, s] = calls
-    flows.turned_away[n, s] = turned_away
-    flows.wait_seconds[n, s] = (
-        0.5 * (before + after) * span / capacity if capacity > 0.0 else stations.cold_seconds[s]
-    )
-    flows.offered[n, s] += calls
     load = expected_work / capacity if capacity > 0.0 else 1.0
     if came > 0.0:
         load *= mean_requests / came
-    effort = _find_extra(stations, flows, n, s, pods, load, stretch / pace * 0.5 * (1.0 + world.scv[n, s]))
+    point = _find_place(stations, pods, load)
+    for lane in range(first, last):
+        _find_extra(stations, flows, n, lane, point, stretch / pace * 0.5 * (1.0 + world.scv[n, s]))
+    before = state.backlog[n, s]
+    if before + expected_work * noise > capacity and flows.waits_for[n, s] != NO_SERVICE:
+        flows.kept_full[n, flows.waits_for[n, s]] = True
+    room = stations.room[s] * pods * per_call
+    fresh = 1.0
+    if len(stations.log_shed) and calls > 0.0:
+        fresh = flows.fresh[n, graph.begins[first] : graph.begins[last]].sum() / calls
+    goes_round = turn_away(stations, flows, n, s, (first, last), (room, fresh), capacity, span)
+    left, after = capacity, 0.0
+    for lane in range(first, last):
+        left = _serve_lane(graph, stations, flows, happened, n, s, lane, stretch, (capacity, left), span)
+        after += flows.backlog[n, lane]
+        if len(stations.log_shed):
+            flows.wait_variance[n, lane] = flows.wait_seconds[n, lane] ** 2 / 3.0 if goes_round else 0.0
+    busy = capacity - left
+    state.backlog[n, s] = after
+    flows.demand[n, s] = calls
+    flows.offered[n, s] += calls
     if stations.in_batches[s] and after == 0.0:
         deviate = deviate_of(service_key(key, s), NOISE)
-        busy = capacity * _busy_share(effort * load, (per_call + flows.extra[n, s, 0]) / span, pods, deviate)
+        share = _busy_share(
+            _at(stations.effort[s], point) * load,
+            (per_call + flows.extra[n, first, 0]) / span,
+            pods,
+            deviate,
+        )
+        busy = capacity * share
     flows.busy[n, s] = busy / pace
     happened.waiting_seconds[n, s] += 0.5 * (before + after) / per_call * span
-    happened.dropped[n, s] += turned_away * calls
-    for o in range(graph.begins[place], graph.begins[place + 1]):
-        came_or_waited = flows.calls[n, o] + flows.waiting[n, o]
-        flows.waiting[n, o] = came_or_waited * stay
-        _call(graph, flows, n, o, came_or_waited * done, span)
+
+
+@inlined
+def _serve_lane(graph, stations, flows, happened, n, s, lane, stretch, capacities, span):
+    """Let the calls of one priority at a service be worked on, and make theirs; what is left of the capacity."""
+    alive = np.inf
+    if len(stations.discards) and stations.discards[s]:
+        alive = 0.0
+        for o in range(graph.begins[lane], graph.begins[lane + 1]):
+            alive += flows.wanted[n, o] * graph.work[o, 0] * stretch / span
+    waits = alive, stations.cold_seconds[s]
+    left, done, stays, expired = work_off(flows, n, lane, waits, capacities, span)
+    for o in range(graph.begins[lane], graph.begins[lane + 1]):
+        away = flows.turned_away[n, lane] * flows.calls[n, o]
+        happened.dropped[n, s] += away
+        there = flows.calls[n, o] - away + flows.waiting[n, o]
+        flows.waiting[n, o] = there * stays
+        if len(stations.discards):
+            flows.expired[n, s] += there * expired
+        _call(graph, stations, flows, n, o, there * done, span)
+    return left
 
 
 @inlined
@@ -236,7 +276,8 @@ def _answer_call(graph, stations, flows, n, e, calls, span):
     flows.lost[n, e] = lost
     failed = lost
     if lost > 0.0 and graph.attempts[e] > 1.0:
-        attempts = _attempts(graph, e, lost, calls * graph.times[e] * graph.probability[e], span)
+        asked = calls * graph.times[e] * graph.probability[e]
+        attempts, _ = attempts_of(graph, stations, flows, n, e, o, asked, span)
         failed = max(1.0 - (1.0 - lost) * attempts, 0.0)
         first += (attempts - 1.0) * (min(first, most) + graph.back_off_seconds[e])
     chance, count = graph.probability[e], graph.times[e]
@@ -270,11 +311,14 @@ def answer(graph, stations, world, state, flows, happened, n, requests, span):
             stretch = world.mean_seconds[n, s] / (stations.mean_seconds[s] * state.pace[n, s])
             spread = world.scv[n, s]
             pace = state.cpu_share[n, s] if stations.own_pace[s] else 1.0
-            calm = graph.work[o, 0] * stretch / pace + flows.extra[n, s, 0] + state.delay_seconds[n, s]
-            first = calm + flows.wait_seconds[n, s]
-            second = graph.work[o, 1] * stretch**2 * spread + flows.extra[n, s, 1]
-            third = graph.work[o, 2] * stretch**3 * spread * spread + flows.extra[n, s, 2]
-            away = flows.turned_away[n, s]
+            lane = graph.lane[o]
+            calm = graph.work[o, 0] * stretch / pace + flows.extra[n, lane, 0] + state.delay_seconds[n, s]
+            first = calm + flows.wait_seconds[n, lane]
+            second = graph.work[o, 1] * stretch**2 * spread + flows.extra[n, lane, 1]
+            if len(stations.log_shed):
+                second += flows.wait_variance[n, lane]
+            third = graph.work[o, 2] * stretch**3 * spread * spread + flows.extra[n, lane, 2]
+            away = flows.turned_away[n, lane]
         works = 1.0 - away
         made = flows.calls[n, o]
         step, longest, variance, skew, still = -1, 0.0, 0.0, 0.0, 0.0

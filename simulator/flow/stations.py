@@ -6,16 +6,16 @@ what a call takes on average, and how much that varies, where the load is steady
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
+from numpy.typing import NDArray
 
 from simulator.application import Application, RequestClass
 from simulator.arrays import Floats
 from simulator.dataplane import DataPlane
-from simulator.kernel.tables import Table
+from simulator.kernel.tables import OK, Table
 from simulator.laws.draws import sample
 from simulator.laws.law import ServiceTimeLaw
 from simulator.operation import Call
@@ -31,6 +31,10 @@ _LEAST_IDLE = 1e-6
 _SEED = np.uint64(20260101)
 
 
+Mix = tuple[tuple[int, int, float], ...]
+"""Priority, operation, and how often that is called, relative to the others; high priorities first."""
+
+
 @dataclass(frozen=True, slots=True)
 class Station:
     """What was measured.
@@ -39,7 +43,9 @@ class Station:
         mean_seconds: work of a call of the mix.
         pods: float64 ``(P,)``.
         loads: float64 ``(U,)``.
-        extra: float64 ``(P, U, 3)``; what a call takes beside its work: the roots of its cumulants by their order.
+        extra: float64 ``(L, P, U, 3)``; what a call of each lane, high priority first, takes beside its work: the
+            roots of its cumulants by their order.
+        shed: float64 ``(L, P, U)``; share of calls that are turned away.
         effort: float64 ``(P, U)``; a load makes ``1 - exp(-effort load)`` of the CPU busy; for batches.
     """
 
@@ -47,6 +53,7 @@ class Station:
     pods: Floats
     loads: Floats
     extra: Floats
+    shed: Floats
     effort: Floats
 
 
@@ -74,24 +81,26 @@ def work_cumulants(law: ServiceTimeLaw) -> tuple[float, float, float]:
 
 
 @cache
-def learn_station(service: Service, mix: tuple[float, ...]) -> Station:
-    """Measure a service.
-
-    Args:
-        mix: how often each operation is called, relative to the others.
-    """
-    shares = np.maximum(mix, 1e-9) / np.maximum(mix, 1e-9).sum()
-    works = np.array([work_cumulants(operation.service_time) for operation in service.all_operations])
+def learn_station(service: Service, mix: Mix) -> Station:
+    """Measure a service."""
+    shares = np.maximum([calls for _, _, calls in mix], 1e-9)
+    shares /= shares.sum()
+    works = np.array([work_cumulants(service.all_operations[each].service_time) for _, each, _ in mix])
+    priorities = np.array([priority for priority, _, _ in mix])
+    lanes = [priorities == priority for priority in dict.fromkeys(priorities.tolist())]
     mean = float(shares @ works[:, 0])
-    work = _mixed(works, shares)
-    measured = np.array([[_measure(service, shares, mean, pods, load) for load in LOADS] for pods in PODS])
-    effort = -np.log(np.maximum(1 - measured[..., 3], _LEAST_IDLE)) / LOADS
+    work = np.array([_mixed(works[lane], shares[lane] / shares[lane].sum()) for lane in lanes])
+    alone = _alone(service, mix, shares)
+    measured = [[_measure(alone, lanes, mean, pods, load) for load in LOADS] for pods in PODS]
+    taken = np.array([[each for each, _ in row] for row in measured]).transpose(2, 0, 1, 3)
+    used = np.array([[each for _, each in row] for row in measured])
     return Station(
         mean,
         np.array(PODS, np.float64),
         np.array(LOADS),
-        np.maximum(measured[..., :3] - work, 0.0) ** (1 / np.arange(1, 4)),
-        effort,
+        np.maximum(taken[..., :3] - work[:, np.newaxis, np.newaxis], 0.0) ** (1 / np.arange(1, 4)),
+        taken[..., 3],
+        -np.log(np.maximum(1 - used, _LEAST_IDLE)) / LOADS,
     )
 
 
@@ -103,10 +112,13 @@ def _mixed(cumulants: Floats, shares: Floats) -> Floats:
     return np.array([shares @ first, variance, shares @ (third + 3 * offset * second + offset**3)])
 
 
-def _measure(service: Service, shares: Floats, mean: float, pods: int, load: float) -> Floats:
-    """Cumulants of how long a call takes, and the share of their CPU that pods use: float64 ``(4,)``."""
+def _measure(
+    alone: Application, lanes: list[NDArray[np.bool_]], mean: float, pods: int, load: float
+) -> tuple[Floats, float]:
+    """Of each lane cumulants of how long a call takes and the share turned away, ``(L, 4)``; of all the CPU used."""
     taken: list[Table] = []
-    plane = DataPlane(_alone(service, shares), _SEED, log=taken.append)
+    service = alone.services[0]
+    plane = DataPlane(alone, _SEED, log=taken.append)
     for pod in range(pods):
         plane.open_pod(pod, 0, service.most_vcpu)
     _shuffle(plane, pods * service.slots_per_pod)
@@ -120,10 +132,17 @@ def _measure(service: Service, shares: Floats, mean: float, pods: int, load: flo
     )
     plane.flush_log()
     log = np.concatenate(taken)
-    counted = log["arrived_seconds"] >= arrivals[round(_WARM_UP_SHARE * _CALLS)]
-    seconds = log["latency_seconds"][counted]
-    offset = seconds - seconds.mean()
-    return np.array([seconds.mean(), np.mean(offset**2), np.mean(offset**3), used])
+    log = log[log["arrived_seconds"] >= arrivals[round(_WARM_UP_SHARE * _CALLS)]]
+    found = []
+    for lane in lanes:
+        calls = log[lane[log["request_class"]]]
+        seconds = calls["latency_seconds"][calls["outcome"] == OK]
+        if not len(seconds):
+            seconds = np.zeros(1)
+        offset = seconds - seconds.mean()
+        shed = 1 - np.mean(calls["outcome"] == OK) if len(calls) else 0.0
+        found.append([seconds.mean(), np.mean(offset**2), np.mean(offset**3), shed])
+    return np.array(found), used
 
 
 def _shuffle(plane: DataPlane, slots: int) -> None:
@@ -131,13 +150,18 @@ def _shuffle(plane: DataPlane, slots: int) -> None:
     plane.advance(_SHUFFLED_SECONDS, np.zeros(slots))
 
 
-def _alone(service: Service, shares: Sequence[float] | Floats) -> Application:
-    """The service by itself: it calls nobody and turns nobody away."""
+def _alone(service: Service, mix: Mix, shares: Floats) -> Application:
+    """The service by itself: it calls nobody, and its queue has no limit."""
     operations = tuple(each.model_copy(update={"steps": ()}) for each in service.all_operations)
     changes = {"operations": operations, "service_time": None, "queue_limit_per_pod": None}
     alone = service.model_copy(update=changes)
     classes = tuple(
-        RequestClass(name=each.name, share=share, entry=Call(to=f"{service.name}.{each.name}"))
-        for each, share in zip(operations, shares, strict=True)
+        RequestClass(
+            name=f"{operations[each].name} {priority}",
+            share=share,
+            priority=priority,
+            entry=Call(to=f"{service.name}.{operations[each].name}"),
+        )
+        for (priority, each, _), share in zip(mix, shares.tolist(), strict=True)
     )
     return Application(name=service.name, services=(alone,), classes=classes)

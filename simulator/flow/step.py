@@ -128,6 +128,8 @@ def _advance_graph(parts, clock, loads, hazards, graph, stations, world, state, 
     span = clock.period_seconds / clock.parts
     services = state.wanted.shape[1]
     _begin(clock, hazards, world, state, shifts, happened, n)
+    if parts[0] == 0:
+        flows.expired[n] = 0.0
     for part in range(parts[0], parts[1]):
         begin = (first + part) * span
         key = part_key(world.key[n], first + part)
@@ -136,7 +138,7 @@ def _advance_graph(parts, clock, loads, hazards, graph, stations, world, state, 
         _come_and_go(clock, world, state, shifts, n, part)
         divert_calls(stations, state, flows, n, span)
         limit_calls(stations, world, state, flows, n, span)
-        begin_calls(graph, flows, n, requests, span)
+        begin_calls(graph, stations, flows, n, requests, span)
         for place in range(services):
             serve_calls(graph, stations, world, state, flows, happened, n, place, (mean, requests), span, key)
         answer(graph, stations, world, state, flows, happened, n, requests, span)

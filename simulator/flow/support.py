@@ -48,15 +48,7 @@ def check_supported(scenario: Scenario) -> None:
 def _lacking(service: Service) -> list[str]:
     """What of a service is not modelled."""
     calls = [call for operation in service.all_operations for step in operation.steps for call in step]
-    return [
-        what
-        for what, there in (
-            ("load shedding", service.shedding is not None),
-            ("memory that may run out", _may_run_out(service)),
-            ("throwing away what has expired", service.discards_expired),
-        )
-        if there
-    ] + _lacking_calls(calls)
+    return ["memory that may run out"] * _may_run_out(service) + _lacking_calls(calls)
 
 
 def _may_run_out(service: Service) -> bool:

@@ -18,7 +18,8 @@ from experiments.sweep import Sweep
 from simulator import theory
 from simulator.application import load_application
 from simulator.arrays import Floats
-from simulator.flow.graph import equip, flatten
+from simulator.flow.equipment import equip
+from simulator.flow.graph import flatten
 from simulator.flow.stations import learn_station
 from simulator.flow.tails import PEARSON_P95, PEARSON_SURVIVAL, time_exceeds, time_p95
 from simulator.plant import Desired
@@ -70,15 +71,16 @@ def test_a_shared_processor_is_that_of_theory(load: float) -> None:
             "max_replicas": 1,
         }
     )
-    station = learn_station(service, (1.0,))
-    extra = station.extra[0, station.loads.tolist().index(load), 0]
+    station = learn_station(service, ((0, 0, 1.0),))
+    extra = station.extra[0, 0, station.loads.tolist().index(load), 0]
     assert mean + extra == pytest.approx(theory.mgc_ps_mean_response_seconds(load / mean, mean, 1), rel=0.1)
 
 
 @pytest.mark.parametrize("name", ["shop", "boutique"])
 def test_the_flat_graph_has_the_visits_of_the_application(name: str) -> None:
     application = load_application(name)
-    graph, stations = flatten(application), equip(application)
+    graph = flatten(application)
+    stations = equip(application, graph)
     calls = np.concatenate([graph.share, np.zeros(len(graph.service) - len(graph.share))])
     for operation in range(len(calls)):
         for edge in range(graph.first[operation], graph.first[operation + 1]):

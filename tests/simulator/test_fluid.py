@@ -130,7 +130,6 @@ def test_what_is_not_modelled_is_named() -> None:
 @pytest.mark.parametrize(
     ("what", "change"),
     [
-        ("throwing away what has expired of service web", {"discards_expired": True}),
         ("memory that may run out of service web", {"memory": {"gib_per_request": 0.2}}),
     ],
 )

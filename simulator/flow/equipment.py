@@ -1,0 +1,224 @@
+"""What the services of an application can do, as flat arrays for compiled code.
+
+Axes: S services, L lanes (the calls of one priority at a service), K pairs of services of which one calls the other.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simulator.application import Application, Place
+from simulator.arrays import Floats, Ints
+from simulator.flow.graph import (
+    NEVER_SECONDS,
+    Graph,
+    nodes_in_order,
+    service_calls,
+    services_in_order,
+    visits_of,
+)
+from simulator.flow.stations import Mix, learn_station, metric_units, work_units
+from simulator.flow.tails import PEARSON_P95, PEARSON_SURVIVAL
+from simulator.operation import Call
+from simulator.service import Service
+from simulator.waking import LOOK_SECONDS
+
+_LEAST_SHED = 1e-6
+
+
+class Stations(NamedTuple):
+    """What services can do.
+
+    Attributes:
+        mean_seconds: float64 ``(S,)``; work of a call of the usual mix.
+        request_variance: float64 ``(S,)``; of the work that one client's request makes, seconds squared.
+        units: float64 ``(S,)``; work that a pod can do in a second, over what its CPU request can.
+        slots: float64 ``(S,)``; of a pod; inf where they are free while its calls are out.
+        own_pace: bool ``(S,)``; whether a call works on a slot by itself, and takes longer where that has less CPU.
+        pairs: int64 ``(K, 2)``; caller and callee, the last callers first.
+        pair_calls: float64 ``(K,)``; calls that one of the caller's makes there.
+        pair_patience: float64 ``(K,)``; seconds after which the caller has given up all attempts, or inf.
+        patience_seconds: float64 ``(S,)``; how long a service may have no ready pod until calls go elsewhere.
+        cold_seconds: float64 ``(S,)``; how long a call waits while no pod is ready; NEVER_SECONDS but where it wakes.
+        room: float64 ``(S,)``; calls that a pod may have beyond those at work, inf without a limit.
+        fewness: float64 ``(P,)``; one over the numbers of pods for which ``extra`` is known.
+        stress: float64 ``(U,)``; one over what the loads for which it is known leave free.
+        extra: float64 ``(L, P, U, 3)``; what a call takes beside its work at full speed: the roots of its cumulants
+            by their order, seconds.
+        shed_seconds: float64 ``(S,)``; new calls are dropped while one has waited longer, inf where none are; of
+            length 0 where that holds of all.
+        spared: bool ``(L,)``; whether its calls are taken in all the same.
+        log_shed: float64 ``(L, P, U)``; logarithm of the share of calls that are dropped though work is done as fast as
+            it comes; of length 0 with ``shed_seconds``.
+        discards: bool ``(S,)``; whether what has expired is thrown away; of length 0 where nothing is.
+        in_batches: bool ``(S,)``; then few calls use all of a pod's CPU.
+        effort: float64 ``(S, P, U)``; a load makes ``1 - exp(-effort load)`` of the CPU of batches busy.
+        survival: float64; see ``simulator.flow.tails``.
+        p95: float64; see ``simulator.flow.tails``.
+    """
+
+    mean_seconds: Floats
+    request_variance: Floats
+    units: Floats
+    slots: Floats
+    own_pace: NDArray[np.bool_]
+    pairs: Ints
+    pair_calls: Floats
+    pair_patience: Floats
+    patience_seconds: Floats
+    cold_seconds: Floats
+    room: Floats
+    fewness: Floats
+    stress: Floats
+    extra: Floats
+    shed_seconds: Floats
+    spared: NDArray[np.bool_]
+    log_shed: Floats
+    discards: NDArray[np.bool_]
+    in_batches: NDArray[np.bool_]
+    effort: Floats
+    survival: Floats
+    p95: Floats
+
+
+def equip(application: Application, graph: Graph) -> Stations:
+    """What the services of an application can do; each is measured on the request engine's data plane."""
+    services = application.services
+    works, pairs, mixes = _request_work(application), _pairs(application), _mixes(application, graph)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        learnt = list(pool.map(learn_station, services, mixes))
+    sheds = any(each.shedding for each in services)
+    discards = any(each.discards_expired for each in services)
+    by_lane = [learnt[service] for service in graph.order]
+    return Stations(
+        mean_seconds=np.array([each.mean_seconds for each in learnt]),
+        request_variance=works[:, 1] - works[:, 0] ** 2,
+        units=np.array([work_units(each) / metric_units(each) for each in services]),
+        slots=np.array([_held_slots(each) for each in services]),
+        own_pace=np.array([each.discipline == "slots" for each in services]),
+        pairs=np.array([pair for pair, _ in pairs], np.int64).reshape(-1, 2),
+        pair_calls=np.array([calls for _, calls in pairs], np.float64),
+        pair_patience=np.array([_patience_seconds(application, *pair) for pair, _ in pairs], np.float64),
+        patience_seconds=np.array(
+            [each.health_check.every_seconds * each.health_check.threshold for each in services]
+        ),
+        cold_seconds=np.array([_cold_seconds(each) for each in services]),
+        room=np.array([_room(each) for each in services]),
+        fewness=1 / learnt[0].pods,
+        stress=1 / (1 - learnt[0].loads),
+        extra=np.concatenate([each.extra for each in by_lane]),
+        shed_seconds=np.array(
+            [each.shedding.after_waiting_seconds if each.shedding else math.inf for each in services if sheds]
+        ),
+        spared=_spared(services, graph),
+        log_shed=np.log(np.concatenate([np.maximum(each.shed, _LEAST_SHED) for each in by_lane]))[
+            : len(graph.priority) if sheds else 0
+        ],
+        discards=np.array([each.discards_expired for each in services if discards], np.bool_),
+        in_batches=np.array([each.discipline == "batching" for each in services]),
+        effort=np.array([each.effort for each in learnt]),
+        survival=PEARSON_SURVIVAL,
+        p95=PEARSON_P95,
+    )
+
+
+def _mixes(application: Application, graph: Graph) -> list[Mix]:
+    """How often the operations of each service are called."""
+    mixes: list[list[tuple[int, int, float]]] = [[] for _ in application.services]
+    visits = visits_of(graph)[len(graph.share) :].tolist()
+    for (service, priority, operation), calls in zip(nodes_in_order(application), visits, strict=True):
+        mixes[service].append((priority, operation, calls))
+    return [tuple(mix) for mix in mixes]
+
+
+def _spared(services: Sequence[Service], graph: Graph) -> NDArray[np.bool_]:
+    """Which lanes' calls are never shed: bool ``(L,)``."""
+    found = np.zeros(len(graph.priority), np.bool_)
+    for place, service in enumerate(graph.order):
+        shedding, lanes = services[service].shedding, slice(*graph.lanes[place : place + 2])
+        if shedding is not None and shedding.spares_priority is not None:
+            found[lanes] = graph.priority[lanes] >= shedding.spares_priority
+    return found
+
+
+def _pairs(application: Application) -> list[tuple[tuple[int, int], float]]:
+    """Caller and callee with the calls there that one of the caller's makes, the last callers first."""
+    order = services_in_order(application)
+    visits = [0.0] * len(order)
+    for place, calls in application.visits.items():
+        visits[place[0]] += calls
+    made = {pair: calls / visits[pair[0]] for pair, calls in service_calls(application).items() if calls > 0}
+    return sorted(made.items(), key=lambda one: -order.index(one[0][0]))
+
+
+def _patience_seconds(application: Application, caller: int, callee: int) -> float:
+    """How long calls of one service to another hold what waits for them at most."""
+    calls = [
+        call
+        for operation in application.services[caller].all_operations
+        for step in operation.steps
+        for call in step
+        if application.find(call)[0] == callee
+    ]
+    longest = 0.0
+    for call in calls:
+        attempts = call.retry.max_attempts if call.retry else 1
+        pause = call.retry.back_off_seconds * (1 - call.retry.jitter / 2) if call.retry else 0.0
+        longest = max(longest, attempts * (call.timeout_seconds or math.inf) + (attempts - 1) * pause)
+    return longest
+
+
+def _held_slots(service: Service) -> float:
+    calls = any(operation.steps for operation in service.all_operations)
+    shares = service.discipline == "processor_sharing"
+    holds = service.holds_slot_while_calling and (calls or shares)
+    return float(service.slots_per_pod) if holds else math.inf
+
+
+def _cold_seconds(service: Service) -> float:
+    """Half the time between two looks for traffic, then a start-up."""
+    start_up = service.start_up
+    usual = LOOK_SECONDS / 2 + start_up.p50_seconds * math.exp(start_up.sigma**2 / 2)
+    return usual if service.wakes else NEVER_SECONDS
+
+
+def _room(service: Service) -> float:
+    if service.queue_limit_per_pod is None:
+        return math.inf
+    return float(
+        service.queue_limit_per_pod + (0 if service.discipline == "slots" else service.slots_per_pod)
+    )
+
+
+def _request_work(application: Application) -> Floats:
+    """Mean and mean square of the work of each service for one client's request: float64 ``(S, 2)``."""
+    services = range(len(application.services))
+    found: dict[Place, Floats] = {}
+    for place in reversed(list(application.visits)):
+        operation = application.operation(place)
+        law = operation.service_time
+        own = np.array([np.eye(len(services))[place[0]] * law.mean_seconds] * 2)
+        own[1] *= law.mean_seconds * law.scv
+        for call in (call for step in operation.steps for call in step):
+            own += _times(found[application.find(call)], call)
+        found[place] = own
+    total = np.zeros((2, len(services)))
+    share = sum(group.share for group in application.classes)
+    for group in application.classes:
+        mean, variance = _times(found[application.find(group.entry)], group.entry)
+        total += group.share / share * np.array([mean, variance + mean**2])
+    return np.asarray(total.T)
+
+
+def _times(work: Floats, call: Call) -> Floats:
+    """Mean and variance of the work of what is called so often."""
+    mean, variance = work
+    chance = call.probability
+    return call.count * np.array([chance * mean, chance * (variance + (1 - chance) * mean**2)])
