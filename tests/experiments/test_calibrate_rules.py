@@ -63,6 +63,18 @@ def test_the_chosen_settings_are_never_worse_than_the_defaults_and_run_as_they_a
     assert all(rank(chosen, 0.01) <= rank(tried, 0.01) for tried in calibration.tried)
 
 
+def test_from_points_of_equal_settings_the_search_steps_to_others() -> None:
+    """Many shares of the load's need come to one count of pods; the counts next to it are neighbours all the same."""
+    search = search_of("fixed")
+    counts = {point: int(search.spec(point).partition("=")[2]) for point in search.space.points}
+    for point, count in counts.items():
+        near = {counts[other] for other in search.neighbours(point)}
+        above = [other for other in counts.values() if other > count]
+        below = [other for other in counts.values() if other < count]
+        assert not above or min(above) in near
+        assert not below or max(below) in near
+
+
 @pytest.mark.parametrize("name", ["pid", "schedule"])
 def test_again_it_finds_the_same_whether_it_is_kept_or_not(name: str, tmp_path: Path) -> None:
     first = found(search_of(name), tmp_path / "one")
