@@ -10,10 +10,11 @@ import numpy as np
 
 from agents.registry import RULES, Spec, check_settings
 from agents.space import Ground, Point, Space
+from experiments.parts import days_in
 from experiments.run import Outcome, Run, with_policy
 from experiments.sampling import Sampling, sample
 from experiments.sweep import Sweep
-from experiments.trials import Report, Trial, is_possible, try_together
+from experiments.trials import Report, Trial, is_possible, try_together, worst_ratio
 from simulator.errors import InputError
 
 SPACES = {name: rule.space for name, rule in RULES.items() if rule.space is not None}
@@ -23,9 +24,11 @@ TRIAL_SEEDS = 4
 ON_BATCH, ON_REQUEST = Sampling(generations=8, size=32), Sampling(generations=5, size=8)
 """How much is tried of a space that is no grid, on the batch engine or else on the request engine."""
 CLEARLY_DEARER, CLEARLY_OVER = 1.02, 1.3
-"""A neighbour that the batch engine finds so much dearer, or over so many budgets, is not run."""
+"""A neighbour that the batch engine finds so much dearer, or over the limit so many times, is not run."""
 LIKELIEST = 6
 """Of a space that is no grid, so many that look best must have been run."""
+NEARLY_FEWEST = 1.1
+"""Where nothing keeps the budget, violations that are so many times the fewest of any settings are few enough."""
 _FEWEST_VIOLATIONS = 1e-6
 FRONT_BUDGETS = 10.0
 """A front is run as far as its violations are within so many budgets."""
@@ -33,7 +36,10 @@ FRONT_BUDGETS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """Settings and what they came to; their point in the space is empty where none stands for them."""
+    """Settings and what they came to; their point in the space is empty where none stands for them.
+
+    The violations are those of the worst day, where the search has a margin.
+    """
 
     spec: str
     cost_usd: float
@@ -47,14 +53,16 @@ class Calibration:
 
     Attributes:
         tried: on the request engine.
-        within_budget: False where no settings kept the budget and those with the fewest
-            violations were taken.
+        limit: most violations of what is chosen: the budget, or less where a margin is left; more where nothing
+            keeps the budget.
+        within_budget: False where no settings kept the budget.
         batch: on the batch engine; empty where that does not model the task.
         default: what the rule's defaults come to on the request engine; None of a rule that has none.
     """
 
     chosen: Tried
     tried: tuple[Tried, ...]
+    limit: float
     within_budget: bool
     batch: tuple[Tried, ...] = ()
     default: Tried | None = None
@@ -68,12 +76,39 @@ class Search:
         template: the run whose policy is exchanged: task, trace part and seed.
         budget: most violations, as a share of the requests.
         front: so many settings of the batch engine's front are run as well, so that there is a front that is true.
+        margin: for settings that are to hold on other days: the share of the violations that the budget allows, over
+            those that no settings avoid, which is left unused, on every day of the part.
     """
 
     template: Run
     space: Space
     budget: float
     front: int = 0
+    margin: float = 0.0
+
+    @property
+    def days(self) -> int:
+        """What the part is cut into, of which the worst one counts."""
+        return days_in(self.template.judged.duration_seconds) if self.margin else 1
+
+    def limit(self, found: Iterable[Tried]) -> float:
+        """Most violations of what is chosen, by the fewest of any settings that were tried."""
+        ratios = [one.slo_violation_ratio for one in found]
+        fewest = min((ratio for ratio in ratios if not np.isnan(ratio)), default=0.0)
+        if fewest > self.budget:
+            return NEARLY_FEWEST * fewest
+        return self.budget - self.margin * (self.budget - fewest)
+
+    def violations(self, outcome: Outcome) -> float:
+        """The violation ratio that a run came to, on its worst day."""
+        if self.days == 1:
+            return float(outcome.row["slo_violation_ratio"])
+        starts, late, rate = (outcome.timeline[name] for name in ("time_seconds", "violations", "rate_rps"))
+        duration = self.template.judged.duration_seconds
+        offered = rate * np.diff(starts, append=duration)
+        day = (starts * self.days // duration).astype(int)
+        by_day = np.array([np.bincount(day, counts, self.days) for counts in (late, offered)], np.float64)
+        return float(worst_ratio(*by_day[..., np.newaxis])[0])
 
     def spec(self, point: Point) -> str:
         """The policy's spec at a point of the space."""
@@ -116,14 +151,14 @@ class Search:
 def calibrate(
     search: Search, sweep: Sweep, note: Callable[[str], None], report: Report | None = None
 ) -> Calibration:
-    """The cheapest settings with violations within the budget; where there are none, those with fewest violations.
+    """The cheapest settings with violations within the budget; where there are none, within nearly the fewest.
 
     The batch engine tries the whole grid, or what Optuna samples of a space that is none. Its best, and what may be
     better, are run on the request engine, which is right where the two differ: the search goes on from the best found
     there until nothing is left that may be better. Where the batch engine does not model the task, a coarse grid on
     the request engine comes first instead, and every neighbour is run; or fewer samples are run there.
 
-    The rule's defaults are run, too, and taken where nothing is better.
+    The rule's defaults are run, too, and taken where nothing is better. They need no margin.
 
     Args:
         note: told of each setting that was run.
@@ -132,36 +167,37 @@ def calibrate(
     engines = Engines(search, sweep, note, report)
     batch = _try_on_batch(search, engines) if engines.has_batch else {}
     tried: dict[Point, Tried] = {}
-    default, asked = search.default, _first(search, batch, engines)
+    defaults = [] if search.default is None else [search.default]
+    asked = _first(search, batch, engines)
     for _ in range(MOST_ROUNDS):
-        beside = [default] if default is not None and not tried else []
-        found = engines.run([*asked, *beside])
+        found = engines.run([*asked, *defaults])
         tried.update((point, found[point]) for point in asked)
-        best = min(tried, key=lambda point: rank(tried[point], search.budget))
-        asked = [point for point in _promising(search, batch, best, tried) if point not in tried]
-        if not asked and default is not None and _is_better(engines.ran[default], tried[best], search.budget):
-            asked = [default]
+        limit = search.limit([*batch.values(), *tried.values()])
+        best = min(tried, key=lambda point: rank(tried[point], limit))
+        asked = [point for point in _promising(search, batch, best, tried, limit) if point not in tried]
         if not asked:
             break
-    chosen = tried[best]
+    tried.update(engines.run(defaults))
+    usual = max(limit, search.budget)
+    chosen = min(
+        (tried[point] for point in (best, *defaults)),
+        key=lambda one: rank(one, usual if one.point in defaults else limit),
+    )
     return Calibration(
         chosen,
         tuple(tried[point] for point in sorted(tried)),
+        limit,
         chosen.slo_violation_ratio <= search.budget,
         tuple(batch[point] for point in sorted(batch)),
-        None if default is None else engines.ran[default],
+        None if search.default is None else tried[search.default],
     )
 
 
-def rank(tried: Tried, budget: float) -> tuple[bool, float, float]:
-    """Lower is better: within the budget by cost, then the others by violations."""
-    over = not tried.slo_violation_ratio <= budget
+def rank(tried: Tried, limit: float) -> tuple[bool, float, float]:
+    """Lower is better: by cost where violations are within the limit, then the others by violations."""
+    over = not tried.slo_violation_ratio <= limit
     first = tried.slo_violation_ratio if over else tried.cost_usd
     return over, first, tried.cost_usd
-
-
-def _is_better(one: Tried, other: Tried, budget: float) -> bool:
-    return rank(one, budget) < rank(other, budget)
 
 
 class Engines:
@@ -188,8 +224,8 @@ class Engines:
         runs = [with_policy(self._search.template, spec, spec) for spec in specs]
         outcomes = self._sweep.outcomes(runs, self._done)
         for point, spec, outcome in zip(new, specs, outcomes, strict=True):
-            row = outcome.row
-            self.ran[point] = Tried(spec, row["cost_usd"], row["slo_violation_ratio"], point)
+            late = self._search.violations(outcome)
+            self.ran[point] = Tried(spec, outcome.row["cost_usd"], late, point)
         return {point: self.ran[point] for point in asked}
 
     def try_on_batch(self, points: Iterable[Point]) -> dict[Point, Tried]:
@@ -197,7 +233,8 @@ class Engines:
         asked, template = list(dict.fromkeys(points)), self._search.template
         specs = {point: self._search.spec(point) for point in asked}
         different = tuple(dict.fromkeys(specs.values()))
-        trial = Trial(template, different, tuple(range(template.seed, template.seed + TRIAL_SEEDS)))
+        seeds = tuple(range(template.seed, template.seed + TRIAL_SEEDS))
+        trial = Trial(template, different, seeds, self._search.days)
 
         def work() -> Outcome:
             many = f"{len(different)} settings x {TRIAL_SEEDS} seeds"
@@ -249,33 +286,34 @@ def _first(search: Search, batch: dict[Point, Tried], engines: Engines) -> list[
     """What the request engine runs first."""
     if not batch:
         return search.space.coarse if search.space.is_grid else list(_sample(search, ON_REQUEST, engines.run))
-    best = min(batch, key=lambda point: rank(batch[point], search.budget))
-    near = _promising(search, batch, best, {best: batch[best]})
+    limit = search.limit(batch.values())
+    best = min(batch, key=lambda point: rank(batch[point], limit))
+    near = _promising(search, batch, best, {best: batch[best]}, limit)
     return list(dict.fromkeys((best, *near, *_spread(batch, search))))
 
 
 def _promising(
-    search: Search, batch: dict[Point, Tried], best: Point, tried: dict[Point, Tried]
+    search: Search, batch: dict[Point, Tried], best: Point, tried: dict[Point, Tried], limit: float
 ) -> list[Point]:
     """What may be better than the best that was run, by the batch engine's figures put right where both are known."""
     if not search.space.is_grid:
-        return _likeliest(search, batch, tried)
+        return _likeliest(batch, tried, limit)
     near = search.neighbours(best)
     if not batch:
         return near
-    truth, shown, budget = tried[best], batch[best], search.budget
+    truth, shown = tried[best], batch[best]
     dearer = _ratio(truth.cost_usd, shown.cost_usd)
     worse = _ratio(truth.slo_violation_ratio, shown.slo_violation_ratio)
     found = [
         (point, dearer * batch[point].cost_usd, worse * batch[point].slo_violation_ratio) for point in near
     ]
-    if truth.slo_violation_ratio <= budget:
-        most_usd, most_late = CLEARLY_DEARER * truth.cost_usd, CLEARLY_OVER * budget
+    if truth.slo_violation_ratio <= limit:
+        most_usd, most_late = CLEARLY_DEARER * truth.cost_usd, CLEARLY_OVER * limit
         return [point for point, cost, late in found if cost <= most_usd and late <= most_late]
     return [point for point, _, late in found if late < truth.slo_violation_ratio]
 
 
-def _likeliest(search: Search, batch: dict[Point, Tried], tried: dict[Point, Tried]) -> list[Point]:
+def _likeliest(batch: dict[Point, Tried], tried: dict[Point, Tried], limit: float) -> list[Point]:
     """The samples that look best when put right by the median ratio of the two engines."""
     both = [(tried[point], batch[point]) for point in tried if point in batch]
     dearer, worse = (
@@ -286,7 +324,7 @@ def _likeliest(search: Search, batch: dict[Point, Tried], tried: dict[Point, Tri
         point: Tried(shown.spec, dearer * shown.cost_usd, worse * shown.slo_violation_ratio)
         for point, shown in batch.items()
     }
-    return sorted(expected, key=lambda point: rank(expected[point], search.budget))[:LIKELIEST]
+    return sorted(expected, key=lambda point: rank(expected[point], limit))[:LIKELIEST]
 
 
 def _ratio(truth: float, shown: float) -> float:

@@ -68,11 +68,13 @@ class Wanted:
     Attributes:
         policy: the rule.
         budget: most violations, as a share of the requests; the task's if None.
+        margin: as of a Search.
         deployment: what is scaled, in the YAML; the service's name if None.
     """
 
     policy: str
     budget: float | None = None
+    margin: float = 0.0
     deployment: str | None = None
     namespace: str = "default"
 
@@ -89,6 +91,9 @@ def calibrate_rule(part: Part, wanted: Wanted, out: Path, processes: int | None)
     if budget is not None and not 0 < budget < 1:
         msg = f"--budget {budget:g}: must be a share of the requests over 0 and below 1, such as 0.01"
         raise InputError(msg)
+    if not 0 <= wanted.margin < 1:
+        msg = f"--margin {wanted.margin:g}: must be a share of 0 or more and below 1, such as 0.5"
+        raise InputError(msg)
     check_folder("--out", out)
     task, split = part.load(SEED)
     scaled = scaled_by(task.scenario.system, wanted.deployment, wanted.namespace)
@@ -96,7 +101,8 @@ def calibrate_rule(part: Part, wanted: Wanted, out: Path, processes: int | None)
         msg = f"{split.judged.name}: no requests in the part; choose another with --start and --duration"
         raise InputError(msg)
     budget = task.objective.violation_budget if budget is None else budget
-    search = Search(Run(task, split.judged, split.history, space.name, space.name, SEED), space, budget)
+    template = Run(task, split.judged, split.history, space.name, space.name, SEED)
+    search = Search(template, space, budget, margin=wanted.margin)
     if unmodelled := why_not(task):
         STATUS.print(f"task {task.name}: {unmodelled}, one setting after another and fewer of them")
     out.mkdir(parents=True, exist_ok=True)
@@ -105,7 +111,7 @@ def calibrate_rule(part: Part, wanted: Wanted, out: Path, processes: int | None)
     rows = rows_of(found, space)
     with whole_file(out / CSV_NAME) as partial:
         write_rows(rows, space, partial)
-    draw_calibration(rows, budget, f"{space.name} on {_of(split.judged)}", out / PNG_NAME)
+    draw_calibration(rows, (budget, found.limit), f"{space.name} on {_of(split.judged)}", out / PNG_NAME)
     _print(found, rows, search)
     CONSOLE.print(f"all that was tried: {out / CSV_NAME}    picture: {out / PNG_NAME}")
     for rule in DOCUMENTS:
@@ -182,8 +188,12 @@ def write_rows(rows: list[Row], space: Space, path: Path) -> None:
             writer.writerow([policy, *values, *numbers, *flags])
 
 
-def draw_calibration(rows: list[Row], budget: float, title: str, path: Path) -> None:
-    """Cost against violations of all that was tried, and what was chosen, as a PNG file."""
+def draw_calibration(rows: list[Row], limits: tuple[float, float], title: str, path: Path) -> None:
+    """Cost against violations of all that was tried, and what was chosen, as a PNG file.
+
+    Args:
+        limits: the budget, and the most violations of what may be chosen.
+    """
     from matplotlib.ticker import LogFormatter
 
     figure, (axes,) = plain_axes(1)
@@ -207,7 +217,10 @@ def draw_calibration(rows: list[Row], budget: float, title: str, path: Path) -> 
     label, chosen = next((row.label, tried) for row in rows if row.chosen and (tried := row.figures[1]))
     place = (100 * chosen.slo_violation_ratio, chosen.cost_usd)
     axes.scatter(*place, s=130, marker="*", color=INK, linewidth=0, label=f"chosen: {plain(label)}", zorder=4)
+    budget, limit = limits
     axes.axvline(100 * budget, color=LIMIT, linewidth=1, linestyle="--", label="budget")
+    if limit < budget:
+        axes.axvline(100 * limit, color=LIMIT, linewidth=1, linestyle=":", label="budget less the margin")
     axes.set(xscale="log", xlabel="requests violating the SLO, % (log)", ylabel="cost, USD")
     axes.set_ylim(bottom=0)
     axes.set_xlim(right=min(axes.get_xlim()[1], max(100 * _SHOWN_BUDGETS * budget, 2 * place[0])))
@@ -244,12 +257,23 @@ def _print(found: Calibration, rows: list[Row], search: Search) -> None:
             table.add_row(row.label, *(text for tried in row.figures for text in _texts(tried)), mark)
     CONSOLE.print(table)
     chosen = found.chosen
-    said = f"within the budget of {_percent(search.budget)} %"
-    if not found.within_budget:
-        said = f"no settings keep the budget of {_percent(search.budget)} %: these have the fewest violations"
-    CONSOLE.print(f"chosen: {shlex.quote(chosen.spec)}: {_said(chosen)}, {said}", soft_wrap=True)
+    CONSOLE.print(
+        f"chosen: {shlex.quote(chosen.spec)}: {_said(chosen)}, {_verdict(found, search)}", soft_wrap=True
+    )
     if found.default is not None and found.default.spec != chosen.spec:
         CONSOLE.print(f"its defaults, {search.space.name}: {_said(found.default)}")
+
+
+def _verdict(found: Calibration, search: Search) -> str:
+    budget, limit = f"the budget of {_percent(search.budget)} %", f"{_percent(found.limit)} %"
+    if found.limit > search.budget:
+        return f"no settings keep {budget}: these are the cheapest with about the fewest violations, {limit} at most"
+    if not found.within_budget:
+        return f"over {budget} on the request engine, where none of those that were run keeps it"
+    if not search.margin:
+        return f"within {budget}"
+    most = f"{limit}, which leave the margin" if found.chosen.slo_violation_ratio <= found.limit else budget
+    return f"on the worst of {search.days} days within {most}"
 
 
 def _said(tried: Tried) -> str:

@@ -229,6 +229,14 @@ def calibrate(
         float | None,
         typer.Option(help="Most violations, as a share of the requests; the task's if not given."),
     ] = None,
+    margin: Annotated[
+        float,
+        typer.Option(
+            help="For settings that are to hold later: the share that is left unused of the violations that the "
+            "budget allows over those that no settings avoid, on each day of the part. calibrated-RULE leaves 0.5 on "
+            "three days."
+        ),
+    ] = 0.0,
     start: StartOption = None,
     duration: DurationOption = None,
     mean_rps: MeanOption = None,
@@ -258,7 +266,7 @@ def calibrate(
     from experiments.commands import Part
 
     part = Part(task, trace, start, duration, mean_rps)
-    wanted = Wanted(policy, budget, deployment, namespace)
+    wanted = Wanted(policy, budget, margin, deployment, namespace)
     with resumable():
         calibrate_rule(part, wanted, out, processes)
 

@@ -9,7 +9,8 @@ from simulator.trace import Split, Trace, split_trace
 
 MOST_REQUESTS = 2e9
 """More than this in one run is refused: it would take hours."""
-CALIBRATION_SECONDS = 86_400.0
+DAY_SECONDS = 86_400.0
+CALIBRATION_SECONDS = 3 * DAY_SECONDS
 """Calibration runs on at most so much of what lies before the judged part."""
 
 
@@ -30,9 +31,14 @@ def split_part(
 
 
 def calibration_part(history: Trace) -> Trace:
-    """The last 24 h of what lies before the judged part."""
+    """The last three days of what lies before the judged part."""
     duration = min(CALIBRATION_SECONDS, history.duration_seconds)
     return history.slice(history.end_seconds - duration, duration)
+
+
+def days_in(seconds: float) -> int:
+    """How many days a part is cut into, all equally long: to the nearest whole number, at least one."""
+    return max(round(seconds / DAY_SECONDS), 1)
 
 
 def check_mean(mean_rps: float | None) -> None:

@@ -253,9 +253,13 @@ def _search(resolved: Resolved) -> dict[str, Any]:
     if calibration is None:
         return {}
     chosen = calibration.chosen
-    outcome = f"{plain_number(chosen.cost_usd, 4)} USD with {chosen.slo_violation_ratio:.3%} violations there"
+    outcome = (
+        f"{plain_number(chosen.cost_usd, 4)} USD with {chosen.slo_violation_ratio:.3%} violations there "
+        f"(at most {calibration.limit:.3%} were wanted"
+        f"{', and no margin of the defaults' if chosen == calibration.default else ''})"
+    )
     if not calibration.within_budget:
-        outcome += "; no settings kept the budget, so these are the ones with the fewest violations"
+        outcome += "; no settings kept the budget, so these are the cheapest with about the fewest violations"
     space = next(space for name, space in SPACES.items() if resolved.label.endswith(f"-{name}"))
     return {
         "label": resolved.label,

@@ -13,7 +13,7 @@ from agents.registry import make, parse_spec
 from envs.task import Task, load_task
 from experiments import calibrate as module
 from experiments.calibrate import SPACES, Calibration, Search, calibrate, rank
-from experiments.recipes import SEED, resolve
+from experiments.recipes import MARGIN, SEED, resolve
 from experiments.run import Run, execute
 from experiments.sampling import Sampling
 from experiments.sweep import Sweep
@@ -55,12 +55,13 @@ def test_the_chosen_settings_are_never_worse_than_the_defaults_and_run_as_they_a
             plain["cost_usd"],
             plain["slo_violation_ratio"],
         )
-        assert rank(chosen, 0.01) <= rank(default, 0.01)
+        assert rank(chosen, calibration.limit) <= rank(default, calibration.limit)
         assert default.spec in {tried.spec for tried in calibration.batch}
     assert parse_spec(chosen.spec).name == name
     truth = execute(replace(search.template, policy=chosen.spec)).row
     assert (chosen.cost_usd, chosen.slo_violation_ratio) == (truth["cost_usd"], truth["slo_violation_ratio"])
-    assert all(rank(chosen, 0.01) <= rank(tried, 0.01) for tried in calibration.tried)
+    limit = calibration.limit
+    assert all(rank(chosen, limit) <= rank(tried, limit) for tried in calibration.tried)
 
 
 def test_from_points_of_equal_settings_the_search_steps_to_others() -> None:
@@ -134,6 +135,6 @@ def test_a_recipe_is_the_same_search_on_what_lies_before(tmp_path: Path) -> None
     with Sweep(tmp_path, 1) as sweep:
         resolved = resolve("calibrated-schedule", template, SPLIT, sweep, lambda _: None)
     assert SPLIT.history is not None
-    before = Split(None, SPLIT.history, factor=1.0, coarse=False)
-    assert resolved.calibration == found(search_of("schedule", split=before), tmp_path)
+    before = search_of("schedule", split=Split(None, SPLIT.history, factor=1.0, coarse=False))
+    assert resolved.calibration == found(replace(before, margin=MARGIN), tmp_path)
     assert resolved.policy.startswith("schedule:lines=[")

@@ -25,7 +25,7 @@ from experiments.wording import duration, plain_number, short_names
 
 TASK = load_task("web")
 FRONT = (Tried("hpa:target=0.8", 2.0, 0.02), Tried("hpa:target=0.4", 6.0, 0.005))
-CALIBRATED = Calibration(FRONT[0], FRONT, within_budget=False)
+CALIBRATED = Calibration(FRONT[0], FRONT, limit=0.01, within_budget=False)
 
 
 def rows(policy: str, cost: float, late: float) -> list[dict[str, Any]]:
