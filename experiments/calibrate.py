@@ -99,6 +99,11 @@ class Search:
             return NEARLY_FEWEST * fewest
         return self.budget - self.margin * (self.budget - fewest)
 
+    def choose(self, found: Iterable[Tried], limit: float) -> Tried:
+        """The best of what was tried; the defaults need no margin."""
+        usual = max(limit, self.budget)
+        return min(found, key=lambda one: rank(one, usual if one.point == self.default else limit))
+
     def violations(self, outcome: Outcome) -> float:
         """The violation ratio that a run came to, on its worst day."""
         if self.days == 1:
@@ -178,11 +183,7 @@ def calibrate(
         if not asked:
             break
     tried.update(engines.run(defaults))
-    usual = max(limit, search.budget)
-    chosen = min(
-        (tried[point] for point in (best, *defaults)),
-        key=lambda one: rank(one, usual if one.point in defaults else limit),
-    )
+    chosen = search.choose(tried.values(), limit)
     return Calibration(
         chosen,
         tuple(tried[point] for point in sorted(tried)),

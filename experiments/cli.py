@@ -17,7 +17,6 @@ from experiments.cli_options import (
     SeedOption,
     StartOption,
     TaskOption,
-    TraceOption,
 )
 from experiments.cli_task import task_app
 from experiments.cli_traces import traces_app
@@ -136,7 +135,13 @@ def tasks() -> None:
 def evaluate(
     task: TaskOption = "web",
     *,
-    trace: TraceOption,
+    trace: Annotated[
+        list[Path],
+        typer.Option(
+            help="CSV or CSV.gz with the columns t_seconds,requests, a request log or an access log. Several, once "
+            "for each, are judged one after another, each in a folder of its name, and compared."
+        ),
+    ],
     policy: Annotated[
         list[str] | None,
         typer.Option(
@@ -163,11 +168,11 @@ def evaluate(
     Interrupted, the same command goes on where it stopped.
     """
     from experiments.commands import Part
-    from experiments.commands import evaluate as command
+    from experiments.evaluation import evaluate as command
 
-    part = Part(task, trace, start, duration, mean_rps)
+    parts = [Part(task, one, start, duration, mean_rps) for one in trace]
     with resumable():
-        command(part, tuple(policy or ("hpa",)), seeds, out, processes, oracle=oracle)
+        command(parts, tuple(policy or ("hpa",)), seeds, out, processes, oracle=oracle)
 
 
 @app.command()

@@ -13,17 +13,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from agents.bundle import SUFFIX
 from controllers.loop import Record
 from envs.task import Task, load_task
 from experiments.cli_options import MOST_SECONDS
-from experiments.evaluate import Question
-from experiments.evaluate import evaluate as judge
 from experiments.interruption import Interrupted
 from experiments.oracle import ORACLE
-from experiments.outputs import check_file, check_folder
+from experiments.outputs import check_file
 from experiments.parts import check_mean, split_part
 from experiments.recipes import Resolved, check_policy, resolve
 from experiments.run import Run
@@ -38,7 +35,6 @@ if TYPE_CHECKING:
     from agents.learn.checkpoint import Checkpoint
     from agents.learn.training import Plan
     from agents.learn.training import Progress as Trained
-    from experiments.report import Findings
 
 _PLAIN_WIDTH = 120
 _ROUNDING = 1e-9
@@ -62,7 +58,7 @@ class Part:
 
     def load(self, seed: int = 0) -> tuple[Task, Split]:
         """The task and the split trace, drawn by the seed from the task's workload where none is given."""
-        task = _load_task(self.task)
+        task = load_task_and_warn(self.task)
         if self.trace is not None:
             return task, split_part(load_trace(self.trace), self.start, self.duration, self.mean_rps)
         start = self.start or 0.0
@@ -78,7 +74,7 @@ class Part:
         return task, split_part(drawn, start, duration, self.mean_rps)
 
 
-def _load_task(name: str) -> Task:
+def load_task_and_warn(name: str) -> Task:
     """A task; says which pods its nodes can never hold."""
     task = load_task(name)
     for shortage in task.scenario.shortages():
@@ -116,64 +112,6 @@ def settle(policy: str, task: Task, split: Split, seed: int, folder: Path) -> Re
         return resolve(policy, template, split, sweep, STATUS.print)
 
 
-def evaluate(
-    part: Part,
-    policies: tuple[str, ...],
-    seeds: int,
-    out: Path,
-    processes: int | None,
-    *,
-    oracle: bool = True,
-) -> Findings:
-    """``setpoint evaluate``."""
-    if part.trace is None:
-        msg = "--trace is needed"
-        raise InputError(msg)
-    check_folder("--out", out)
-    question = Question(
-        task=_load_task(part.task),
-        trace=load_trace(part.trace),
-        policies=policies,
-        seeds=seeds,
-        start_seconds=part.start,
-        duration_seconds=part.duration,
-        mean_rps=part.mean_rps,
-        oracle=oracle,
-    )
-    with status() as say:
-        findings = judge(question, out, processes, say)
-    print_summary(findings)
-    CONSOLE.print(f"report: {out / 'report.html'}    numbers: {out / 'results.csv'}")
-    return findings
-
-
-def print_summary(findings: Findings) -> None:
-    """The report's table and verdict on the screen."""
-    from experiments.report import of_oracle, summarize, verdict
-
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    names = ("policy", "cost", "violations", "against", "matched", "regret", "p95", "cpu", "events")
-    titles = (
-        "policy",
-        "cost, USD",
-        "violations, %",
-        "against calibrated",
-        "at matched violations",
-        "over oracle",
-        "p95, ms",
-        "CPU",
-        "scale events",
-    )
-    for title in titles:
-        table.add_column(title, justify="left" if title == "policy" else "right", overflow="fold")
-    for row in summarize(findings):
-        table.add_row(*(str(row[name]) for name in names))
-    CONSOLE.print(table)
-    calibrated = (str(found) for found in findings.resolved if found.calibration)
-    for line in (*calibrated, verdict(findings), of_oracle(findings), *findings.warnings):
-        CONSOLE.print(line)
-
-
 @dataclass(frozen=True, slots=True)
 class Training:
     """How a policy is to be trained.
@@ -198,7 +136,7 @@ def train(part: Part, training: Training, out: Path) -> None:
     if out.suffix != SUFFIX:
         msg = f"--out {out}: a bundle's name ends in {SUFFIX}"
         raise InputError(msg)
-    task = _load_task(part.task)
+    task = load_task_and_warn(part.task)
     trace = training_part(part, task) if part.trace else None
     check_file("--out", out)
     from agents.learn import training as learning

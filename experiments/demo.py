@@ -13,7 +13,8 @@ from rich.table import Table
 
 from envs.task import load_task
 from envs.vector import AutoscaleVectorEnv
-from experiments.commands import CONSOLE, Part, Training, evaluate, train
+from experiments.commands import CONSOLE, Part, Training, train
+from experiments.evaluation import evaluate
 from experiments.outputs import check_folder
 from simulator.trace import write_trace
 from simulator.workload import load_model
@@ -46,7 +47,7 @@ def run_demo(out: Path, steps: int | None) -> None:
         train(Part("web", trace, 0.0, before, None), Training("ppo", steps, 0), bundle)
     with _stage("calibrate, judge and report", times):
         part = Part("web", trace, before, _JUDGED_SECONDS, None)
-        evaluate(part, ("hpa", "hindsight-hpa", str(bundle)), SEEDS, out, None)
+        evaluate([part], ("hpa", "hindsight-hpa", str(bundle)), SEEDS, out, None)
     _print_times(times)
 
 

@@ -70,7 +70,7 @@ def evaluate(question: Question, out: Path, processes: int | None, say: Callable
         InputError: before anything is written, if a policy or the trace's part is wrong.
     """
     split = question.split()
-    template = Run(question.task, split.judged, split.history, BASELINE, BASELINE, 0)
+    template = _template(question, split)
     policies = _policies(question, template, say)
     out.mkdir(parents=True, exist_ok=True)
     budget = question.task.objective.violation_budget
@@ -125,6 +125,19 @@ def evaluate(question: Question, out: Path, processes: int | None, say: Callable
         write_report(findings, page)
         write_plane(findings, plane)
     return findings
+
+
+def check_question(question: Question) -> None:
+    """Check all that can be wrong before anything runs.
+
+    Raises:
+        InputError: if a policy or the trace's part is wrong.
+    """
+    _policies(question, _template(question, question.split()), lambda _: None)
+
+
+def _template(question: Question, split: Split) -> Run:
+    return Run(question.task, split.judged, split.history, BASELINE, BASELINE, 0)
 
 
 def _policies(question: Question, template: Run, say: Callable[[str], None]) -> list[str]:
