@@ -21,7 +21,7 @@ from experiments.calibrate import (
     front,
     thin,
 )
-from experiments.commands import CONSOLE, STATUS, Part, status, tenths
+from experiments.commands import CONSOLE, STATUS, Part, load_task_and_warn, status, tenths
 from experiments.figures import INK, LIMIT, LOAD, READY, plain, plain_axes, save_figure
 from experiments.manifests import DOCUMENTS, manifest_of, scaled_by
 from experiments.outputs import check_folder
@@ -96,7 +96,7 @@ def calibrate_rule(part: Part, wanted: Wanted, out: Path, processes: int | None)
         raise InputError(msg)
     check_folder("--out", out)
     task, split = part.load(SEED)
-    scaled = scaled_by(task.scenario.system, wanted.deployment, wanted.namespace)
+    scaled = scaled_by(task.scenario, wanted.deployment, wanted.namespace)
     if not split.judged.requests.any():
         msg = f"{split.judged.name}: no requests in the part; choose another with --start and --duration"
         raise InputError(msg)
@@ -119,6 +119,19 @@ def calibrate_rule(part: Part, wanted: Wanted, out: Path, processes: int | None)
     over = "" if found.within_budget else _over(found.chosen, budget)
     _write_manifest(manifest_of(found.chosen.spec, scaled, over), out / f"{space.name}.yaml")
     return found
+
+
+def print_manifest(policy: str, task: str, deployment: str | None, namespace: str) -> None:
+    """``setpoint manifest``.
+
+    Raises:
+        InputError: if the policy is none that Kubernetes has an object for, or a setting or a name is wrong.
+    """
+    manifest = manifest_of(policy, scaled_by(load_task_and_warn(task).scenario, deployment, namespace))
+    if manifest is None:
+        msg = f"policy {policy!r}: Kubernetes has no object for it; there are: {', '.join(DOCUMENTS)}"
+        raise InputError(msg)
+    CONSOLE.print(manifest, end="", soft_wrap=True)
 
 
 def _write_manifest(manifest: str | None, path: Path) -> None:

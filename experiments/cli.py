@@ -12,8 +12,10 @@ from experiments.cli_control import control_app
 from experiments.cli_forecast import forecast_app
 from experiments.cli_options import (
     MOST_SECONDS,
+    DeploymentOption,
     DurationOption,
     MeanOption,
+    NamespaceOption,
     SeedOption,
     StartOption,
     TaskOption,
@@ -245,13 +247,8 @@ def calibrate(
     start: StartOption = None,
     duration: DurationOption = None,
     mean_rps: MeanOption = None,
-    deployment: Annotated[
-        str | None,
-        typer.Option(help="Of the YAML for hpa and keda: the Deployment; the service's name if not given."),
-    ] = None,
-    namespace: Annotated[
-        str, typer.Option(help="Of the YAML for hpa and keda: the Deployment's namespace.")
-    ] = "default",
+    deployment: DeploymentOption = None,
+    namespace: NamespaceOption = "default",
     out: Annotated[
         Path,
         typer.Option(
@@ -327,6 +324,20 @@ def inspect_bundle(
     from experiments.inspection import inspect_bundle as command
 
     command(file)
+
+
+@app.command()
+def manifest(
+    policy: Annotated[str, typer.Argument(help="hpa or keda with its settings, such as keda:target=40.")],
+    task: TaskOption = "web",
+    *,
+    deployment: DeploymentOption = None,
+    namespace: NamespaceOption = "default",
+) -> None:
+    """Print the YAML to apply for settings of hpa or keda: a document for each service of a task."""
+    from experiments.calibration import print_manifest
+
+    print_manifest(policy, task, deployment, namespace)
 
 
 @app.command()

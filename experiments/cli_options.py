@@ -32,6 +32,15 @@ MeanOption = Annotated[
         "--mean-rps", min=1e-9, help="Scale the part before --start (the whole trace without one) to this."
     ),
 ]
+DeploymentOption = Annotated[
+    str | None,
+    typer.Option(
+        "--deployment", help="Of the YAML for hpa and keda: the Deployment; the service's name if not given."
+    ),
+]
+NamespaceOption = Annotated[
+    str, typer.Option("--namespace", help="Of the YAML for hpa and keda: the Deployment's namespace.")
+]
 PrometheusOption = Annotated[
     str, typer.Option("--prometheus", help="Address of a Prometheus server, such as http://prometheus:9090.")
 ]

@@ -21,18 +21,20 @@ from agents.baselines.hpa_settings import ScalingSettings
 from agents.baselines.keda import KedaSettings, TriggerSettings
 from agents.registry import check_settings, parse_spec
 from controllers.sources.prometheus import PrometheusSettings, queries
-from simulator.application import Application
 from simulator.errors import InputError
+from simulator.scenario import Scenario
 
 PROMETHEUS_URL = "http://prometheus.monitoring:9090"
 PERIOD_SECONDS, TOLERANCE = 15.0, 0.1
 """Of kube-controller-manager, where its flags are left alone."""
 _FLAG = "--horizontal-pod-autoscaler-"
 _MILLI, _MIB = 1000, 2**20
-_WINDOW_SECONDS = 60
+_LEAST_RATE_SECONDS = 60
 _QUEUE = "http_requests_waiting"
 _LONGEST = 63
-_NAME, _OTHERS = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"), re.compile(r"[^a-z0-9]+")
+_LABEL = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
+_NAME, _SUBDOMAIN = re.compile(_LABEL), re.compile(rf"(?=.{{1,253}}$){_LABEL}(\.{_LABEL})*")
+_OTHERS = re.compile(r"[^a-z0-9]+")
 _CONTAINERS = 'container!="",namespace="{namespace}",pod=~"{name}-.*"'
 
 Document = dict[str, Any]
@@ -40,37 +42,52 @@ Document = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Scaled:
-    """A Deployment, and the fewest and most replicas that it may have."""
+    """A Deployment, and the fewest and most replicas that it may have.
+
+    Attributes:
+        window_seconds: over which the task's rates are.
+    """
 
     name: str
     namespace: str
     min_replicas: int
     max_replicas: int
+    window_seconds: float
+
+    @property
+    def rate_seconds(self) -> int:
+        """Over which Prometheus' rates are: that, but at least what holds some scrapes."""
+        return max(round(self.window_seconds), _LEAST_RATE_SECONDS)
 
 
-def scaled_by(system: Application, deployment: str | None, namespace: str) -> list[Scaled]:
+def scaled_by(scenario: Scenario, deployment: str | None, namespace: str) -> list[Scaled]:
     """What a task's services are called in a cluster: by their own names, or a single one as given.
 
     Raises:
-        InputError: if a name is none that Kubernetes takes, or one is given for several services.
+        InputError: if a name is none that Kubernetes takes, one is given for several services, or two services come to
+            the same.
     """
-    services = system.services
+    services = scenario.system.services
     if deployment is not None and len(services) > 1:
         msg = f"--deployment {deployment}: the task has {len(services)} services, which keep their names; leave it out"
         raise InputError(msg)
-    for option, name in (("--deployment", deployment), ("--namespace", namespace)):
-        if name is not None and not _NAME.fullmatch(name):
-            msg = f"{option} {name!r}: must be lower-case letters, digits and hyphens, such as web-2"
+    if deployment is not None and not _SUBDOMAIN.fullmatch(deployment):
+        msg = f"--deployment {deployment!r}: must be lower-case letters, digits, hyphens and dots, such as web-2"
+        raise InputError(msg)
+    if not _NAME.fullmatch(namespace):
+        msg = f"--namespace {namespace!r}: must be lower-case letters, digits and hyphens, such as shop"
+        raise InputError(msg)
+    found: dict[str, Scaled] = {}
+    for service in services:
+        name = deployment or _OTHERS.sub("-", service.name.lower())[:_LONGEST].strip("-") or "web"
+        if name in found:
+            msg = (
+                f"service {service.name!r}: another one is a Deployment {name} already; rename one of the two"
+            )
             raise InputError(msg)
-    return [
-        Scaled(
-            deployment or _OTHERS.sub("-", service.name.lower())[:_LONGEST].strip("-") or "web",
-            namespace,
-            service.min_replicas,
-            service.max_replicas,
-        )
-        for service in services
-    ]
+        window = scenario.metrics.window_seconds
+        found[name] = Scaled(name, namespace, service.min_replicas, service.max_replicas, window)
+    return list(found.values())
 
 
 def manifest_of(spec: str, scaled: list[Scaled], warning: str = "") -> str | None:
@@ -155,6 +172,11 @@ def _keda(settings: KedaSettings, scaled: Scaled) -> tuple[Document, list[str]]:
     if fewest == 0 or settings.idle == 0:
         notes.append(
             "From 0 replicas only a metric of what stands before the pods, such as an ingress, wakes them."
+        )
+    if scaled.rate_seconds != scaled.window_seconds and "rate(" in str(spec["triggers"]):
+        notes.append(
+            f"Rates are over {scaled.rate_seconds} s, since rate() needs some scrapes; the task's are over "
+            f"{scaled.window_seconds:g} s."
         )
     notes.append("Change serverAddress, and metrics' names and labels in the queries to yours.")
     metadata = _metadata(scaled)
@@ -268,14 +290,14 @@ def _query(metric: str, scaled: Scaled) -> str:
     selector = f'namespace="{scaled.namespace}",service="{scaled.name}"'
     known = queries(
         PrometheusSettings(
-            url=PROMETHEUS_URL, selector=selector, queue=_QUEUE, window_seconds=_WINDOW_SECONDS
+            url=PROMETHEUS_URL, selector=selector, queue=_QUEUE, window_seconds=scaled.rate_seconds
         )
     )
     if metric in known:
         return known[metric].value
     if metric == "cpu":
         pods = _CONTAINERS.format(namespace=scaled.namespace, name=scaled.name)
-        used = f"sum(rate(container_cpu_usage_seconds_total{{{pods}}}[{_WINDOW_SECONDS}s]))"
+        used = f"sum(rate(container_cpu_usage_seconds_total{{{pods}}}[{scaled.rate_seconds}s]))"
         return f'{used} / sum(kube_pod_container_resource_requests{{resource="cpu",{pods}}})'
     return f"sum({metric}{{{selector}}})"
 

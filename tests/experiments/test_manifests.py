@@ -6,7 +6,8 @@ import json
 import re
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from kubernetes.client import V2HorizontalPodAutoscaler
+from typer.testing import CliRunner
 
 from agents.baselines.hpa import HpaSettings
 from agents.baselines.hpa_behavior import DirectionRules, filled_down, filled_up
@@ -25,13 +27,15 @@ from agents.baselines.keda import KedaSettings
 from agents.registry import RULES, Spec, check_settings, parse_spec
 from agents.space import Ground
 from envs.task import load_task
+from experiments.cli import app
 from experiments.manifests import Scaled, manifest_of, scaled_by
 from experiments.run import make_context
 from simulator.errors import InputError
+from simulator.scenario import Scenario
 from simulator.trace import Trace
 
 SCHEMAS = Path(__file__).parent.parent / "data" / "schemas"
-WEB = Scaled("web", "shop", 2, 200)
+WEB = Scaled("web", "shop", 2, 200, 60)
 DEFAULTS = ("hpa", "keda:target=40")
 GUIDE = (Path(__file__).parents[2] / "docs" / "hpa.md").read_text(encoding="utf-8")
 OF_GUIDE = sorted(set(re.findall(r"--policy '?((?:hpa|keda):(?:[^'\n]+(?=')|\S+))", GUIDE)))
@@ -263,7 +267,7 @@ KEDAS = st.tuples(
     st.just({}) | st.just({"min_replicas": 3}) | st.just({"min_replicas": 3, "idle": 0}),
 ).map(lambda parts: parts[0] | parts[1] | parts[2] | parts[3])
 BOUNDS = st.tuples(st.integers(0, 5), st.integers(0, 200)).map(
-    lambda both: Scaled("web", "shop", both[0], max(both[0] + both[1], 1))
+    lambda both: Scaled("web", "shop", both[0], max(both[0] + both[1], 1), 60)
 )
 
 
@@ -420,7 +424,7 @@ def test_what_is_paused_is_annotated() -> None:
 
 
 def test_from_zero_an_hpa_on_cpu_keeps_one_and_a_scaled_object_none() -> None:
-    sleeper = Scaled("web", "shop", 0, 9)
+    sleeper = Scaled("web", "shop", 0, 9, 60)
     assert documents("hpa", sleeper)["spec"]["minReplicas"] == 1
     assert (
         documents("hpa:metrics=[{type: external, name: rate, average_value: 50}]", sleeper)["spec"][
@@ -432,14 +436,14 @@ def test_from_zero_an_hpa_on_cpu_keeps_one_and_a_scaled_object_none() -> None:
 
 
 def test_an_application_has_a_document_for_each_service() -> None:
-    scaled = scaled_by(load_task("shop3").scenario.system, None, "shop")
+    scaled = scaled_by(load_task("shop3").scenario, None, "shop")
     text = manifest_of("hpa:target=0.6", scaled)
     assert text is not None
     found = list(yaml.safe_load_all(text))
     assert [one["metadata"]["name"] for one in found] == [one.name for one in scaled]
     assert len(found) == 3
     with pytest.raises(InputError, match="--deployment web: the task has 3 services"):
-        scaled_by(load_task("shop3").scenario.system, "web", "shop")
+        scaled_by(load_task("shop3").scenario, "web", "shop")
 
 
 def test_rules_that_kubernetes_does_not_have_are_no_manifest() -> None:
@@ -447,8 +451,52 @@ def test_rules_that_kubernetes_does_not_have_are_no_manifest() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "namespace"), [("Web", "shop"), ("web", "my shop"), ("-a", "shop"), ("a" * 64, "shop")]
+    ("name", "namespace"),
+    [
+        ("Web", "shop"),
+        ("web", "my shop"),
+        ("-a", "shop"),
+        ("a" * 64, "shop"),
+        ("a..b", "shop"),
+        ("web", "a.b"),
+    ],
 )
 def test_names_that_kubernetes_does_not_take_are_refused(name: str, namespace: str) -> None:
-    with pytest.raises(InputError, match="must be lower-case letters, digits and hyphens"):
-        scaled_by(load_task("web").scenario.system, name, namespace)
+    with pytest.raises(InputError, match="must be lower-case letters, digits"):
+        scaled_by(load_task("web").scenario, name, namespace)
+
+
+def test_a_deployment_may_be_a_subdomain_and_rates_are_over_the_tasks_window() -> None:
+    scenario = load_task("web").scenario
+    slow = scenario.model_copy(
+        update={"metrics": scenario.metrics.model_copy(update={"window_seconds": 120.0})}
+    )
+    (one,) = scaled_by(slow, "web.v2", "shop")
+    (trigger,) = documents("keda:target=40", one)["spec"]["triggers"]
+    assert one.name == "web.v2"
+    assert trigger["metadata"]["query"].endswith("[120s]))")
+    text = manifest_of("keda:target=40", scaled_by(scenario, None, "shop"))
+    assert text is not None
+    assert scenario.metrics.window_seconds == 15
+    assert "# Rates are over 60 s, since rate() needs some scrapes; the task's are over 15 s." in text
+
+
+def test_two_services_that_would_be_one_deployment_are_refused() -> None:
+    shop = load_task("shop3").scenario
+    first, second, *others = shop.system.services
+    named = [first.model_copy(update={"name": "web.a"}), second.model_copy(update={"name": "web-a"}), *others]
+    twins = SimpleNamespace(system=SimpleNamespace(services=named), metrics=shop.metrics)
+    with pytest.raises(InputError, match="service 'web-a': another one is a Deployment web-a already"):
+        scaled_by(cast("Scenario", twins), None, "shop")
+
+
+def test_the_command_prints_what_is_to_be_applied() -> None:
+    done = CliRunner().invoke(
+        app, ["manifest", "keda:target=40", "--deployment", "web", "--namespace", "shop"]
+    )
+    assert done.exit_code == 0
+    assert done.stdout == manifest_of("keda:target=40", scaled_by(load_task("web").scenario, "web", "shop"))
+    for policy, message in (("staffing", "there are: hpa, keda"), ("keda", "target")):
+        refused = CliRunner().invoke(app, ["manifest", policy])
+        assert refused.exit_code != 0
+        assert message in str(refused.exception)
