@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 DEFAULTS = "hpa"
 """What the others are held against: Kubernetes' own."""
+_TICKS = (1.0, 1.25, 1.6, 2.0, 2.5, 3.2, 4.0, 5.0, 6.4, 8.0)
 _ROW_INCHES, _LEAST_INCHES = 0.42, 2.2
 
 
@@ -122,6 +123,7 @@ def compare(findings: dict[str, Findings]) -> Comparison:
 def draw_comparison(comparison: Comparison, title: str, path: Path) -> None:
     """Costs against the default HPA's (or the first policy's) by trace; a mark is hollow where the budget is broken."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullLocator
 
     traces = list(comparison.judged)
     height = max(_LEAST_INCHES, _ROW_INCHES * len(traces) + 1.6)
@@ -134,7 +136,8 @@ def draw_comparison(comparison: Comparison, title: str, path: Path) -> None:
     axes.set_ylim(len(traces) - 0.5, -0.5)
     axes.set(xscale="log", xlabel="cost, times that of the default HPA (log); hollow: breaks the budget")
     axes.xaxis.set_major_formatter(lambda value, _: plain_number(value, 3))
-    axes.xaxis.set_minor_formatter(lambda value, _: plain_number(value, 3))
+    axes.xaxis.set_major_locator(LogLocator(subs=_TICKS))
+    axes.xaxis.set_minor_locator(NullLocator())
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.grid(axis="y", color="#e4e7eb", linewidth=0.6)
     axes.tick_params(axis="y", length=0)
