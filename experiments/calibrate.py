@@ -10,11 +10,10 @@ import numpy as np
 
 from agents.registry import RULES, Spec, check_settings
 from agents.space import Ground, Point, Space
-from experiments.parts import days_in
 from experiments.run import Outcome, Run, with_policy
 from experiments.sampling import Sampling, sample
 from experiments.sweep import Sweep
-from experiments.trials import Report, Trial, is_possible, try_together, worst_ratio
+from experiments.trials import Report, Trial, is_possible, try_together
 from simulator.errors import InputError
 
 SPACES = {name: rule.space for name, rule in RULES.items() if rule.space is not None}
@@ -36,10 +35,7 @@ FRONT_BUDGETS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """Settings and what they came to; their point in the space is empty where none stands for them.
-
-    The violations are those of the worst day, where the search has a margin.
-    """
+    """Settings and what they came to; their point in the space is empty where none stands for them."""
 
     spec: str
     cost_usd: float
@@ -76,8 +72,8 @@ class Search:
         template: the run whose policy is exchanged: task, trace part and seed.
         budget: most violations, as a share of the requests.
         front: so many settings of the batch engine's front are run as well, so that there is a front that is true.
-        margin: for settings that are to hold on other days: the share of the violations that the budget allows, over
-            those that no settings avoid, which is left unused, on every day of the part.
+        margin: for settings that are to hold on other days: the share that is left unused of the violations that the
+            budget allows over those that no settings avoid.
     """
 
     template: Run
@@ -85,11 +81,6 @@ class Search:
     budget: float
     front: int = 0
     margin: float = 0.0
-
-    @property
-    def days(self) -> int:
-        """What the part is cut into, of which the worst one counts."""
-        return days_in(self.template.judged.duration_seconds) if self.margin else 1
 
     def limit(self, found: Iterable[Tried]) -> float:
         """Most violations of what is chosen, by the fewest of any settings that were tried."""
@@ -103,17 +94,6 @@ class Search:
         """The best of what was tried; the defaults need no margin."""
         usual = max(limit, self.budget)
         return min(found, key=lambda one: rank(one, usual if one.point == self.default else limit))
-
-    def violations(self, outcome: Outcome) -> float:
-        """The violation ratio that a run came to, on its worst day."""
-        if self.days == 1:
-            return float(outcome.row["slo_violation_ratio"])
-        starts, late, rate = (outcome.timeline[name] for name in ("time_seconds", "violations", "rate_rps"))
-        duration = self.template.judged.duration_seconds
-        offered = rate * np.diff(starts, append=duration)
-        day = (starts * self.days // duration).astype(int)
-        by_day = np.array([np.bincount(day, counts, self.days) for counts in (late, offered)], np.float64)
-        return float(worst_ratio(*by_day[..., np.newaxis])[0])
 
     def spec(self, point: Point) -> str:
         """The policy's spec at a point of the space."""
@@ -225,8 +205,8 @@ class Engines:
         runs = [with_policy(self._search.template, spec, spec) for spec in specs]
         outcomes = self._sweep.outcomes(runs, self._done)
         for point, spec, outcome in zip(new, specs, outcomes, strict=True):
-            late = self._search.violations(outcome)
-            self.ran[point] = Tried(spec, outcome.row["cost_usd"], late, point)
+            row = outcome.row
+            self.ran[point] = Tried(spec, row["cost_usd"], row["slo_violation_ratio"], point)
         return {point: self.ran[point] for point in asked}
 
     def try_on_batch(self, points: Iterable[Point]) -> dict[Point, Tried]:
@@ -234,8 +214,7 @@ class Engines:
         asked, template = list(dict.fromkeys(points)), self._search.template
         specs = {point: self._search.spec(point) for point in asked}
         different = tuple(dict.fromkeys(specs.values()))
-        seeds = tuple(range(template.seed, template.seed + TRIAL_SEEDS))
-        trial = Trial(template, different, seeds, self._search.days)
+        trial = Trial(template, different, tuple(range(template.seed, template.seed + TRIAL_SEEDS)))
 
         def work() -> Outcome:
             many = f"{len(different)} settings x {TRIAL_SEEDS} seeds"

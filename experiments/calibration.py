@@ -285,8 +285,11 @@ def _verdict(found: Calibration, search: Search) -> str:
         return f"over {budget} on the request engine, where none of those that were run keeps it"
     if not search.margin:
         return f"within {budget}"
-    most = f"{limit}, which leave the margin" if found.chosen.slo_violation_ratio <= found.limit else budget
-    return f"on the worst of {search.days} days within {most}"
+    return (
+        f"within {limit}, which leave the margin"
+        if found.chosen.slo_violation_ratio <= found.limit
+        else f"within {budget}"
+    )
 
 
 def _said(tried: Tried) -> str:

@@ -240,8 +240,7 @@ def calibrate(
         float,
         typer.Option(
             help="For settings that are to hold later: the share that is left unused of the violations that the "
-            "budget allows over those that no settings avoid, on each day of the part. calibrated-RULE leaves 0.5 on "
-            "three days."
+            "budget allows over those that no settings avoid. calibrated-RULE leaves 0.5, on three days."
         ),
     ] = 0.0,
     start: StartOption = None,

@@ -36,11 +36,6 @@ def calibration_part(history: Trace) -> Trace:
     return history.slice(history.end_seconds - duration, duration)
 
 
-def days_in(seconds: float) -> int:
-    """How many days a part is cut into, all equally long: to the nearest whole number, at least one."""
-    return max(round(seconds / DAY_SECONDS), 1)
-
-
 def check_mean(mean_rps: float | None) -> None:
     """Refuse a mean that is no finite number.
 

@@ -23,7 +23,7 @@ CALIBRATED, HINDSIGHT = "calibrated-", "hindsight-"
 RULE = "RULE"
 ABOUT = {
     CALIBRATED
-    + RULE: "a rule with the cheapest settings that keep the budget with a margin on each of the three days before",
+    + RULE: "a rule with the cheapest settings that keep the budget with a margin on the three days before",
     HINDSIGHT + RULE: "the same on the judged part itself: a bound, as nobody knows it beforehand",
     ORACLE: "the cheapest replica schedule that keeps the budget, with the future known: docs/oracle.md",
 }
@@ -32,8 +32,8 @@ RECIPES = {name.replace(RULE, rule) for name in ABOUT for rule in SPACES}
 SEED = 1_000_003
 """Calibration's own seed, which no judged run has."""
 MARGIN = 0.5
-"""Of calibrated settings, as they are judged on a day that nobody has seen: chosen on 73 days of 20 traces,
-docs/calibrate.md."""
+"""Of calibrated settings, as they are judged on a day that nobody has seen: chosen on 60 days of 20 traces,
+docs/decisions.md."""
 FRONT = 10
 """With hindsight so many settings of the front are run: others are held against it at their own violations."""
 _SHORTEST_SECONDS = 600.0
@@ -148,4 +148,4 @@ def _part_before(template: Run) -> tuple[Split, str]:
     earlier = history.slice(history.start_seconds, before) if before > 0 else None
     return Split(
         earlier, part, factor=1.0, coarse=False
-    ), f"the {duration(part.duration_seconds)} before the judged part, with a margin on each day"
+    ), f"the {duration(part.duration_seconds)} before the judged part, with a margin"

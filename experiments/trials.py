@@ -35,13 +35,11 @@ class Trial:
         template: the run whose policy is exchanged.
         specs: registry specs, n of them.
         seeds: a cluster of each spec has each of them.
-        days: what the part is cut into, equally long, of which the worst one's violations count.
     """
 
     template: Run
     specs: tuple[str, ...]
     seeds: tuple[int, ...]
-    days: int = 1
 
     @property
     def key(self) -> str:
@@ -56,7 +54,6 @@ class Trial:
             history,
             str(self.specs),
             str(self.seeds),
-            str(self.days),
         ]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
@@ -80,8 +77,7 @@ def is_possible(task: Task, part: Trace) -> bool:
 def try_together(trial: Trial, report: Report | None = None) -> tuple[Floats, Floats]:
     """Cost in USD and violation ratio of each spec, float64 ``(n,)`` each, as means over its seeds.
 
-    The ratio is that of the worst of the trial's days. What is left of the part after the last whole control step is
-    left out.
+    What is left of the part after the last whole control step is left out.
 
     Args:
         report: called now and then with the share that is done.
@@ -91,19 +87,10 @@ def try_together(trial: Trial, report: Report | None = None) -> tuple[Floats, Fl
     policy = make_each(specs, template.context)
     with closing(_clusters(trial, policy)) as clusters:
         late, offered, usd = _run(trial, clusters, policy, report)
-    shape = -1, len(trial.seeds), len(trial.specs)
-    late, offered, usd = (sums.reshape(shape).mean(axis=1) for sums in (late, offered, usd))
-    return usd[0], worst_ratio(late, offered)
-
-
-def worst_ratio(late: Floats, offered: Floats) -> Floats:
-    """The highest of several days' violation ratios, float64 ``(n,)``; NaN where there were no requests.
-
-    Args:
-        late, offered: requests, float64 ``(days, n)``.
-    """
-    ratios = np.divide(late, offered, out=np.full_like(late, np.nan), where=offered > 0)
-    return np.asarray(np.fmax.reduce(ratios, axis=0))
+    shape = len(trial.seeds), len(trial.specs)
+    late, offered, usd = (sums.reshape(shape).mean(axis=0) for sums in (late, offered, usd))
+    ratio = np.divide(late, offered, out=np.full_like(late, np.nan), where=offered > 0)
+    return usd, ratio
 
 
 def _clusters(trial: Trial, policy: Policy) -> FluidClusters:
@@ -129,19 +116,17 @@ def _clusters(trial: Trial, policy: Policy) -> FluidClusters:
 def _run(
     trial: Trial, clusters: FluidClusters, policy: Policy, report: Report | None
 ) -> tuple[Floats, Floats, Floats]:
-    """Late and offered requests of each cluster by day, float64 ``(days, N)``, and its cost, ``(N,)``."""
+    """Late and offered requests and cost of each cluster, float64 ``(N,)`` each."""
     from simulator.fluid_plant import FluidPlant
 
     plant = FluidPlant(clusters)
     steps = int(trial.template.judged.duration_seconds / policy.period_seconds + 1e-9)
-    count = len(trial.specs) * len(trial.seeds)
-    late, offered, usd = np.zeros((trial.days, count)), np.zeros((trial.days, count)), np.zeros(count)
+    late, offered, usd = np.zeros((3, len(trial.specs) * len(trial.seeds)))
     guard = trial.template.task.interface.new_guard()
     decisions = run(plant, policy, guard, plant.advance, steps * policy.period_seconds)
     for step, (_, interval) in enumerate(decisions, start=1):
-        day = (step - 1) * trial.days // steps
-        late[day] += interval.requests.late[:, :, 0].sum(axis=1)
-        offered[day] += interval.requests.offered.sum(axis=1)
+        late += interval.requests.late[:, :, 0].sum(axis=1)
+        offered += interval.requests.offered.sum(axis=1)
         usd += interval.total_usd
         if report and step * _REPORTS // steps > (step - 1) * _REPORTS // steps:
             report(step / steps)

@@ -236,30 +236,6 @@ def test_defaults_that_keep_the_budget_need_no_margin(budget: float, chosen: str
     assert found.chosen.spec == chosen
 
 
-def test_with_a_margin_the_worst_of_the_days_counts() -> None:
-    """Two days of which one has all that is late, in steps of an hour whose last one is cut short."""
-    part = Trace(np.full(2 * 24 * 60 - 30, 600.0), 60.0, name="two days")
-    template = Run(TASK, part, None, "hpa", "hpa", SEED)
-    starts = np.arange(0.0, part.duration_seconds, 3600.0)
-    rate = np.full(len(starts), 10.0)
-    late = np.where(starts * 2 < part.duration_seconds, 0.0, 360.0)
-    outcome = Outcome(
-        {"slo_violation_ratio": 0.005}, {"time_seconds": starts, "violations": late, "rate_rps": rate}
-    )
-    second = starts[starts * 2 >= part.duration_seconds]
-    offered = 10.0 * (part.duration_seconds - second[0])
-    assert Search(template, GRID, 0.01).violations(outcome) == 0.005
-    worst = Search(template, GRID, 0.01, margin=0.5).violations(outcome)
-    assert worst == pytest.approx(360.0 * len(second) / offered)
-
-
-@pytest.mark.parametrize(("hours", "days"), [(1, 1), (24, 1), (35, 1), (37, 2), (72, 3), (168, 7)])
-def test_a_part_is_cut_into_days_only_where_there_is_a_margin(hours: int, days: int) -> None:
-    template = Run(TASK, Trace(np.ones(hours), 3600.0), None, "hpa", "hpa", SEED)
-    assert Search(template, GRID, 0.01, margin=0.5).days == days
-    assert Search(template, GRID, 0.01).days == 1
-
-
 def test_settings_without_a_measure_are_never_chosen() -> None:
     sweep = FakeSweep(
         cost=lambda target, window: 30 - target,
@@ -292,7 +268,7 @@ def test_calibrated_never_sees_the_judged_part_and_hindsight_sees_nothing_else(t
         )
         after = resolve("hindsight-hpa", template, split, sweep, lambda _: None)
     assert before == again
-    assert before.on == "the 30 min before the judged part, with a margin on each day"
+    assert before.on == "the 30 min before the judged part, with a margin"
     assert before.calibration is not None
     assert after.calibration is not None
     assert before.calibration.chosen.slo_violation_ratio < after.calibration.chosen.slo_violation_ratio

@@ -30,7 +30,7 @@ CLEARLY_DEARER, CLEARLY_MORE = 1.02, 1.1
 def tried_on(part: Trace, margin: float) -> tuple[Search, list[Tried]]:
     search = Search(Run(TASK, part, None, "hpa", "hpa", SEED), SPACE, BUDGET, margin=margin)
     specs = tuple(search.spec(point) for point in SPACE.points)
-    usd, late = try_together(Trial(search.template, specs, SEEDS, search.days))
+    usd, late = try_together(Trial(search.template, specs, SEEDS))
     return search, [Tried(*found) for found in zip(specs, usd, late, SPACE.points, strict=True)]
 
 

@@ -54,24 +54,6 @@ def test_the_request_engine_finds_the_same() -> None:
         assert late[place] == pytest.approx(truth, rel=0.25, abs=0.001)
 
 
-def test_of_several_days_the_worst_one_counts() -> None:
-    """Half of the time nothing is late, then all the pods that there are cannot bear the load."""
-    quiet_then_loud = Trace(np.repeat([60.0, 30_000.0, 60.0, 30_000.0], 60), 60.0, name="waves")
-    whole = trial(("fixed:replicas=4",), part=quiet_then_loud)
-    halves = dataclasses.replace(whole, days=2)
-    (usd, late), (usd_of_halves, worst) = try_together(whole), try_together(halves)
-    assert usd_of_halves == usd
-    each = [
-        try_together(trial(("fixed:replicas=4",), part=quiet_then_loud.slice(7200.0 * place, 7200.0)))[1]
-        for place in range(2)
-    ]
-    assert worst == pytest.approx(max(each), rel=0.1)
-    assert worst >= late
-    assert whole.key != halves.key
-    quiet_day = try_together(dataclasses.replace(trial(("fixed:replicas=4",), part=quiet_then_loud), days=4))
-    assert quiet_day[1] > worst
-
-
 def test_without_requests_the_ratio_is_nan() -> None:
     usd, late = try_together(trial(("hpa", "fixed:replicas=4"), part=Trace(np.zeros(5), 60.0)))
     assert (usd > 0).all()
