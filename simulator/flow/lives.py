@@ -6,11 +6,13 @@ import numpy as np
 
 from simulator.compiled import called, inlined, kernel
 from simulator.flow.beginning import begin_step, clear_step
-from simulator.flow.faults import NODE_LOSS, STOCK_OUT, begin_faults, wait_seconds
+from simulator.flow.chance import draw
+from simulator.flow.faults import ALL, NODE_LOSS, STOCK_OUT, STUCK_PULL, begin_faults, wait_seconds
 from simulator.flow.fleet import (
     BACK_OFF,
     COUNTED,
     FAILS,
+    GOOD,
     GROUP,
     LAST_ADD,
     NO_NODE,
@@ -19,11 +21,14 @@ from simulator.flow.fleet import (
     NODE_ROWS,
     PHASE,
     POD_ROWS,
+    READY_AT,
+    READY_POD,
     RESTS_UNTIL,
     SCANS,
     UNANSWERED,
     UNTIL,
 )
+from simulator.flow.memory import look_at_memory
 from simulator.flow.node_scaling import scan
 from simulator.flow.nodes import (
     add_node,
@@ -41,15 +46,15 @@ from simulator.flow.nodes import (
 )
 from simulator.flow.pods import (
     add_pod,
-    draw,
     end_pod,
     kill_pods,
     make_ready,
     next_pod,
     put_ready,
-    reconcile,
 )
-from simulator.flow.shown import count_pods, show_pods
+from simulator.flow.pulls import hold_pulls
+from simulator.flow.releases import next_ready, reconcile, release
+from simulator.flow.shown import count_delays, count_errors, count_pods, share_cpu, show_pods
 from simulator.flow.waking import forget_traffic, keep_awake, look
 from simulator.nodes import GONE, READY
 
@@ -107,6 +112,9 @@ def _forget(fleet, n):
             fleet.service[n, s, column] = 0
         for zone in range(fleet.by_zone.shape[2]):
             fleet.by_zone[n, s, zone] = 0
+        fleet.held_until[n, s] = 0.0
+        if len(fleet.release):
+            fleet.release[n, s] = GOOD
     for group in range(fleet.group.shape[1]):
         fleet.group[n, group, UNANSWERED] = 0
         fleet.group_when[n, group, RESTS_UNTIL] = fleet.group_when[n, group, BACK_OFF] = 0.0
@@ -168,6 +176,22 @@ def _lose_nodes(site, hazards, clock, world, state, fleet, happened, n):
                 fleet.group[n, group, FAILS] |= goes_on and hazards.groups[j, group]
 
 
+@inlined
+def _hold_pulls(site, hazards, clock, state, fleet, n):
+    """Let faults hold up pulls for a step, from its beginning."""
+    begin = state.step[n] * clock.period_seconds
+    middle, holds = begin + 0.5 * clock.period_seconds, False
+    for j in range(len(hazards.kind)):
+        fault = state.fault_begin[n, j]
+        if hazards.kind[j] == STUCK_PULL and fault <= middle < fault + hazards.duration_seconds[j]:
+            holds = True
+            for s in range(state.wanted.shape[1]):
+                if hazards.service[j] in (ALL, s):
+                    fleet.held_until[n, s] = begin + clock.period_seconds
+    if holds:
+        hold_pulls(fleet, n, begin)
+
+
 @called
 def _lose_one(site, world, fleet, happened, n, now):
     """A ready node dies, drawn by chance."""
@@ -184,13 +208,15 @@ def _lose_one(site, world, fleet, happened, n, now):
 
 
 @inlined
-def _change_pods(site, clock, world, state, fleet, happened, n):
+def _change_pods(site, hazards, clock, world, state, fleet, happened, n):
     """Kill what faults kill, and create and remove what is wanted, at a step's beginning."""
     now = state.step[n] * clock.period_seconds
     for s in range(state.wanted.shape[1]):
         if state.killed[n, s] > 0:
             kill_pods(site, world, fleet, happened, n, s, state.killed[n, s], now)
     reconcile(site, world, state, fleet, happened, n, now)
+    if len(fleet.release) and release(hazards, state, fleet, n, now + 0.5 * clock.period_seconds):
+        reconcile(site, world, state, fleet, happened, n, now)
 
 
 @inlined
@@ -210,6 +236,12 @@ def _go_on(site, world, state, fleet, happened, n, now, end):
             node = next_node(fleet, n, due)
             due = node_due(fleet, n, node) if node != NO_NODE else due
             group = next_answer(fleet, n, due)
+        ready = next_ready(fleet, n, due) if len(fleet.release) else NO_NODE
+        if ready != NO_NODE:
+            now = max(now, fleet.pod_when[n, ready, READY_AT])
+            fleet.pod[n, ready, PHASE] = READY_POD
+            _replace(site, world, state, fleet, happened, n, now)
+            continue
         if group != NO_NODE:
             hear_refusal(site, fleet, n, group)
             continue
@@ -253,12 +285,15 @@ def _begin_step(clock, hazards, site, waking, world, state, fleet, happened, n):
     _lose_nodes(site, hazards, clock, world, state, fleet, happened, n)
     for s in range(state.wanted.shape[1] if len(waking.asked) else 0):
         state.wanted[n, s] = waking.asked[n, s]
+    _hold_pulls(site, hazards, clock, state, fleet, n)
     begin_step(clock, hazards, world, state, n)
+    for s in range(state.wanted.shape[1] if len(hazards.kind) else 0):
+        fleet.cpu_share[n, s] = state.cpu_share[n, s]
     if len(waking.asked):
         for s in range(state.wanted.shape[1]):
             waking.asked[n, s] = state.wanted[n, s]
         keep_awake(waking, state, n, state.step[n] * clock.period_seconds)
-    _change_pods(site, clock, world, state, fleet, happened, n)
+    _change_pods(site, hazards, clock, world, state, fleet, happened, n)
 
 
 @kernel
@@ -276,10 +311,18 @@ def live(begin, end, parts, clock, hazards, site, waking, world, state, fleet, s
             now = (state.step[n] * clock.parts + part) * span
             if len(waking.asked):
                 look(waking, world, state, n, now, span)
+            if len(site.memory):
+                look_at_memory(site, hazards, clock, world, state, fleet, n, now, span)
             _live_part(site, world, state, fleet, sheet, happened, n, now, span)
             for s in range(state.wanted.shape[1]):
                 shifts.ready[n, part, s] = state.ready[n, s]
                 shifts.pace[n, part, s] = state.pace[n, s]
+            if len(shifts.cpu_share):
+                share_cpu(site, fleet, shifts.cpu_share[n, part], n, now + 0.5 * span)
+            if len(shifts.delay):
+                count_delays(site, fleet, shifts.delay[n, part], n, now + 0.5 * span)
+            if len(shifts.failing):
+                count_errors(site, fleet, shifts.failing[n, part], n, now + 0.5 * span)
         if parts[1] == clock.parts:
             show_pods(state, fleet, n)
             show_nodes(fleet, n)
