@@ -28,9 +28,10 @@ IN_USE, REMOVED_EMPTY, REMOVED_FULL = range(3)
 LEAST_ALLOCATED, MOST_ALLOCATED = range(2)
 LEAST_WASTE, MOST_PODS, LEAST_NODES, PRICE, PRIORITY, RANDOM = range(6)
 
-DRAWN, POD_ROWS, FIRST_FREE, NODE_ROWS, SCANS, TURNS = range(6)
+DRAWN, POD_ROWS, FIRST_FREE, NODE_ROWS, SCANS, TURNS, DISTURBED = range(7)
 """Of a cluster: random numbers taken, rows that pods are within, the first that may be free, rows that nodes are
-within, looks of the autoscaler, turns given to services whose pods wait."""
+within, looks of the autoscaler, turns given to services whose pods wait,
+whether pods have left pulls."""
 COUNTED, LAST_ADD = range(2)
 """Of a cluster: up to when costs are counted, and when a node was launched last."""
 WITHOUT_NODE, ALIVE, SHOWN_READY, SHOWN_DRAINING, BLOCKED, TURN = range(6)
@@ -39,12 +40,13 @@ among them) or draining; whether no node has room for one of them; and the turn 
 SERVICE, NODE, PHASE, RELEASE, PULL, RESTARTS = range(6)
 GOOD = 0
 """Release of pods that are as they should be."""
-CREATED, STARTED, READY_AT, UNTIL, CRASHED, LEAKED = range(6)
+CREATED, STARTED, READY_AT, UNTIL, CRASHED, LEAKED, TURN_AT = range(7)
 """Of a pod: when it was created, runs, takes requests, is gone (or its loss noticed); inf where that is not known;
-was killed for its memory, -inf if never; and how much it has leaked since, GiB."""
-GROUP, NODE_PHASE, GIVEN_UP, REMOVED, MATES = range(5)
+was killed for its memory, -inf if never; and how much it has leaked since, GiB;
+and when its turn to pull its image is."""
+GROUP, NODE_PHASE, GIVEN_UP, REMOVED, MATES, LEFT = range(6)
 """Of a node: its phase as in ``simulator.nodes``; whether its launch takes too long; IN_USE to REMOVED_FULL; how many
-replicas of the service it has whose pods are being removed."""
+replicas of the service it has whose pods are being removed; whether one has left its pulls."""
 LAUNCHED, REGISTERED, LEAVES, PAID, UNNEEDED, PULLED = range(6)
 """Of a node: when it was launched; takes pods or is given up; is gone or, while it is ready, warned that it will be;
 up to when it is paid for; since when it has not been needed, inf while it is; when all pulls are done."""
@@ -150,14 +152,14 @@ class Fleet(NamedTuple):
     """The pods and nodes of each cluster; last axes are columns, and times are seconds since the episode's beginning.
 
     Attributes:
-        cluster: int64 ``(N, 6)``; DRAWN to TURNS.
+        cluster: int64 ``(N, 7)``; DRAWN to DISTURBED.
         cluster_when: float64 ``(N, 2)``; COUNTED and LAST_ADD.
         service: int64 ``(N, S, 6)``; WITHOUT_NODE to TURN.
         by_zone: int64 ``(N, S, Z)``; replicas that have a node.
         pod: int64 ``(N, P, 6)``; SERVICE to RESTARTS; PULL is the number that a pull is drawn with, in the order
             of turns, and 0 without.
-        pod_when: float64 ``(N, P, 6)``; CREATED to LEAKED.
-        node: int64 ``(N, K, 5)``; GROUP to MATES.
+        pod_when: float64 ``(N, P, 7)``; CREATED to TURN_AT.
+        node: int64 ``(N, K, 6)``; GROUP to LEFT.
         node_when: float64 ``(N, K, 6)``; LAUNCHED to PULLED.
         requested: int64 ``(N, K, R)``.
         on_node: int64 ``(N, K, S)``; pods.
@@ -319,13 +321,13 @@ def make_fleet(scenario: Scenario, site: Site, count: int) -> Fleet:
         (count, len(groups)),
     )
     fleet = Fleet(
-        cluster=np.zeros((count, 6), np.int64),
+        cluster=np.zeros((count, 7), np.int64),
         cluster_when=np.zeros((count, 2)),
         service=np.zeros((*a_service, 6), np.int64),
         by_zone=np.zeros((*a_service, site.zones), np.int64),
         pod=np.zeros((*a_pod, 6), np.int64),
-        pod_when=np.zeros((*a_pod, 6)),
-        node=np.zeros((*a_node, 5), np.int64),
+        pod_when=np.zeros((*a_pod, 7)),
+        node=np.zeros((*a_node, 6), np.int64),
         node_when=np.zeros((*a_node, 6)),
         requested=np.zeros((*a_node, PODS + 1), np.int64),
         on_node=np.zeros((*a_node, len(services)), np.int64),

@@ -52,8 +52,8 @@ from simulator.flow.pods import (
     next_pod,
     put_ready,
 )
-from simulator.flow.pulls import hold_pulls
-from simulator.flow.releases import next_ready, reconcile, release
+from simulator.flow.pulls import hold_pulls, settle_pulls
+from simulator.flow.releases import create_missing, next_ready, release, remove_needless
 from simulator.flow.shown import count_delays, count_errors, count_pods, share_cpu, show_pods
 from simulator.flow.waking import forget_traffic, keep_awake, look
 from simulator.nodes import GONE, READY
@@ -208,22 +208,27 @@ def _lose_one(site, world, fleet, happened, n, now):
 
 
 @inlined
-def _change_pods(site, hazards, clock, world, state, fleet, happened, n):
+def _change_pods(site, clock, world, state, fleet, happened, n):
     """Kill what faults kill, and create and remove what is wanted, at a step's beginning."""
     now = state.step[n] * clock.period_seconds
     for s in range(state.wanted.shape[1]):
         if state.killed[n, s] > 0:
             kill_pods(site, world, fleet, happened, n, s, state.killed[n, s], now)
-    reconcile(site, world, state, fleet, happened, n, now)
-    if len(fleet.release) and release(hazards, state, fleet, n, now + 0.5 * clock.period_seconds):
-        reconcile(site, world, state, fleet, happened, n, now)
+    if not len(fleet.release):
+        create_missing(site, world, state, fleet, happened, n, now)
+        remove_needless(site, world, state, fleet, happened, n, now)
 
 
 @inlined
 def _replace(site, world, state, fleet, happened, n, now):
-    """Create what is missing, and give nodes to pods that wait."""
-    reconcile(site, world, state, fleet, happened, n, now)
-    bind_pods(site, world, state, fleet, n, now)
+    """Create what is missing, give nodes to pods that wait, and remove what is too much, until nothing more can be."""
+    while True:
+        created = create_missing(site, world, state, fleet, happened, n, now)
+        settle_pulls(site, world, fleet, n, now)
+        bind_pods(site, world, state, fleet, n, now)
+        removed = remove_needless(site, world, state, fleet, happened, n, now)
+        if not removed and not (created and len(fleet.release)):
+            return
 
 
 @called
@@ -238,17 +243,16 @@ def _go_on(site, world, state, fleet, happened, n, now, end):
             group = next_answer(fleet, n, due)
         ready = next_ready(fleet, n, due) if len(fleet.release) else NO_NODE
         if ready != NO_NODE:
-            now = max(now, fleet.pod_when[n, ready, READY_AT])
-            fleet.pod[n, ready, PHASE] = READY_POD
-            _replace(site, world, state, fleet, happened, n, now)
-            continue
-        if group != NO_NODE:
+            due = fleet.pod_when[n, ready, READY_AT]
+        elif group != NO_NODE:
             hear_refusal(site, fleet, n, group)
             continue
         if due >= end:
             return now
         now = max(now, due)
-        if node != NO_NODE:
+        if ready != NO_NODE:
+            fleet.pod[n, ready, PHASE] = READY_POD
+        elif node != NO_NODE:
             move_on(site, world, fleet, happened, n, node, due)
         else:
             end_pod(site, world, fleet, happened, n, pod, due)
@@ -256,12 +260,21 @@ def _go_on(site, world, state, fleet, happened, n, now, end):
 
 
 @inlined
-def _live_part(site, world, state, fleet, sheet, happened, n, begin, span):
-    """Let all that is due in a part of a step come and go, and count what is there in the middle of it."""
+def _live_part(site, hazards, world, state, fleet, sheet, happened, n, begin, span, step):
+    """Let all that is due in a part of a step come and go, and count what is there in the middle of it.
+
+    Args:
+        step: whether a control step begins, and its middle.
+    """
     now, end = begin, begin + span
+    begins = step[0]
     while True:
         scan_at = site.scan_seconds * (fleet.cluster[n, SCANS] + 1) if site.has_nodes else np.inf
         _replace(site, world, state, fleet, happened, n, now)
+        if begins and len(fleet.release):
+            begins = False
+            if release(hazards, state, fleet, n, step[1]):
+                continue
         now = _go_on(site, world, state, fleet, happened, n, now, min(scan_at, end))
         make_ready(fleet, n, min(scan_at, end))
         if scan_at >= end:
@@ -293,7 +306,7 @@ def _begin_step(clock, hazards, site, waking, world, state, fleet, happened, n):
         for s in range(state.wanted.shape[1]):
             waking.asked[n, s] = state.wanted[n, s]
         keep_awake(waking, state, n, state.step[n] * clock.period_seconds)
-    _change_pods(site, hazards, clock, world, state, fleet, happened, n)
+    _change_pods(site, clock, world, state, fleet, happened, n)
 
 
 @kernel
@@ -313,7 +326,8 @@ def live(begin, end, parts, clock, hazards, site, waking, world, state, fleet, s
                 look(waking, world, state, n, now, span)
             if len(site.memory):
                 look_at_memory(site, hazards, clock, world, state, fleet, n, now, span)
-            _live_part(site, world, state, fleet, sheet, happened, n, now, span)
+            step = part == 0, (state.step[n] + 0.5) * clock.period_seconds
+            _live_part(site, hazards, world, state, fleet, sheet, happened, n, now, span, step)
             for s in range(state.wanted.shape[1]):
                 shifts.ready[n, part, s] = state.ready[n, s]
                 shifts.pace[n, part, s] = state.pace[n, s]

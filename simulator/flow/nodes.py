@@ -26,6 +26,7 @@ from simulator.flow.fleet import (
     LAUNCHED,
     LEAST_ALLOCATED,
     LEAVES,
+    LEFT,
     NO_NODE,
     NODE,
     NODE_PHASE,
@@ -174,7 +175,7 @@ def add_node(fleet, happened, n, group, now):
     fleet.node_when[n, node, REGISTERED] = fleet.node_when[n, node, LEAVES] = fleet.node_when[
         n, node, UNNEEDED
     ] = np.inf
-    fleet.node[n, node, GIVEN_UP] = 0
+    fleet.node[n, node, GIVEN_UP] = fleet.node[n, node, LEFT] = 0
     fleet.node[n, node, REMOVED] = IN_USE
     fleet.node_when[n, node, PULLED] = 0.0
     for image in range(fleet.image.shape[2]):

@@ -46,8 +46,6 @@ from simulator.flow.fleet import (
 from simulator.flow.pulls import leave_pull, pull
 
 _READY_RANK = 3
-ANY, OLD, NEW = range(3)
-"""Which replicas may go: of any release, of others than the wanted, of that."""
 
 
 @inlined
@@ -139,7 +137,7 @@ def end_pod(site, world, fleet, happened, n, row, now):
             fleet.by_zone[n, s, site.zone[fleet.node[n, node, GROUP]]] -= 1
         for r in range(site.request.shape[1]):
             fleet.requested[n, node, r] -= site.request[s, r]
-        leave_pull(site, world, fleet, n, row, node, now)
+        leave_pull(fleet, n, row, node, now)
     missing = max(site.pod_minimum_seconds - (now - fleet.pod_when[n, row, CREATED]), 0.0)
     happened.usd[n, s] += missing * world.usd_per_second[n, s]
     if phase != LOST:
@@ -235,15 +233,20 @@ def _goes_before(fleet, n, row, other, now):
 
 @called
 def remove_pods(site, world, fleet, happened, n, s, which, now):
-    """Tell so many pods of a service, of ANY, OLD or NEW ones, to go."""
-    count, kind = which
+    """Tell so many pods of a service to go.
+
+    Args:
+        which: how many of other releases than the one that is wanted, and of that.
+    """
+    old, new = which
     _count_mates(fleet, n, s)
-    for _ in range(count):
+    for number in range(old + new):
         chosen = NO_NODE
         for row in range(fleet.cluster[n, POD_ROWS]):
             if fleet.pod[n, row, SERVICE] != s or fleet.pod[n, row, PHASE] == DRAINING_POD:
                 continue
-            if kind != ANY and (fleet.pod[n, row, RELEASE] == fleet.release[n, s]) != (kind == NEW):
+            is_old = len(fleet.release) > 0 and fleet.pod[n, row, RELEASE] != fleet.release[n, s]
+            if is_old != (number < old):
                 continue
             if chosen == NO_NODE or _goes_before(fleet, n, row, chosen, now):
                 chosen = row

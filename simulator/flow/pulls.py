@@ -7,8 +7,10 @@ import numpy as np
 from simulator.compiled import called, inlined
 from simulator.flow.chance import delay_of
 from simulator.flow.fleet import (
+    DISTURBED,
     DRAWN,
     GOOD,
+    LEFT,
     NO_NODE,
     NODE,
     NODE_PHASE,
@@ -22,6 +24,7 @@ from simulator.flow.fleet import (
     SERVICE,
     STARTED,
     STARTING,
+    TURN_AT,
 )
 from simulator.nodes import GONE
 
@@ -56,6 +59,7 @@ def pull(site, world, fleet, n, row, node, now):
     fleet.cluster[n, DRAWN] += 1
     fleet.pod[n, row, PULL] = fleet.cluster[n, DRAWN]
     begin = max(now, fleet.node_when[n, node, PULLED], fleet.held_until[n, s])
+    fleet.pod_when[n, row, TURN_AT] = begin
     fleet.node_when[n, node, PULLED] = _pull_from(site, world, fleet, n, row, node, begin)
     return fleet.node_when[n, node, PULLED]
 
@@ -68,13 +72,15 @@ def _waits(fleet, n, row, node, after):
     return fleet.pod[n, row, PULL] > 0 and fleet.pod_when[n, row, STARTED] > after
 
 
-@called
+@inlined
 def _shift(fleet, n, node, after, seconds):
     """Let a node's pulls that are done after a time, and pods whose turn comes after it, come so much later."""
     for row in range(fleet.cluster[n, POD_ROWS]):
         if _waits(fleet, n, row, node, after):
             fleet.pod_when[n, row, STARTED] += seconds
             fleet.pod_when[n, row, READY_AT] += seconds
+            if fleet.pod_when[n, row, TURN_AT] > after:
+                fleet.pod_when[n, row, TURN_AT] += seconds
     for image in range(fleet.image.shape[2]):
         if fleet.image[n, node, image] > after:
             fleet.image[n, node, image] += seconds
@@ -82,7 +88,7 @@ def _shift(fleet, n, node, after, seconds):
         fleet.node_when[n, node, PULLED] += seconds
 
 
-@called
+@inlined
 def _hold(fleet, n, node, now):
     """Let a node's pull stand still that is at work or comes next while it is stuck, and all behind it."""
     services = fleet.service.shape[1]
@@ -107,34 +113,55 @@ def hold_pulls(fleet, n, now):
             _hold(fleet, n, node, now)
 
 
-@called
-def leave_pull(site, world, fleet, n, row, node, now):
-    """A pod leaves the pulls on its node; those whose turns come later move up, and pull what it would have."""
-    turn, begin, done = fleet.pod[n, row, PULL], now, fleet.pod_when[n, row, STARTED]
-    if not _waits(fleet, n, row, node, now):
-        return
-    for other in range(fleet.cluster[n, POD_ROWS]):
-        if _waits(fleet, n, other, node, now) and fleet.pod[n, other, PULL] < turn:
-            begin = max(begin, fleet.pod_when[n, other, STARTED])
-    if begin == done:
-        return
+@inlined
+def leave_pull(fleet, n, row, node, now):
+    """A pod leaves the pulls on its node, which are settled later."""
+    if _waits(fleet, n, row, node, now):
+        fleet.node[n, node, LEFT] = fleet.cluster[n, DISTURBED] = 1
+
+
+@inlined
+def _next_turn(fleet, n, node, turn, now):
+    """The pod whose turn comes next on a node; NO_NODE where there is none."""
+    following = NO_NODE
+    for row in range(fleet.cluster[n, POD_ROWS]):
+        theirs = fleet.pod[n, row, PULL]
+        if theirs <= turn or not _waits(fleet, n, row, node, now):
+            continue
+        if following == NO_NODE or theirs < fleet.pod[n, following, PULL]:
+            following = row
+    return following
+
+
+@inlined
+def _settle(site, world, fleet, n, node, now):
+    """Let those move up whose turns on a node have not come, and pull what is not there."""
+    fleet.node[n, node, LEFT] = 0
     for image in range(fleet.image.shape[2]):
-        if fleet.image[n, node, image] > begin:
+        if fleet.image[n, node, image] > now:
             fleet.image[n, node, image] = np.inf
-    done = begin
-    while True:
-        following = NO_NODE
-        for other in range(fleet.cluster[n, POD_ROWS]):
-            theirs = fleet.pod[n, other, PULL]
-            comes_later = _waits(fleet, n, other, node, now) and theirs > turn
-            if comes_later and (following == NO_NODE or theirs < fleet.pod[n, following, PULL]):
-                following = other
-        if following == NO_NODE:
-            break
-        turn = fleet.pod[n, following, PULL]
-        starts = fleet.pod_when[n, following, READY_AT] - fleet.pod_when[n, following, STARTED]
-        done = _pull_from(site, world, fleet, n, following, node, done)
-        fleet.pod_when[n, following, STARTED] = done
-        fleet.pod_when[n, following, READY_AT] = done + starts
+    done, row = now, _next_turn(fleet, n, node, 0, now)
+    while row != NO_NODE:
+        s = fleet.pod[n, row, SERVICE]
+        if fleet.pod_when[n, row, TURN_AT] <= now:
+            done = fleet.pod_when[n, row, STARTED]
+            fleet.image[n, node, image_of(fleet, n, s, fleet.pod[n, row, RELEASE])] = done
+        else:
+            begin = max(done, fleet.held_until[n, s])
+            done = _pull_from(site, world, fleet, n, row, node, begin)
+            starts = fleet.pod_when[n, row, READY_AT] - fleet.pod_when[n, row, STARTED]
+            fleet.pod_when[n, row, TURN_AT] = begin
+            fleet.pod_when[n, row, STARTED] = done
+            fleet.pod_when[n, row, READY_AT] = done + starts
+        row = _next_turn(fleet, n, node, fleet.pod[n, row, PULL], now)
     fleet.node_when[n, node, PULLED] = done
-    _hold(fleet, n, node, now)
+
+
+@called
+def settle_pulls(site, world, fleet, n, now):
+    """Put the pulls of nodes in order that pods have left."""
+    if fleet.cluster[n, DISTURBED]:
+        fleet.cluster[n, DISTURBED] = 0
+        for node in range(fleet.cluster[n, NODE_ROWS]):
+            if fleet.node[n, node, LEFT]:
+                _settle(site, world, fleet, n, node, now)

@@ -21,24 +21,12 @@ from simulator.flow.fleet import (
     SERVICE,
     STARTING,
 )
-from simulator.flow.nodes import bind_pods
-from simulator.flow.pods import ANY, NEW, OLD, add_pod, has_row, remove_pods
+from simulator.flow.pods import add_pod, has_row, remove_pods
 
 
 @inlined
-def _create(site, world, fleet, happened, n, s, count, now):
-    """Create so many pods, or as many as there are rows for; how many."""
-    created = 0
-    while created < count and has_row(site, world, fleet, happened, n, now):
-        add_pod(fleet, n, s, now)
-        created += 1
-    happened.started[n, s] += created
-    return created
-
-
-@called
-def _replace(site, world, state, fleet, happened, n, s, now):
-    """One step of a roll-out, as a Deployment takes it; whether old pods may go on to be replaced at once."""
+def _count(fleet, n, s):
+    """Replicas of other releases than the wanted one and how many are ready, and the same of that."""
     old = old_ready = new = new_ready = 0
     for row in range(fleet.cluster[n, POD_ROWS]):
         phase = fleet.pod[n, row, PHASE]
@@ -50,47 +38,56 @@ def _replace(site, world, state, fleet, happened, n, s, now):
         else:
             old += 1
             old_ready += phase == READY_POD
-    if old == 0:
-        return False
-    wanted, active = state.wanted[n, s], old + new
-    surge, unavailable = math.ceil(site.surge[s] * wanted), math.floor(site.unavailable[s] * wanted)
-    if surge == 0 and unavailable == 0:
-        unavailable = 1
-    fewest = wanted - unavailable
-    created = _create(site, world, fleet, happened, n, s, min(wanted - new, wanted + surge - active), now)
-    bind_pods(site, world, state, fleet, n, now)
-    unready = min(old - old_ready, max(old + new_ready - fewest, 0))
-    spare = max(old_ready + new_ready - fewest, 0)
-    doomed = min(max(unready + spare, active - wanted - surge), old)
-    needless = max(new - wanted, 0)
-    remove_pods(site, world, fleet, happened, n, s, (doomed, OLD), now)
-    remove_pods(site, world, fleet, happened, n, s, (needless, NEW), now)
-    return created + doomed + needless > 0
+    return old, old_ready, new, new_ready
 
 
 @inlined
-def _has_old(fleet, n, s):
-    """Whether a service has replicas of another release than the one that is wanted."""
-    for row in range(fleet.cluster[n, POD_ROWS]):
-        is_replica = fleet.pod[n, row, SERVICE] == s and fleet.pod[n, row, PHASE] != DRAINING_POD
-        if is_replica and fleet.pod[n, row, RELEASE] != fleet.release[n, s]:
-            return True
-    return False
+def _plan(site, state, fleet, n, s):
+    """Replicas of a service that are missing, and those that may go: of other releases than the wanted, and of that.
+
+    While there are such, it is a step of a roll-out, as a Deployment takes it.
+    """
+    wanted = state.wanted[n, s]
+    if len(fleet.release):
+        old, old_ready, new, new_ready = _count(fleet, n, s)
+        if old > 0:
+            surge, unavailable = math.ceil(site.surge[s] * wanted), math.floor(site.unavailable[s] * wanted)
+            if surge == 0 and unavailable == 0:
+                unavailable = 1
+            fewest, active = wanted - unavailable, old + new
+            unready = min(old - old_ready, max(old + new_ready - fewest, 0))
+            spare = max(old_ready + new_ready - fewest, 0)
+            doomed = min(max(unready + spare, active - wanted - surge), old)
+            return min(wanted - new, wanted + surge - active), doomed, max(new - wanted, 0)
+    missing = wanted - fleet.service[n, s, ALIVE]
+    return missing, 0, max(-missing, 0)
 
 
 @called
-def reconcile(site, world, state, fleet, happened, n, now):
-    """Create and remove pods until there are as many as are wanted, or a roll-out has to wait."""
+def create_missing(site, world, state, fleet, happened, n, now):
+    """Create pods that are missing, as far as there are rows for them; whether some were."""
+    created = 0
     for s in range(state.wanted.shape[1]):
-        if len(fleet.release):
-            while _replace(site, world, state, fleet, happened, n, s, now):
-                pass
-            if _has_old(fleet, n, s):
-                continue
-        missing = state.wanted[n, s] - fleet.service[n, s, ALIVE]
-        _create(site, world, fleet, happened, n, s, missing, now)
-        if missing < 0:
-            remove_pods(site, world, fleet, happened, n, s, (-missing, ANY), now)
+        missing, _, _ = _plan(site, state, fleet, n, s)
+        for _ in range(missing):
+            if not has_row(site, world, fleet, happened, n, now):
+                break
+            add_pod(fleet, n, s, now)
+            created += 1
+            happened.started[n, s] += 1
+    return created > 0
+
+
+@called
+def remove_needless(site, world, state, fleet, happened, n, now):
+    """Tell pods to go that are too many or of another release than the wanted one; whether there were some."""
+    removed = 0
+    for s in range(state.wanted.shape[1]):
+        _, old, new = _plan(site, state, fleet, n, s)
+        if old + new > 0:
+            remove_pods(site, world, fleet, happened, n, s, (old, new), now)
+        removed += old + new
+    return removed > 0
 
 
 @inlined
