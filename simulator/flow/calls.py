@@ -137,14 +137,29 @@ def _at(table, place):
 
 
 @inlined
-def _find_extra(stations, flows, n, lane, place, stretch):
+def _fullness(stations, share, s):
+    """Where a share of the CPU that a pod may use is: 0 is all of it, 1 what it requests; by its inverse."""
+    if not len(stations.least_extra) or stations.units[s] <= 1.0:
+        return 0.0
+    return min(max((1.0 / max(share, 1e-6) - 1.0) / (stations.units[s] - 1.0), 0.0), 1.0)
+
+
+@inlined
+def _find_extra(stations, flows, n, lane, place, stretch, fullness):
     """What a lane's calls take beside their work; roots of cumulants between points of the grid; and what is shed."""
     p, down, u, right = place
-    extra = stations.extra
+    extra, least = stations.extra, stations.least_extra
     for k in range(3):
         upper = extra[lane, p, u, k] + right * (extra[lane, p, u + 1, k] - extra[lane, p, u, k])
         lower = extra[lane, p + 1, u, k] + right * (extra[lane, p + 1, u + 1, k] - extra[lane, p + 1, u, k])
-        root = (upper + down * (lower - upper)) * stretch
+        root = upper + down * (lower - upper)
+        if len(least):
+            upper = least[lane, p, u, k] + right * (least[lane, p, u + 1, k] - least[lane, p, u, k])
+            lower = least[lane, p + 1, u, k] + right * (
+                least[lane, p + 1, u + 1, k] - least[lane, p + 1, u, k]
+            )
+            root += fullness * (upper + down * (lower - upper) - root)
+        root *= stretch
         flows.extra[n, lane, k] = root if k == 0 else root * root if k == 1 else root * root * root
     if len(stations.log_shed):
         flows.shed[n, lane] = min(math.exp(_at(stations.log_shed[lane], place)), 1.0)
@@ -203,9 +218,9 @@ def serve_calls(graph, stations, world, state, flows, happened, n, place, reques
     load = expected_work / capacity if capacity > 0.0 else 1.0
     if came > 0.0:
         load *= mean_requests / came
-    point = _find_place(stations, pods, load)
+    point, fullness = _find_place(stations, pods, load), _fullness(stations, state.cpu_share[n, s], s)
     for lane in range(first, last):
-        _find_extra(stations, flows, n, lane, point, stretch / pace * 0.5 * (1.0 + world.scv[n, s]))
+        _find_extra(stations, flows, n, lane, point, stretch / pace * 0.5 * (1.0 + world.scv[n, s]), fullness)
     before = state.backlog[n, s]
     if before + expected_work * noise > capacity and flows.waits_for[n, s] != NO_SERVICE:
         flows.kept_full[n, flows.waits_for[n, s]] = True
@@ -299,7 +314,7 @@ def _answer_call(graph, stations, flows, n, e, calls, span):
 
 
 @inlined
-def answer(graph, stations, world, state, flows, happened, n, requests, span):
+def answer(graph, stations, world, state, shifts, flows, happened, n, part, requests, span):
     """How long the calls of a part of a step take and how many fail, callees first; and requests that are late."""
     for s in range(flows.held_seconds.shape[1]):
         flows.held_seconds[n, s] = 0.0
@@ -315,11 +330,20 @@ def answer(graph, stations, world, state, flows, happened, n, requests, span):
             calm = graph.work[o, 0] * stretch / pace + flows.extra[n, lane, 0] + state.delay_seconds[n, s]
             first = calm + flows.wait_seconds[n, lane]
             second = graph.work[o, 1] * stretch**2 * spread + flows.extra[n, lane, 1]
+            third = graph.work[o, 2] * stretch**3 * spread * spread + flows.extra[n, lane, 2]
             if len(stations.log_shed):
                 second += flows.wait_variance[n, lane]
-            third = graph.work[o, 2] * stretch**3 * spread * spread + flows.extra[n, lane, 2]
+            if len(shifts.delay):
+                first, second, third = (
+                    first + shifts.delay[n, part, s, 0],
+                    second + shifts.delay[n, part, s, 1],
+                    third + shifts.delay[n, part, s, 2],
+                )
+                calm += shifts.delay[n, part, s, 0]
             away = flows.turned_away[n, lane]
         works = 1.0 - away
+        if s != NO_SERVICE and len(shifts.failing):
+            works *= 1.0 - shifts.failing[n, part, s]
         made = flows.calls[n, o]
         step, longest, variance, skew, still = -1, 0.0, 0.0, 0.0, 0.0
         for e in range(graph.first[o], graph.first[o + 1]):
@@ -340,7 +364,10 @@ def answer(graph, stations, world, state, flows, happened, n, requests, span):
         flows.failing[n, o] = 1.0 - works
         if s != NO_SERVICE:
             if flows.demand[n, s] > 0.0:
-                flows.held_seconds[n, s] += made / flows.demand[n, s] * (calm - state.delay_seconds[n, s])
+                held = calm - state.delay_seconds[n, s]
+                if len(shifts.delay):
+                    held -= shifts.delay[n, part, s, 0]
+                flows.held_seconds[n, s] += made / flows.demand[n, s] * held
         elif o < classes:
             slow = time_exceeds(stations.survival, first, second, third, world.slo_seconds[n])
             happened.late[n] += requests * graph.share[o] * (1.0 - works * (1.0 - slow))

@@ -52,6 +52,8 @@ class Stations(NamedTuple):
         stress: float64 ``(U,)``; one over what the loads for which it is known leave free.
         extra: float64 ``(L, P, U, 3)``; what a call takes beside its work at full speed: the roots of its cumulants
             by their order, seconds.
+        least_extra: float64 ``(L, P, U, 3)``; the same where pods have no more CPU than they request; of length 0 where
+            that is all that they may use, or they always have more.
         shed_seconds: float64 ``(S,)``; new calls are dropped while one has waited longer, inf where none are; of
             length 0 where that holds of all.
         spared: bool ``(L,)``; whether its calls are taken in all the same.
@@ -78,6 +80,7 @@ class Stations(NamedTuple):
     fewness: Floats
     stress: Floats
     extra: Floats
+    least_extra: Floats
     shed_seconds: Floats
     spared: NDArray[np.bool_]
     log_shed: Floats
@@ -88,12 +91,18 @@ class Stations(NamedTuple):
     p95: Floats
 
 
-def equip(application: Application, graph: Graph) -> Stations:
-    """What the services of an application can do; each is measured on the request engine's data plane."""
+def equip(application: Application, graph: Graph, *, bursts: bool = False) -> Stations:
+    """What the services of an application can do; each is measured on the request engine's data plane.
+
+    Args:
+        bursts: whether their pods share what nodes have left of CPU.
+    """
     services = application.services
     works, pairs, mixes = _request_work(application), _pairs(application), _mixes(application, graph)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         learnt = list(pool.map(learn_station, services, mixes))
+        least = [each.model_copy(update={"vcpu_limit_per_pod": None}) for each in services if bursts]
+        at_least = list(pool.map(learn_station, least, mixes))
     sheds = any(each.shedding for each in services)
     discards = any(each.discards_expired for each in services)
     by_lane = [learnt[service] for service in graph.order]
@@ -114,6 +123,9 @@ def equip(application: Application, graph: Graph) -> Stations:
         fewness=1 / learnt[0].pods,
         stress=1 / (1 - learnt[0].loads),
         extra=np.concatenate([each.extra for each in by_lane]),
+        least_extra=np.concatenate([at_least[each].extra for each in graph.order])
+        if bursts
+        else np.empty((0, *learnt[0].extra.shape[1:])),
         shed_seconds=np.array(
             [each.shedding.after_waiting_seconds if each.shedding else math.inf for each in services if sheds]
         ),

@@ -46,6 +46,8 @@ def _come_and_go(clock, world, state, shifts, n, part):
         if len(shifts.ready):
             state.ready[n, s] = shifts.ready[n, part, s]
             state.pace[n, s] = shifts.pace[n, part, s]
+            if len(shifts.cpu_share):
+                state.cpu_share[n, s] = shifts.cpu_share[n, part, s]
         else:
             make_ready(clock, world, state, n, s, part)
         state.history[n, s, number % state.history.shape[2]] = state.ready[n, s]
@@ -104,11 +106,15 @@ def _advance_queue(parts, clock, loads, hazards, laws, world, state, shifts, hap
         mean, calls = _requests(clock, loads, world, state, n, first + part, key)
         happened.requests[n] += np.int64(calls)
         _come_and_go(clock, world, state, shifts, n, part)
-        number, what = first + part, (world, state, happened)
+        number, what, late = first + part, (world, state, happened), 0.0
+        if len(shifts.failing):
+            late = happened.late[n]
         if clock.by_call:
             busy, capacity = serve_few(laws, *what, n, 0, calls, span, number, key)
         else:
             busy, capacity = serve(loads, laws, *what, n, 0, (mean, calls), span, number, key)
+        if len(shifts.failing):
+            happened.late[n] += shifts.failing[n, part, 0] * (calls - happened.late[n] + late)
         gains = calls, busy, capacity
         if is_read(clock, world, n, begin, span):
             work = world.mean_seconds[n, 0] / (state.cpu_share[n, 0] * state.pace[n, 0])
@@ -141,7 +147,7 @@ def _advance_graph(parts, clock, loads, hazards, graph, stations, world, state, 
         begin_calls(graph, stations, flows, n, requests, span)
         for place in range(services):
             serve_calls(graph, stations, world, state, flows, happened, n, place, (mean, requests), span, key)
-        answer(graph, stations, world, state, flows, happened, n, requests, span)
+        answer(graph, stations, world, state, shifts, flows, happened, n, part, requests, span)
         due = is_read(clock, world, n, begin, span)
         for s in range(services):
             calls = flows.demand[n, s]
