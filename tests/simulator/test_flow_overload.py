@@ -17,6 +17,7 @@ from simulator.trace import Trace
 CAPACITY = 480.0
 """Calls that three pods can work on a second."""
 BURST = [0.6] * 2 + [1.5] + [0.6] * 7
+SLOWLY = {"back_off_seconds": 0.2, "back_off_cap_seconds": 2.0}
 SEEDS = 2
 Classes = list[dict[str, Any]]
 
@@ -87,6 +88,7 @@ def both_engines(task: Task, levels: list[float], pods: int = 3) -> tuple[Floats
         ({"discards_expired": True}, two_classes(1.0, 2.0), [1.3] * 5),
         ({}, two_classes(), BURST),
         ({"queue_limit_per_pod": 60}, two_classes(), BURST),
+        ({"queue_limit_per_pod": 8}, clients(timeout_seconds=1.0, retry=SLOWLY), [1.2] * 5),
         ({"shedding": {"after_waiting_seconds": 0.8}}, two_classes(), [1.3] * 5),
         ({"shedding": {"after_waiting_seconds": 0.5, "spares_priority": 1}}, two_classes(), BURST),
     ],
@@ -99,6 +101,7 @@ def both_engines(task: Task, levels: list[float], pods: int = 3) -> tuple[Floats
         "discards by class",
         "priorities",
         "priorities and a queue's limit",
+        "a queue's limit and what is tried again",
         "priorities and shedding",
         "shedding spares the high",
     ],
@@ -114,13 +117,24 @@ def test_overload_is_that_of_the_request_engine(
     assert found[2] == pytest.approx(truth[2], rel=0.02)
 
 
-def test_priorities_where_load_is_steady() -> None:
-    """One pod of four slots at 0.9: violations with and without priorities."""
+@pytest.mark.parametrize("pods", [1, 3])
+def test_priorities_where_load_is_steady(pods: int) -> None:
+    """Pods of four slots at 0.9: violations with and without priorities."""
     few = app(slots_per_pod=4, service_time={"law": "exponential", "mean_seconds": 0.075})
-    levels = [0.9 * 4 / 0.075 / CAPACITY] * 60
+    levels = [0.9 * 4 * pods / 0.075 / CAPACITY] * 60
     for classes in (two_classes(), clients()):
-        found, truth = both_engines(world(few, classes, 0.3), levels, pods=1)
+        found, truth = both_engines(world(few, classes, 0.3), levels, pods)
         assert found[0] == pytest.approx(truth[0], rel=0.25)
+
+
+@pytest.mark.parametrize("discipline", ["slots", "processor_sharing"])
+def test_long_times_of_a_lognormal_service_where_hardly_any_call_waits(discipline: str) -> None:
+    """At a load of 0.5, of calls that take six times the mean service time."""
+    own = app(service_time={"law": "lognormal", "mean_seconds": 0.05, "scv": 2.0}, discipline=discipline)
+    load_per_pod = 8 / 0.05 if discipline == "slots" else 1 / 0.05
+    found, truth = both_engines(world(own, two_classes(), 0.5), [0.5 * 3 * load_per_pod / CAPACITY] * 60)
+    assert truth[0] > 1e-3
+    assert found[0] == pytest.approx(truth[0], rel=0.15)
 
 
 @pytest.mark.parametrize(
