@@ -17,7 +17,6 @@ from simulator.trace import Trace
 CAPACITY = 480.0
 """Calls that three pods can work on a second."""
 BURST = [0.6] * 2 + [1.5] + [0.6] * 7
-SLOWLY = {"back_off_seconds": 0.2, "back_off_cap_seconds": 2.0}
 SEEDS = 2
 Classes = list[dict[str, Any]]
 
@@ -88,7 +87,6 @@ def both_engines(task: Task, levels: list[float], pods: int = 3) -> tuple[Floats
         ({"discards_expired": True}, two_classes(1.0, 2.0), [1.3] * 5),
         ({}, two_classes(), BURST),
         ({"queue_limit_per_pod": 60}, two_classes(), BURST),
-        ({"queue_limit_per_pod": 8}, clients(timeout_seconds=1.0, retry=SLOWLY), [1.2] * 5),
         ({"shedding": {"after_waiting_seconds": 0.8}}, two_classes(), [1.3] * 5),
         ({"shedding": {"after_waiting_seconds": 0.5, "spares_priority": 1}}, two_classes(), BURST),
     ],
@@ -101,7 +99,6 @@ def both_engines(task: Task, levels: list[float], pods: int = 3) -> tuple[Floats
         "discards by class",
         "priorities",
         "priorities and a queue's limit",
-        "a queue's limit and what is tried again",
         "priorities and shedding",
         "shedding spares the high",
     ],
@@ -115,6 +112,15 @@ def test_overload_is_that_of_the_request_engine(
     assert found[0] == pytest.approx(truth[0], rel=0.25)
     assert found[1] == pytest.approx(truth[1], rel=0.2, abs=0.001)
     assert found[2] == pytest.approx(truth[2], rel=0.02)
+
+
+@pytest.mark.parametrize("back_off_seconds", [0.1, 0.2])
+def test_an_attempt_that_is_refused_costs_the_back_off_alone(back_off_seconds: float) -> None:
+    """At 1.2 times the capacity of short queues; the SLO is that of a call that is tried again once."""
+    retry = {"back_off_seconds": back_off_seconds, "back_off_cap_seconds": 4.0}
+    task = world(app(queue_limit_per_pod=8), clients(timeout_seconds=1.0, retry=retry), 0.3)
+    found, truth = both_engines(task, [1.2] * 3)
+    assert found[0] == pytest.approx(truth[0], rel=0.25)
 
 
 @pytest.mark.parametrize("pods", [1, 3])
