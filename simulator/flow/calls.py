@@ -275,42 +275,52 @@ def _serve_lane(graph, stations, flows, happened, n, s, lane, stretch, capacitie
 
 @inlined
 def _answer_call(graph, stations, flows, n, e, calls, span):
-    """What a call means for its caller: cumulants of the time it takes, and the share that fails in the end."""
+    """What a call means for its caller: the time it takes, as a response, and the share that fails in the end."""
     o = _called(graph, flows, n, e)
-    first, second, third, calm = flows.response[n, o]
+    first, second, third, heavy, calm = flows.response[n, o]
     network = graph.network_seconds[e, np.int64(o != graph.callee[e])]
     first += network
     calm += network
-    lost, most = flows.failing[n, o], graph.timeout_seconds[e]
+    failing, most, late = flows.failing[n, o], graph.timeout_seconds[e], 0.0
     if first + _DEVIATIONS * math.sqrt(second) > most:
-        late = time_exceeds(stations.survival, first, second, third, most)
-        lost = 1.0 - (1.0 - lost) * (1.0 - late)
+        late = time_exceeds(stations.survival, first, second, third, heavy, most)
         if first >= most:
-            first, second, third = most, 0.0, 0.0
+            first, second, third, heavy = most, 0.0, 0.0, 0.0
     calm = min(calm, most)
+    lost = 1.0 - (1.0 - failing) * (1.0 - late)
     flows.lost[n, e] = lost
     failed = lost
     if lost > 0.0 and graph.attempts[e] > 1.0:
         asked = calls * graph.times[e] * graph.probability[e]
         attempts, _ = attempts_of(graph, stations, flows, n, e, o, asked, span)
         failed = max(1.0 - (1.0 - lost) * attempts, 0.0)
-        first += (attempts - 1.0) * (min(first, most) + graph.back_off_seconds[e])
+        away = min(flows.turned_away[n, graph.lane[o]], failing)
+        again = away * network + (failing - away) * min(first, most)
+        if late > 0.0:
+            again += (1.0 - failing) * late * most
+        again = again / lost + graph.back_off_seconds[e]
+        first += (attempts - 1.0) * again
+        second += (attempts - 1.0) * again**2
+        third += (attempts - 1.0) * again**3
     chance, count = graph.probability[e], graph.times[e]
     if chance < 1.0:
         square = second + first * first
         cube = third + 3.0 * first * second + first**3
         mean = chance * first
         second = chance * square - mean * mean
+        heavy = heavy / max(third, 1e-300)
         third = chance * cube - 3.0 * mean * chance * square + 2.0 * mean**3
+        heavy *= third
         first, calm = mean, chance * calm
     if count > 1.0:
         if graph.at_once[e]:
             first += math.sqrt(second * 2.0 * math.log(count))
         else:
             first, second, third, calm = count * first, count * second, count * third, count * calm
+            heavy *= count
     if graph.optional[e]:
         failed = 0.0
-    return first, second, third, calm, 1.0 - (1.0 - failed) ** (count * chance)
+    return first, second, third, heavy, calm, 1.0 - (1.0 - failed) ** (count * chance)
 
 
 @inlined
@@ -321,7 +331,7 @@ def answer(graph, stations, world, state, shifts, flows, happened, n, part, requ
     classes = len(graph.share)
     for o in range(len(graph.service) - 1, -1, -1):
         s = graph.service[o]
-        first = second = third = calm = away = 0.0
+        first = second = third = heavy = calm = away = 0.0
         if s != NO_SERVICE:
             stretch = world.mean_seconds[n, s] / (stations.mean_seconds[s] * state.pace[n, s])
             spread = world.scv[n, s]
@@ -330,9 +340,11 @@ def answer(graph, stations, world, state, shifts, flows, happened, n, part, requ
             calm = graph.work[o, 0] * stretch / pace + flows.extra[n, lane, 0] + state.delay_seconds[n, s]
             first = calm + flows.wait_seconds[n, lane]
             second = graph.work[o, 1] * stretch**2 * spread + flows.extra[n, lane, 1]
-            third = graph.work[o, 2] * stretch**3 * spread * spread + flows.extra[n, lane, 2]
             if len(stations.log_shed):
                 second += flows.wait_variance[n, lane]
+            third = graph.work[o, 2] * stretch**3 * spread * spread
+            heavy = graph.heaviness[o] * (third + flows.extra[n, lane, 2] * stations.shares_pace[s])
+            third += flows.extra[n, lane, 2]
             if len(shifts.delay):
                 first, second, third = (
                     first + shifts.delay[n, part, s, 0],
@@ -345,19 +357,30 @@ def answer(graph, stations, world, state, shifts, flows, happened, n, part, requ
         if s != NO_SERVICE and len(shifts.failing):
             works *= 1.0 - shifts.failing[n, part, s]
         made = flows.calls[n, o]
-        step, longest, variance, skew, still = -1, 0.0, 0.0, 0.0, 0.0
+        step, longest, variance, skew, far, still = -1, 0.0, 0.0, 0.0, 0.0, 0.0
         for e in range(graph.first[o], graph.first[o + 1]):
-            mean, square, cube, quiet, failed = _answer_call(graph, stations, flows, n, e, made, span)
+            mean, square, cube, tail, quiet, failed = _answer_call(graph, stations, flows, n, e, made, span)
             works *= 1.0 - failed
             if graph.step[e] != step:
-                first, second, third = first + longest, second + variance, third + skew
-                calm += still
-                step, longest, variance, skew, still = graph.step[e], mean, square, cube, quiet
+                first, second, third, heavy, calm = (
+                    first + longest,
+                    second + variance,
+                    third + skew,
+                    heavy + far,
+                    calm + still,
+                )
+                step, longest, variance, skew, far, still = graph.step[e], mean, square, cube, tail, quiet
             elif mean > longest:
-                longest, variance, skew, still = mean, square, cube, quiet
-        first, second, third = first + longest, second + variance, third + skew
-        calm += still
-        flows.response[n, o, 3] = calm
+                longest, variance, skew, far, still = mean, square, cube, tail, quiet
+        first, second, third, heavy, calm = (
+            first + longest,
+            second + variance,
+            third + skew,
+            heavy + far,
+            calm + still,
+        )
+        flows.response[n, o, 3] = heavy
+        flows.response[n, o, 4] = calm
         flows.response[n, o, 0] = first
         flows.response[n, o, 1] = second
         flows.response[n, o, 2] = third
@@ -369,7 +392,7 @@ def answer(graph, stations, world, state, shifts, flows, happened, n, part, requ
                     held -= shifts.delay[n, part, s, 0]
                 flows.held_seconds[n, s] += made / flows.demand[n, s] * held
         elif o < classes:
-            slow = time_exceeds(stations.survival, first, second, third, world.slo_seconds[n])
+            slow = time_exceeds(stations.survival, first, second, third, heavy, world.slo_seconds[n])
             happened.late[n] += requests * graph.share[o] * (1.0 - works * (1.0 - slow))
 
 

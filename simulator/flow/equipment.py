@@ -25,7 +25,7 @@ from simulator.flow.graph import (
     visits_of,
 )
 from simulator.flow.stations import Mix, learn_station, metric_units, work_units
-from simulator.flow.tails import PEARSON_P95, PEARSON_SURVIVAL
+from simulator.flow.tails import GAMMA_P95, SURVIVAL
 from simulator.operation import Call
 from simulator.service import Service
 from simulator.waking import LOOK_SECONDS
@@ -41,6 +41,7 @@ class Stations(NamedTuple):
         request_variance: float64 ``(S,)``; of the work that one client's request makes, seconds squared.
         units: float64 ``(S,)``; work that a pod can do in a second, over what its CPU request can.
         slots: float64 ``(S,)``; of a pod; inf where they are free while its calls are out.
+        shares_pace: bool ``(S,)``; whether what a call takes beside its work is in proportion to it.
         own_pace: bool ``(S,)``; whether a call works on a slot by itself, and takes longer where that has less CPU.
         pairs: int64 ``(K, 2)``; caller and callee, the last callers first.
         pair_calls: float64 ``(K,)``; calls that one of the caller's makes there.
@@ -70,6 +71,7 @@ class Stations(NamedTuple):
     request_variance: Floats
     units: Floats
     slots: Floats
+    shares_pace: NDArray[np.bool_]
     own_pace: NDArray[np.bool_]
     pairs: Ints
     pair_calls: Floats
@@ -111,6 +113,7 @@ def equip(application: Application, graph: Graph, *, bursts: bool = False) -> St
         request_variance=works[:, 1] - works[:, 0] ** 2,
         units=np.array([work_units(each) / metric_units(each) for each in services]),
         slots=np.array([_held_slots(each) for each in services]),
+        shares_pace=np.array([each.discipline != "slots" for each in services]),
         own_pace=np.array([each.discipline == "slots" for each in services]),
         pairs=np.array([pair for pair, _ in pairs], np.int64).reshape(-1, 2),
         pair_calls=np.array([calls for _, calls in pairs], np.float64),
@@ -136,8 +139,8 @@ def equip(application: Application, graph: Graph, *, bursts: bool = False) -> St
         discards=np.array([each.discards_expired for each in services if discards], np.bool_),
         in_batches=np.array([each.discipline == "batching" for each in services]),
         effort=np.array([each.effort for each in learnt]),
-        survival=PEARSON_SURVIVAL,
-        p95=PEARSON_P95,
+        survival=SURVIVAL,
+        p95=GAMMA_P95,
     )
 
 
