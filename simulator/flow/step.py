@@ -106,15 +106,11 @@ def _advance_queue(parts, clock, loads, hazards, laws, world, state, shifts, hap
         mean, calls = _requests(clock, loads, world, state, n, first + part, key)
         happened.requests[n] += np.int64(calls)
         _come_and_go(clock, world, state, shifts, n, part)
-        number, what, late = first + part, (world, state, happened), 0.0
-        if len(shifts.failing):
-            late = happened.late[n]
+        number, what = first + part, (world, state, happened)
         if clock.by_call:
             busy, capacity = serve_few(laws, *what, n, 0, calls, span, number, key)
         else:
             busy, capacity = serve(loads, laws, *what, n, 0, (mean, calls), span, number, key)
-        if len(shifts.failing):
-            happened.late[n] += shifts.failing[n, part, 0] * (calls - happened.late[n] + late)
         gains = calls, busy, capacity
         if is_read(clock, world, n, begin, span):
             work = world.mean_seconds[n, 0] / (state.cpu_share[n, 0] * state.pace[n, 0])
