@@ -14,7 +14,6 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from pydantic import TypeAdapter
 
-from simulator.application import Application
 from simulator.arrays import Floats, Ints
 from simulator.errors import InputError
 from simulator.faults import SlowStart
@@ -25,13 +24,13 @@ from simulator.flow.fleet import (
     SHOWN_DRAINING,
     SHOWN_READY,
     empty_sheet,
-    empty_shifts,
     make_fleet,
-    needs_fleet,
     site_of,
 )
 from simulator.flow.graph import Flows, flatten
 from simulator.flow.lives import begin_fleets, live
+from simulator.flow.needs import bursts, is_plain, needs_fleet
+from simulator.flow.shifts import make_shifts
 from simulator.flow.shown import see_burn, sort_rows
 from simulator.flow.stations import metric_units
 from simulator.flow.step import advance, advance_graph
@@ -109,19 +108,19 @@ class FluidClusters:
         self._hazards = hazards(scenario.faults, [service.name for service in system.services], groups)
         self._loads = _loads(scenario, traces)
         self._graph, self._flows = None, None
-        if not system.is_one_queue:
+        if not is_plain(scenario):
             graph = flatten(system)
-            stations = equip(system, graph)
+            stations = equip(system, graph, bursts=bursts(scenario))
             self._graph = graph, stations
             self._flows = Flows.of(count, graph, shape[1], discards=len(stations.discards) > 0)
-        self._laws, scv = _laws(system, randomization)
+        self._laws, scv = _laws(scenario, randomization)
         beginnings = math.floor((traces[0].duration_seconds - horizon_seconds) / _GRID_SECONDS + 1e-9) + 1
         self._episodes = _episodes(scenario, scv, slo_seconds, beginnings, randomization)
         self.world, self.state = _tables(scenario, self._clock, self._episodes, shape, randomization)
         self.happened = empty_happened(shape, len(groups))
         self._site = site_of(scenario) if needs_fleet(scenario) else None
         self.fleet = make_fleet(scenario, self._site, count) if self._site is not None else None
-        self._shifts = empty_shifts(count if self.fleet is not None else 0, self._clock.parts, shape[1])
+        self._shifts = make_shifts(scenario, count, self._clock.parts)
         self.seen = Seen(*np.full((5, *shape), np.nan))
         services = system.services
         self.request_milli = np.array([round(1000 * service.vcpu_per_pod) for service in services])
@@ -368,7 +367,7 @@ def _episodes(
         mean_seconds=np.array(means),
         scv=scv,
         slots=np.array([metric_units(service) for service in services]),
-        whole_slots=system.is_one_queue,
+        whole_slots=is_plain(scenario),
         staff_seconds=np.array(system.load_seconds()),
         staff_slots=np.array([float(service.slots_per_pod) for service in services]),
         usd_per_second=np.array([_usd_per_second(scenario, service) for service in services]),
@@ -394,12 +393,12 @@ def _usd_per_second(scenario: Scenario, service: Service) -> float:
     return (prices.usd_per_vcpu_hour * service.vcpu_per_pod + memory) / SECONDS_PER_HOUR
 
 
-def _laws(system: Application, randomization: Randomization) -> tuple[Laws, Floats]:
+def _laws(scenario: Scenario, randomization: Randomization) -> tuple[Laws, Floats]:
     """The laws that clusters may have, and how variable each is: its scv; of several services a factor on theirs."""
-    if not system.is_one_queue:
+    if not is_plain(scenario):
         factors = np.geomspace(*randomization.scv, 1 if randomization.scv == (1.0, 1.0) else _LAWS)
         return Laws(np.zeros((len(factors), 1)), np.zeros(len(factors))), factors
-    laws = _varied(system.services[0].all_operations[0].service_time, randomization.scv)
+    laws = _varied(scenario.system.services[0].all_operations[0].service_time, randomization.scv)
     tables = np.array([survival_table(law) for law in laws])
     p95 = np.array([quantile(law, 0.95) / law.mean_seconds for law in laws])
     return Laws(tables, p95), np.array([law.scv for law in laws])

@@ -18,15 +18,12 @@ from simulator.node_autoscaler import Demand
 from simulator.nodes import CPU
 from simulator.pods import BACK_OFF, DRAINING, GONE, LOST, NO_NODE, PENDING, READY, STARTING
 from simulator.release import Release
+from simulator.restarts import BACK_OFF_CAP_SECONDS, BACK_OFF_SECONDS, CALM_SECONDS, MOST_DOUBLINGS
 from simulator.running import Running
 from simulator.scheduler import Scheduler
 from simulator.traits import Traits
 
 Life = Generator[simpy.Event, object, None]
-_BACK_OFF_SECONDS, _BACK_OFF_CAP_SECONDS, _CALM_SECONDS = 10.0, 300.0, 600.0
-"""CrashLoopBackOff: the second restart waits 10 s, each further one twice as long up to 5 min; after
-10 min without a crash it begins anew. Source: kubernetes/kubernetes pkg/kubelet/kubelet.go."""
-_MOST_DOUBLINGS = 10
 _DRAIN_POLL_SECONDS = 1.0
 
 
@@ -132,7 +129,7 @@ class Kubelet:
         self._fail_requests(row)
         self._stop(row)
         pods.move(row, BACK_OFF)
-        calm = running.now - self._crashed.get(row, -np.inf) > _CALM_SECONDS and pods.restarts[row] > 0
+        calm = running.now - self._crashed.get(row, -np.inf) > CALM_SECONDS and pods.restarts[row] > 0
         pods.restarts[row] = 1 if calm else pods.restarts[row] + 1
         pods.started[row] = pods.ready[row] = np.inf
         pods.leaked_gib[row] = 0.0
@@ -178,8 +175,8 @@ class Kubelet:
         running, pods = self._running, self._running.pods
         service = running.services[int(pods.service[row])]
         waits = int(pods.restarts[row]) - 1
-        doubled = _BACK_OFF_SECONDS * 2.0 ** min(waits - 1, _MOST_DOUBLINGS)
-        wait = min(doubled, _BACK_OFF_CAP_SECONDS) if waits else 0.0
+        doubled = BACK_OFF_SECONDS * 2.0 ** min(waits - 1, MOST_DOUBLINGS)
+        wait = min(doubled, BACK_OFF_CAP_SECONDS) if waits else 0.0
         seconds = float(service.start_up.sample(self._lives, 1)[0]) * self._slowness(service.name)
         if service.image is None:
             seconds *= 1 - service.start_up.pending_share

@@ -15,7 +15,7 @@ from simulator.pods import READY
 from simulator.prices import SECONDS_PER_HOUR
 from simulator.running import Running
 
-_HOUSEKEEPING_SECONDS = 10.0
+HOUSEKEEPING_SECONDS = 10.0
 """How often memory is looked at: the kubelet's housekeeping interval."""
 
 
@@ -44,7 +44,7 @@ class OomKiller:
         """Look after memory as long as the cluster runs."""
         pods = self._running.pods
         while True:
-            yield self._running.env.timeout(_HOUSEKEEPING_SECONDS)
+            yield self._running.env.timeout(HOUSEKEEPING_SECONDS)
             self._running.catch_up()
             self._leak()
             nominal = np.maximum(self._running.nominal_mib[pods.service], 1)
@@ -57,4 +57,4 @@ class OomKiller:
         for place, service in enumerate(self._running.services):
             rate = sum(fault.gib_per_hour for fault in self._effects.of(MemoryLeak, service.name))
             leaking = (pods.service == place) & (pods.phase == READY)
-            pods.leaked_gib[leaking] += rate * _HOUSEKEEPING_SECONDS / SECONDS_PER_HOUR
+            pods.leaked_gib[leaking] += rate * HOUSEKEEPING_SECONDS / SECONDS_PER_HOUR

@@ -137,14 +137,29 @@ def _at(table, place):
 
 
 @inlined
-def _find_extra(stations, flows, n, lane, place, stretch):
+def _fullness(stations, share, s):
+    """Where a share of the CPU that a pod may use is: 0 is all of it, 1 what it requests; by its inverse."""
+    if not len(stations.least_extra) or stations.units[s] <= 1.0:
+        return 0.0
+    return min(max((1.0 / max(share, 1e-6) - 1.0) / (stations.units[s] - 1.0), 0.0), 1.0)
+
+
+@inlined
+def _find_extra(stations, flows, n, lane, place, stretch, fullness):
     """What a lane's calls take beside their work; roots of cumulants between points of the grid; and what is shed."""
     p, down, u, right = place
-    extra = stations.extra
+    extra, least = stations.extra, stations.least_extra
     for k in range(3):
         upper = extra[lane, p, u, k] + right * (extra[lane, p, u + 1, k] - extra[lane, p, u, k])
         lower = extra[lane, p + 1, u, k] + right * (extra[lane, p + 1, u + 1, k] - extra[lane, p + 1, u, k])
-        root = (upper + down * (lower - upper)) * stretch
+        root = upper + down * (lower - upper)
+        if len(least):
+            upper = least[lane, p, u, k] + right * (least[lane, p, u + 1, k] - least[lane, p, u, k])
+            lower = least[lane, p + 1, u, k] + right * (
+                least[lane, p + 1, u + 1, k] - least[lane, p + 1, u, k]
+            )
+            root += fullness * (upper + down * (lower - upper) - root)
+        root *= stretch
         flows.extra[n, lane, k] = root if k == 0 else root * root if k == 1 else root * root * root
     if len(stations.log_shed):
         flows.shed[n, lane] = min(math.exp(_at(stations.log_shed[lane], place)), 1.0)
@@ -203,9 +218,9 @@ def serve_calls(graph, stations, world, state, flows, happened, n, place, reques
     load = expected_work / capacity if capacity > 0.0 else 1.0
     if came > 0.0:
         load *= mean_requests / came
-    point = _find_place(stations, pods, load)
+    point, fullness = _find_place(stations, pods, load), _fullness(stations, state.cpu_share[n, s], s)
     for lane in range(first, last):
-        _find_extra(stations, flows, n, lane, point, stretch / pace * 0.5 * (1.0 + world.scv[n, s]))
+        _find_extra(stations, flows, n, lane, point, stretch / pace * 0.5 * (1.0 + world.scv[n, s]), fullness)
     before = state.backlog[n, s]
     if before + expected_work * noise > capacity and flows.waits_for[n, s] != NO_SERVICE:
         flows.kept_full[n, flows.waits_for[n, s]] = True
@@ -260,53 +275,63 @@ def _serve_lane(graph, stations, flows, happened, n, s, lane, stretch, capacitie
 
 @inlined
 def _answer_call(graph, stations, flows, n, e, calls, span):
-    """What a call means for its caller: cumulants of the time it takes, and the share that fails in the end."""
+    """What a call means for its caller: the time it takes, as a response, and the share that fails in the end."""
     o = _called(graph, flows, n, e)
-    first, second, third, calm = flows.response[n, o]
+    first, second, third, heavy, calm = flows.response[n, o]
     network = graph.network_seconds[e, np.int64(o != graph.callee[e])]
     first += network
     calm += network
-    lost, most = flows.failing[n, o], graph.timeout_seconds[e]
+    failing, most, late = flows.failing[n, o], graph.timeout_seconds[e], 0.0
     if first + _DEVIATIONS * math.sqrt(second) > most:
-        late = time_exceeds(stations.survival, first, second, third, most)
-        lost = 1.0 - (1.0 - lost) * (1.0 - late)
+        late = time_exceeds(stations.survival, first, second, third, heavy, most)
         if first >= most:
-            first, second, third = most, 0.0, 0.0
+            first, second, third, heavy = most, 0.0, 0.0, 0.0
     calm = min(calm, most)
+    lost = 1.0 - (1.0 - failing) * (1.0 - late)
     flows.lost[n, e] = lost
     failed = lost
     if lost > 0.0 and graph.attempts[e] > 1.0:
         asked = calls * graph.times[e] * graph.probability[e]
         attempts, _ = attempts_of(graph, stations, flows, n, e, o, asked, span)
         failed = max(1.0 - (1.0 - lost) * attempts, 0.0)
-        first += (attempts - 1.0) * (min(first, most) + graph.back_off_seconds[e])
+        away = min(flows.turned_away[n, graph.lane[o]], failing)
+        again = away * network + (failing - away) * min(first, most)
+        if late > 0.0:
+            again += (1.0 - failing) * late * most
+        again = again / lost + graph.back_off_seconds[e]
+        first += (attempts - 1.0) * again
+        second += (attempts - 1.0) * again**2
+        third += (attempts - 1.0) * again**3
     chance, count = graph.probability[e], graph.times[e]
     if chance < 1.0:
         square = second + first * first
         cube = third + 3.0 * first * second + first**3
         mean = chance * first
         second = chance * square - mean * mean
+        heavy = heavy / max(third, 1e-300)
         third = chance * cube - 3.0 * mean * chance * square + 2.0 * mean**3
+        heavy *= third
         first, calm = mean, chance * calm
     if count > 1.0:
         if graph.at_once[e]:
             first += math.sqrt(second * 2.0 * math.log(count))
         else:
             first, second, third, calm = count * first, count * second, count * third, count * calm
+            heavy *= count
     if graph.optional[e]:
         failed = 0.0
-    return first, second, third, calm, 1.0 - (1.0 - failed) ** (count * chance)
+    return first, second, third, heavy, calm, 1.0 - (1.0 - failed) ** (count * chance)
 
 
 @inlined
-def answer(graph, stations, world, state, flows, happened, n, requests, span):
+def answer(graph, stations, world, state, shifts, flows, happened, n, part, requests, span):
     """How long the calls of a part of a step take and how many fail, callees first; and requests that are late."""
     for s in range(flows.held_seconds.shape[1]):
         flows.held_seconds[n, s] = 0.0
     classes = len(graph.share)
     for o in range(len(graph.service) - 1, -1, -1):
         s = graph.service[o]
-        first = second = third = calm = away = 0.0
+        first = second = third = heavy = calm = away = 0.0
         if s != NO_SERVICE:
             stretch = world.mean_seconds[n, s] / (stations.mean_seconds[s] * state.pace[n, s])
             spread = world.scv[n, s]
@@ -317,32 +342,57 @@ def answer(graph, stations, world, state, flows, happened, n, requests, span):
             second = graph.work[o, 1] * stretch**2 * spread + flows.extra[n, lane, 1]
             if len(stations.log_shed):
                 second += flows.wait_variance[n, lane]
-            third = graph.work[o, 2] * stretch**3 * spread * spread + flows.extra[n, lane, 2]
+            third = graph.work[o, 2] * stretch**3 * spread * spread
+            heavy = graph.heaviness[o] * (third + flows.extra[n, lane, 2] * stations.shares_pace[s])
+            third += flows.extra[n, lane, 2]
+            if len(shifts.delay):
+                first, second, third = (
+                    first + shifts.delay[n, part, s, 0],
+                    second + shifts.delay[n, part, s, 1],
+                    third + shifts.delay[n, part, s, 2],
+                )
+                calm += shifts.delay[n, part, s, 0]
             away = flows.turned_away[n, lane]
         works = 1.0 - away
+        if s != NO_SERVICE and len(shifts.failing):
+            works *= 1.0 - shifts.failing[n, part, s]
         made = flows.calls[n, o]
-        step, longest, variance, skew, still = -1, 0.0, 0.0, 0.0, 0.0
+        step, longest, variance, skew, far, still = -1, 0.0, 0.0, 0.0, 0.0, 0.0
         for e in range(graph.first[o], graph.first[o + 1]):
-            mean, square, cube, quiet, failed = _answer_call(graph, stations, flows, n, e, made, span)
+            mean, square, cube, tail, quiet, failed = _answer_call(graph, stations, flows, n, e, made, span)
             works *= 1.0 - failed
             if graph.step[e] != step:
-                first, second, third = first + longest, second + variance, third + skew
-                calm += still
-                step, longest, variance, skew, still = graph.step[e], mean, square, cube, quiet
+                first, second, third, heavy, calm = (
+                    first + longest,
+                    second + variance,
+                    third + skew,
+                    heavy + far,
+                    calm + still,
+                )
+                step, longest, variance, skew, far, still = graph.step[e], mean, square, cube, tail, quiet
             elif mean > longest:
-                longest, variance, skew, still = mean, square, cube, quiet
-        first, second, third = first + longest, second + variance, third + skew
-        calm += still
-        flows.response[n, o, 3] = calm
+                longest, variance, skew, far, still = mean, square, cube, tail, quiet
+        first, second, third, heavy, calm = (
+            first + longest,
+            second + variance,
+            third + skew,
+            heavy + far,
+            calm + still,
+        )
+        flows.response[n, o, 3] = heavy
+        flows.response[n, o, 4] = calm
         flows.response[n, o, 0] = first
         flows.response[n, o, 1] = second
         flows.response[n, o, 2] = third
         flows.failing[n, o] = 1.0 - works
         if s != NO_SERVICE:
             if flows.demand[n, s] > 0.0:
-                flows.held_seconds[n, s] += made / flows.demand[n, s] * (calm - state.delay_seconds[n, s])
+                held = calm - state.delay_seconds[n, s]
+                if len(shifts.delay):
+                    held -= shifts.delay[n, part, s, 0]
+                flows.held_seconds[n, s] += made / flows.demand[n, s] * held
         elif o < classes:
-            slow = time_exceeds(stations.survival, first, second, third, world.slo_seconds[n])
+            slow = time_exceeds(stations.survival, first, second, third, heavy, world.slo_seconds[n])
             happened.late[n] += requests * graph.share[o] * (1.0 - works * (1.0 - slow))
 
 

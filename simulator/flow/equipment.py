@@ -25,7 +25,7 @@ from simulator.flow.graph import (
     visits_of,
 )
 from simulator.flow.stations import Mix, learn_station, metric_units, work_units
-from simulator.flow.tails import PEARSON_P95, PEARSON_SURVIVAL
+from simulator.flow.tails import GAMMA_P95, SURVIVAL
 from simulator.operation import Call
 from simulator.service import Service
 from simulator.waking import LOOK_SECONDS
@@ -41,6 +41,7 @@ class Stations(NamedTuple):
         request_variance: float64 ``(S,)``; of the work that one client's request makes, seconds squared.
         units: float64 ``(S,)``; work that a pod can do in a second, over what its CPU request can.
         slots: float64 ``(S,)``; of a pod; inf where they are free while its calls are out.
+        shares_pace: bool ``(S,)``; whether what a call takes beside its work is in proportion to it.
         own_pace: bool ``(S,)``; whether a call works on a slot by itself, and takes longer where that has less CPU.
         pairs: int64 ``(K, 2)``; caller and callee, the last callers first.
         pair_calls: float64 ``(K,)``; calls that one of the caller's makes there.
@@ -52,6 +53,8 @@ class Stations(NamedTuple):
         stress: float64 ``(U,)``; one over what the loads for which it is known leave free.
         extra: float64 ``(L, P, U, 3)``; what a call takes beside its work at full speed: the roots of its cumulants
             by their order, seconds.
+        least_extra: float64 ``(L, P, U, 3)``; the same where pods have no more CPU than they request; of length 0 where
+            that is all that they may use, or they always have more.
         shed_seconds: float64 ``(S,)``; new calls are dropped while one has waited longer, inf where none are; of
             length 0 where that holds of all.
         spared: bool ``(L,)``; whether its calls are taken in all the same.
@@ -68,6 +71,7 @@ class Stations(NamedTuple):
     request_variance: Floats
     units: Floats
     slots: Floats
+    shares_pace: NDArray[np.bool_]
     own_pace: NDArray[np.bool_]
     pairs: Ints
     pair_calls: Floats
@@ -78,6 +82,7 @@ class Stations(NamedTuple):
     fewness: Floats
     stress: Floats
     extra: Floats
+    least_extra: Floats
     shed_seconds: Floats
     spared: NDArray[np.bool_]
     log_shed: Floats
@@ -88,12 +93,18 @@ class Stations(NamedTuple):
     p95: Floats
 
 
-def equip(application: Application, graph: Graph) -> Stations:
-    """What the services of an application can do; each is measured on the request engine's data plane."""
+def equip(application: Application, graph: Graph, *, bursts: bool = False) -> Stations:
+    """What the services of an application can do; each is measured on the request engine's data plane.
+
+    Args:
+        bursts: whether their pods share what nodes have left of CPU.
+    """
     services = application.services
     works, pairs, mixes = _request_work(application), _pairs(application), _mixes(application, graph)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         learnt = list(pool.map(learn_station, services, mixes))
+        least = [each.model_copy(update={"vcpu_limit_per_pod": None}) for each in services if bursts]
+        at_least = list(pool.map(learn_station, least, mixes))
     sheds = any(each.shedding for each in services)
     discards = any(each.discards_expired for each in services)
     by_lane = [learnt[service] for service in graph.order]
@@ -102,6 +113,7 @@ def equip(application: Application, graph: Graph) -> Stations:
         request_variance=works[:, 1] - works[:, 0] ** 2,
         units=np.array([work_units(each) / metric_units(each) for each in services]),
         slots=np.array([_held_slots(each) for each in services]),
+        shares_pace=np.array([each.discipline != "slots" for each in services]),
         own_pace=np.array([each.discipline == "slots" for each in services]),
         pairs=np.array([pair for pair, _ in pairs], np.int64).reshape(-1, 2),
         pair_calls=np.array([calls for _, calls in pairs], np.float64),
@@ -114,6 +126,9 @@ def equip(application: Application, graph: Graph) -> Stations:
         fewness=1 / learnt[0].pods,
         stress=1 / (1 - learnt[0].loads),
         extra=np.concatenate([each.extra for each in by_lane]),
+        least_extra=np.concatenate([at_least[each].extra for each in graph.order])
+        if bursts
+        else np.empty((0, *learnt[0].extra.shape[1:])),
         shed_seconds=np.array(
             [each.shedding.after_waiting_seconds if each.shedding else math.inf for each in services if sheds]
         ),
@@ -124,8 +139,8 @@ def equip(application: Application, graph: Graph) -> Stations:
         discards=np.array([each.discards_expired for each in services if discards], np.bool_),
         in_batches=np.array([each.discipline == "batching" for each in services]),
         effort=np.array([each.effort for each in learnt]),
-        survival=PEARSON_SURVIVAL,
-        p95=PEARSON_P95,
+        survival=SURVIVAL,
+        p95=GAMMA_P95,
     )
 
 

@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 
 from simulator.arrays import Floats, Ints
 from simulator.compiled import inlined
-from simulator.errors import InputError
 from simulator.faults import (
     AnyFault,
     ApiRefusal,
+    BadRelease,
     CpuStarvation,
     Latency,
+    MemoryLeak,
     MetricOutage,
     MetricStaleness,
     NodeLoss,
@@ -28,6 +29,7 @@ from simulator.faults import (
     ServiceFault,
     SlowStart,
     StockOut,
+    StuckPull,
     ZoneLoss,
 )
 from simulator.flow.draws import service_key
@@ -36,8 +38,8 @@ from simulator.prices import SECONDS_PER_HOUR
 from simulator.randomness import mix, uniform
 
 POD_KILL, SLOW_START, LATENCY, CPU_STARVATION, METRIC_OUTAGE, METRIC_STALENESS, API_REFUSAL = range(7)
-NODE_LOSS, ZONE_LOSS, REGION_LOSS, STOCK_OUT = range(7, 11)
-MODELLED = (
+NODE_LOSS, ZONE_LOSS, REGION_LOSS, STOCK_OUT, STUCK_PULL, BAD_RELEASE, MEMORY_LEAK = range(7, 14)
+KINDS: tuple[type, ...] = (
     PodKill,
     SlowStart,
     Latency,
@@ -49,8 +51,11 @@ MODELLED = (
     ZoneLoss,
     RegionLoss,
     StockOut,
+    StuckPull,
+    BadRelease,
+    MemoryLeak,
 )
-"""Those that there are, by code."""
+"""All faults, by code."""
 _AMOUNTS: dict[type, str] = {
     PodKill: "count",
     NodeLoss: "count",
@@ -58,6 +63,7 @@ _AMOUNTS: dict[type, str] = {
     Latency: "delay_seconds",
     CpuStarvation: "share",
     ApiRefusal: "probability",
+    MemoryLeak: "gib_per_hour",
 }
 ALL = -1
 _FAULTS = np.uint64(0x94D049BB133111EB)
@@ -74,7 +80,8 @@ class Hazards(NamedTuple):
         at_seconds: float64 ``(J,)``; inf where it comes by a rate.
         per_second: float64 ``(J,)``; how often it begins while it is not there.
         duration_seconds: float64 ``(J,)``.
-        amount: float64 ``(J,)``; pods or nodes killed, factor of a start-up, delay, share of CPU left, probability.
+        amount: float64 ``(J,)``; pods or nodes killed, factor of a start-up, delay, share of CPU left, probability,
+            GiB/h that a pod leaks.
         groups: bool ``(J, G)``; node groups that it hits.
     """
 
@@ -88,16 +95,8 @@ class Hazards(NamedTuple):
 
 
 def hazards(faults: Sequence[AnyFault], services: Sequence[str], groups: Sequence[NodeGroup] = ()) -> Hazards:
-    """The faults of a Scenario.
-
-    Raises:
-        InputError: if the batch engine does not model one.
-    """
-    for fault in faults:
-        if not isinstance(fault, MODELLED):
-            msg = f"the batch engine does not model faults of kind {fault.kind}. The request engine does"
-            raise InputError(msg)
-    kinds = [MODELLED.index(type(fault)) for fault in faults if isinstance(fault, MODELLED)]
+    """The faults of a Scenario."""
+    kinds = [KINDS.index(type(fault)) for fault in faults]
     hit = [fault.service if isinstance(fault, ServiceFault) else None for fault in faults]
     at = [fault.at_seconds for fault in faults]
     return Hazards(

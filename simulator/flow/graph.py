@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from simulator.application import Application, Place
 from simulator.arrays import Floats, Ints
 from simulator.flow.stations import work_cumulants
+from simulator.flow.tails import heaviness
 from simulator.operation import Call, Callee, Operation
 
 NO_SERVICE = -1
@@ -39,6 +40,7 @@ class Graph(NamedTuple):
         service: int64 ``(O,)``; NO_SERVICE of a class.
         lane: int64 ``(O,)``; 0 of a class.
         work: float64 ``(O, 3)``; cumulants of an operation's own work, seconds to the power 1, 2 and 3.
+        heaviness: float64 ``(O,)``; how far its tail is from a gamma's to a lognormal's, 0 to 1.
         first: int64 ``(O + 1,)``; an operation's calls are ``first[o]`` to ``first[o + 1]``.
         callee: int64 ``(E,)``.
         fallback: int64 ``(E,)``; the operation that is called while the callee's service has no ready pod: the callee
@@ -64,6 +66,7 @@ class Graph(NamedTuple):
     service: Ints
     lane: Ints
     work: Floats
+    heaviness: Floats
     first: Ints
     callee: Ints
     fallback: Ints
@@ -86,8 +89,8 @@ class Flows(NamedTuple):
     Attributes:
         calls: float64 ``(N, O)``; that come in this part.
         waiting: float64 ``(N, O)``; that came before and are not worked on yet.
-        response: float64 ``(N, O, 4)``; cumulants of how long a call takes, seconds, and the first of them without
-            waits for backlogs.
+        response: float64 ``(N, O, 5)``; cumulants of how long a call takes, seconds; how much of the third is of times
+            with a lognormal's tail; and the first without waits for backlogs.
         failing: float64 ``(N, O)``; share of calls that fail.
         lost: float64 ``(N, E)``; share of attempts that fail or take too long.
         demand: float64 ``(N, S)``; calls of a service in this part.
@@ -143,7 +146,7 @@ class Flows(NamedTuple):
         return Flows(
             calls=np.zeros((count, operations)),
             waiting=np.zeros((count, operations)),
-            response=np.zeros((count, operations, 4)),
+            response=np.zeros((count, operations, 5)),
             failing=np.zeros((count, operations)),
             lost=np.zeros((count, calls)),
             demand=np.zeros((count, services)),
@@ -201,6 +204,7 @@ def flatten(application: Application) -> Graph:
     budgets = [retry.budget if retry else None for retry in retries]
     share = np.array([group.share for group in application.classes])
     lane = [lanes.index(node[:2]) for node in nodes]
+    laws = [application.operation(_place(node)).service_time for node in nodes]
     return Graph(
         order=np.array(order),
         lanes=np.searchsorted([order.index(service) for service, _ in lanes], range(len(order) + 1)),
@@ -209,10 +213,8 @@ def flatten(application: Application) -> Graph:
         share=share / share.sum(),
         service=np.array([NO_SERVICE] * classes + [node[0] for node in nodes]),
         lane=np.array([0] * classes + lane),
-        work=np.array(
-            [(0.0, 0.0, 0.0)] * classes
-            + [work_cumulants(application.operation(_place(node)).service_time) for node in nodes]
-        ),
+        work=np.array([(0.0, 0.0, 0.0)] * classes + [work_cumulants(law) for law in laws]),
+        heaviness=np.array([0.0] * classes + [heaviness(*work_cumulants(law), law.survival) for law in laws]),
         first=np.array(first),
         callee=np.array([number(*call) for call in zip(calls, priorities, strict=True)]),
         fallback=np.array(

@@ -6,11 +6,13 @@ import numpy as np
 
 from simulator.compiled import called, inlined, kernel
 from simulator.flow.beginning import begin_step, clear_step
-from simulator.flow.faults import NODE_LOSS, STOCK_OUT, begin_faults, wait_seconds
+from simulator.flow.chance import draw
+from simulator.flow.faults import ALL, NODE_LOSS, STOCK_OUT, STUCK_PULL, begin_faults, wait_seconds
 from simulator.flow.fleet import (
     BACK_OFF,
     COUNTED,
     FAILS,
+    GOOD,
     GROUP,
     LAST_ADD,
     NO_NODE,
@@ -19,11 +21,14 @@ from simulator.flow.fleet import (
     NODE_ROWS,
     PHASE,
     POD_ROWS,
+    READY_AT,
+    READY_POD,
     RESTS_UNTIL,
     SCANS,
     UNANSWERED,
     UNTIL,
 )
+from simulator.flow.memory import look_at_memory
 from simulator.flow.node_scaling import scan
 from simulator.flow.nodes import (
     add_node,
@@ -41,15 +46,15 @@ from simulator.flow.nodes import (
 )
 from simulator.flow.pods import (
     add_pod,
-    draw,
     end_pod,
     kill_pods,
     make_ready,
     next_pod,
     put_ready,
-    reconcile,
 )
-from simulator.flow.shown import count_pods, show_pods
+from simulator.flow.pulls import hold_pulls, settle_pulls
+from simulator.flow.releases import create_missing, next_ready, release, remove_needless
+from simulator.flow.shown import count_delays, count_errors, count_pods, share_cpu, show_pods
 from simulator.flow.waking import forget_traffic, keep_awake, look
 from simulator.nodes import GONE, READY
 
@@ -107,6 +112,9 @@ def _forget(fleet, n):
             fleet.service[n, s, column] = 0
         for zone in range(fleet.by_zone.shape[2]):
             fleet.by_zone[n, s, zone] = 0
+        fleet.held_until[n, s] = 0.0
+        if len(fleet.release):
+            fleet.release[n, s] = GOOD
     for group in range(fleet.group.shape[1]):
         fleet.group[n, group, UNANSWERED] = 0
         fleet.group_when[n, group, RESTS_UNTIL] = fleet.group_when[n, group, BACK_OFF] = 0.0
@@ -168,6 +176,22 @@ def _lose_nodes(site, hazards, clock, world, state, fleet, happened, n):
                 fleet.group[n, group, FAILS] |= goes_on and hazards.groups[j, group]
 
 
+@inlined
+def _hold_pulls(site, hazards, clock, state, fleet, n):
+    """Let faults hold up pulls for a step, from its beginning."""
+    begin = state.step[n] * clock.period_seconds
+    middle, holds = begin + 0.5 * clock.period_seconds, False
+    for j in range(len(hazards.kind)):
+        fault = state.fault_begin[n, j]
+        if hazards.kind[j] == STUCK_PULL and fault <= middle < fault + hazards.duration_seconds[j]:
+            holds = True
+            for s in range(state.wanted.shape[1]):
+                if hazards.service[j] in (ALL, s):
+                    fleet.held_until[n, s] = begin + clock.period_seconds
+    if holds:
+        hold_pulls(fleet, n, begin)
+
+
 @called
 def _lose_one(site, world, fleet, happened, n, now):
     """A ready node dies, drawn by chance."""
@@ -190,14 +214,21 @@ def _change_pods(site, clock, world, state, fleet, happened, n):
     for s in range(state.wanted.shape[1]):
         if state.killed[n, s] > 0:
             kill_pods(site, world, fleet, happened, n, s, state.killed[n, s], now)
-    reconcile(site, world, state, fleet, happened, n, now)
+    if not len(fleet.release):
+        create_missing(site, world, state, fleet, happened, n, now)
+        remove_needless(site, world, state, fleet, happened, n, now)
 
 
 @inlined
 def _replace(site, world, state, fleet, happened, n, now):
-    """Create what is missing, and give nodes to pods that wait."""
-    reconcile(site, world, state, fleet, happened, n, now)
-    bind_pods(site, world, state, fleet, n, now)
+    """Create what is missing, give nodes to pods that wait, and remove what is too much, until nothing more can be."""
+    while True:
+        created = create_missing(site, world, state, fleet, happened, n, now)
+        settle_pulls(site, world, fleet, n, now)
+        bind_pods(site, world, state, fleet, n, now)
+        removed = remove_needless(site, world, state, fleet, happened, n, now)
+        if not removed and not (created and len(fleet.release)):
+            return
 
 
 @called
@@ -210,13 +241,18 @@ def _go_on(site, world, state, fleet, happened, n, now, end):
             node = next_node(fleet, n, due)
             due = node_due(fleet, n, node) if node != NO_NODE else due
             group = next_answer(fleet, n, due)
-        if group != NO_NODE:
+        ready = next_ready(fleet, n, due) if len(fleet.release) else NO_NODE
+        if ready != NO_NODE:
+            due = fleet.pod_when[n, ready, READY_AT]
+        elif group != NO_NODE:
             hear_refusal(site, fleet, n, group)
             continue
         if due >= end:
             return now
         now = max(now, due)
-        if node != NO_NODE:
+        if ready != NO_NODE:
+            fleet.pod[n, ready, PHASE] = READY_POD
+        elif node != NO_NODE:
             move_on(site, world, fleet, happened, n, node, due)
         else:
             end_pod(site, world, fleet, happened, n, pod, due)
@@ -224,12 +260,21 @@ def _go_on(site, world, state, fleet, happened, n, now, end):
 
 
 @inlined
-def _live_part(site, world, state, fleet, sheet, happened, n, begin, span):
-    """Let all that is due in a part of a step come and go, and count what is there in the middle of it."""
+def _live_part(site, hazards, world, state, fleet, sheet, happened, n, begin, span, step):
+    """Let all that is due in a part of a step come and go, and count what is there in the middle of it.
+
+    Args:
+        step: whether a control step begins, and its middle.
+    """
     now, end = begin, begin + span
+    begins = step[0]
     while True:
         scan_at = site.scan_seconds * (fleet.cluster[n, SCANS] + 1) if site.has_nodes else np.inf
         _replace(site, world, state, fleet, happened, n, now)
+        if begins and len(fleet.release):
+            begins = False
+            if release(hazards, state, fleet, n, step[1]):
+                continue
         now = _go_on(site, world, state, fleet, happened, n, now, min(scan_at, end))
         make_ready(fleet, n, min(scan_at, end))
         if scan_at >= end:
@@ -253,7 +298,10 @@ def _begin_step(clock, hazards, site, waking, world, state, fleet, happened, n):
     _lose_nodes(site, hazards, clock, world, state, fleet, happened, n)
     for s in range(state.wanted.shape[1] if len(waking.asked) else 0):
         state.wanted[n, s] = waking.asked[n, s]
+    _hold_pulls(site, hazards, clock, state, fleet, n)
     begin_step(clock, hazards, world, state, n)
+    for s in range(state.wanted.shape[1] if len(hazards.kind) else 0):
+        fleet.cpu_share[n, s] = state.cpu_share[n, s]
     if len(waking.asked):
         for s in range(state.wanted.shape[1]):
             waking.asked[n, s] = state.wanted[n, s]
@@ -276,10 +324,19 @@ def live(begin, end, parts, clock, hazards, site, waking, world, state, fleet, s
             now = (state.step[n] * clock.parts + part) * span
             if len(waking.asked):
                 look(waking, world, state, n, now, span)
-            _live_part(site, world, state, fleet, sheet, happened, n, now, span)
+            if len(site.memory):
+                look_at_memory(site, hazards, clock, world, state, fleet, n, now, span)
+            step = part == 0, (state.step[n] + 0.5) * clock.period_seconds
+            _live_part(site, hazards, world, state, fleet, sheet, happened, n, now, span, step)
             for s in range(state.wanted.shape[1]):
                 shifts.ready[n, part, s] = state.ready[n, s]
                 shifts.pace[n, part, s] = state.pace[n, s]
+            if len(shifts.cpu_share):
+                share_cpu(site, fleet, shifts.cpu_share[n, part], n, now + 0.5 * span)
+            if len(shifts.delay):
+                count_delays(site, fleet, shifts.delay[n, part], n, now + 0.5 * span)
+            if len(shifts.failing):
+                count_errors(site, fleet, shifts.failing[n, part], n, now + 0.5 * span)
         if parts[1] == clock.parts:
             show_pods(state, fleet, n)
             show_nodes(fleet, n)

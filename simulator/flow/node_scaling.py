@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from simulator.compiled import called, inlined
+from simulator.flow.chance import draw
 from simulator.flow.fleet import (
     GROUP,
     IN_USE,
@@ -30,7 +31,6 @@ from simulator.flow.fleet import (
     WITHOUT_NODE,
 )
 from simulator.flow.nodes import drain_node, launch
-from simulator.flow.pods import draw
 from simulator.nodes import BOOTING, CPU, DRAINING, GPUS, MEMORY, READY
 from simulator.prices import SECONDS_PER_HOUR
 

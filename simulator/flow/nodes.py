@@ -10,6 +10,7 @@ import math
 import numpy as np
 
 from simulator.compiled import called, inlined
+from simulator.flow.chance import draw, draw_delay
 from simulator.flow.fleet import (
     ANSWER,
     BACK_OFF,
@@ -25,6 +26,7 @@ from simulator.flow.fleet import (
     LAUNCHED,
     LEAST_ALLOCATED,
     LEAVES,
+    LEFT,
     NO_NODE,
     NODE,
     NODE_PHASE,
@@ -42,7 +44,7 @@ from simulator.flow.fleet import (
     WAITING,
     WITHOUT_NODE,
 )
-from simulator.flow.pods import draw, draw_delay, end_pod, lose_pod, place_pod, tell_to_go
+from simulator.flow.pods import end_pod, lose_pod, place_pod, tell_to_go
 from simulator.nodes import BOOTING, CPU, DRAINING, GONE, MEMORY, READY
 
 _REFUSED_SECONDS = 5.0
@@ -173,11 +175,12 @@ def add_node(fleet, happened, n, group, now):
     fleet.node_when[n, node, REGISTERED] = fleet.node_when[n, node, LEAVES] = fleet.node_when[
         n, node, UNNEEDED
     ] = np.inf
-    fleet.node[n, node, GIVEN_UP] = 0
+    fleet.node[n, node, GIVEN_UP] = fleet.node[n, node, LEFT] = 0
     fleet.node[n, node, REMOVED] = IN_USE
     fleet.node_when[n, node, PULLED] = 0.0
-    for s in range(fleet.image.shape[2]):
-        fleet.image[n, node, s] = np.inf
+    for image in range(fleet.image.shape[2]):
+        fleet.image[n, node, image] = np.inf
+    for s in range(fleet.on_node.shape[2]):
         fleet.on_node[n, node, s] = 0
     for r in range(fleet.requested.shape[2]):
         fleet.requested[n, node, r] = 0

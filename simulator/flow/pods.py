@@ -10,14 +10,17 @@ import math
 import numpy as np
 
 from simulator.compiled import called, inlined
+from simulator.flow.chance import draw, draw_delay
 from simulator.flow.fleet import (
     ALIVE,
     COUNTED,
+    CRASHED,
     CREATED,
     DRAINING_POD,
-    DRAWN,
     FIRST_FREE,
+    GOOD,
     GROUP,
+    LEAKED,
     LOST,
     MATES,
     NO_NODE,
@@ -26,9 +29,11 @@ from simulator.flow.fleet import (
     NODE_ROWS,
     PHASE,
     POD_ROWS,
-    PULLED,
+    PULL,
     READY_AT,
     READY_POD,
+    RELEASE,
+    RESTARTS,
     SERVICE,
     STARTED,
     STARTING,
@@ -38,24 +43,9 @@ from simulator.flow.fleet import (
     WAITING,
     WITHOUT_NODE,
 )
-from simulator.randomness import mix, normal, uniform
+from simulator.flow.pulls import leave_pull, pull
 
-_FLEET = np.uint64(0xC2B2AE3D27D4EB4F)
 _READY_RANK = 3
-
-
-@inlined
-def draw(world, fleet, n):
-    """The next number of a cluster, uniform within (0, 1)."""
-    fleet.cluster[n, DRAWN] += 1
-    return uniform(mix(world.key[n] + _FLEET), 2 * fleet.cluster[n, DRAWN])
-
-
-@inlined
-def draw_delay(world, fleet, n, law):
-    """The next lognormal time of a cluster; of a median, and a standard deviation of its logarithm."""
-    fleet.cluster[n, DRAWN] += 1
-    return law[0] * math.exp(law[1] * normal(mix(world.key[n] + _FLEET), fleet.cluster[n, DRAWN]))
 
 
 @inlined
@@ -76,7 +66,11 @@ def add_pod(fleet, n, s, now):
     fleet.pod[n, row, SERVICE] = s
     fleet.pod[n, row, NODE] = NO_NODE
     fleet.pod[n, row, PHASE] = WAITING
+    fleet.pod[n, row, RELEASE] = fleet.release[n, s] if len(fleet.release) else GOOD
+    fleet.pod[n, row, PULL] = fleet.pod[n, row, RESTARTS] = 0
     fleet.pod_when[n, row, CREATED] = now
+    fleet.pod_when[n, row, CRASHED] = -np.inf
+    fleet.pod_when[n, row, LEAKED] = 0.0
     fleet.pod_when[n, row, STARTED] = fleet.pod_when[n, row, READY_AT] = fleet.pod_when[n, row, UNTIL] = (
         np.inf
     )
@@ -101,7 +95,7 @@ def place_pod(site, world, state, fleet, n, row, node, now):
     if node != NO_NODE:
         _take_room(site, fleet, n, row, node)
         if site.image[s, 0] > 0.0:
-            begin = max(now, _pull(site, world, fleet, n, node, s, now))
+            begin = pull(site, world, fleet, n, row, node, now)
     fleet.pod_when[n, row, STARTED] = begin + pending
     fleet.pod_when[n, row, READY_AT] = begin + seconds
 
@@ -114,16 +108,6 @@ def _take_room(site, fleet, n, row, node):
     fleet.by_zone[n, s, site.zone[fleet.node[n, node, GROUP]]] += 1
     for r in range(site.request.shape[1]):
         fleet.requested[n, node, r] += site.request[s, r]
-
-
-@inlined
-def _pull(site, world, fleet, n, node, s, now):
-    """When the image is on the node; pulls there come one after the other."""
-    if fleet.image[n, node, s] == np.inf:
-        begin = max(now, fleet.node_when[n, node, PULLED])
-        seconds = draw_delay(world, fleet, n, site.image[s]) * world.starts[n]
-        fleet.image[n, node, s] = fleet.node_when[n, node, PULLED] = begin + seconds
-    return fleet.image[n, node, s]
 
 
 @inlined
@@ -153,9 +137,7 @@ def end_pod(site, world, fleet, happened, n, row, now):
             fleet.by_zone[n, s, site.zone[fleet.node[n, node, GROUP]]] -= 1
         for r in range(site.request.shape[1]):
             fleet.requested[n, node, r] -= site.request[s, r]
-        if fleet.image[n, node, s] > now and fleet.on_node[n, node, s] == 0:
-            fleet.image[n, node, s] = np.inf
-            fleet.node_when[n, node, PULLED] = now
+        leave_pull(fleet, n, row, node, now)
     missing = max(site.pod_minimum_seconds - (now - fleet.pod_when[n, row, CREATED]), 0.0)
     happened.usd[n, s] += missing * world.usd_per_second[n, s]
     if phase != LOST:
@@ -210,7 +192,7 @@ def _rank(fleet, n, row, now):
         return _READY_RANK
     if phase == WAITING:
         return 0
-    return 1 if fleet.pod_when[n, row, STARTED] > now else 2
+    return 2 if fleet.pod_when[n, row, STARTED] <= now or fleet.pod[n, row, RESTARTS] > 0 else 1
 
 
 @inlined
@@ -243,17 +225,28 @@ def _goes_before(fleet, n, row, other, now):
         return mates > theirs
     if rank == _READY_RANK and fleet.pod_when[n, row, READY_AT] != fleet.pod_when[n, other, READY_AT]:
         return fleet.pod_when[n, row, READY_AT] > fleet.pod_when[n, other, READY_AT]
+    restarts, others = fleet.pod[n, row, RESTARTS], fleet.pod[n, other, RESTARTS]
+    if restarts != others:
+        return restarts > others
     return fleet.pod_when[n, row, CREATED] >= fleet.pod_when[n, other, CREATED]
 
 
 @called
-def remove_pods(site, world, fleet, happened, n, s, count, now):
-    """Tell so many pods of a service to go."""
+def remove_pods(site, world, fleet, happened, n, s, which, now):
+    """Tell so many pods of a service to go.
+
+    Args:
+        which: how many of other releases than the one that is wanted, and of that.
+    """
+    old, new = which
     _count_mates(fleet, n, s)
-    for _ in range(count):
+    for number in range(old + new):
         chosen = NO_NODE
         for row in range(fleet.cluster[n, POD_ROWS]):
             if fleet.pod[n, row, SERVICE] != s or fleet.pod[n, row, PHASE] == DRAINING_POD:
+                continue
+            is_old = len(fleet.release) > 0 and fleet.pod[n, row, RELEASE] != fleet.release[n, s]
+            if is_old != (number < old):
                 continue
             if chosen == NO_NODE or _goes_before(fleet, n, row, chosen, now):
                 chosen = row
@@ -279,7 +272,7 @@ def kill_pods(site, world, fleet, happened, n, s, count, now):
 
 
 @inlined
-def _has_row(site, world, fleet, happened, n, now):
+def has_row(site, world, fleet, happened, n, now):
     """Whether there is a row for another pod; a draining one goes at once if need be."""
     most = fleet.pod.shape[1]
     row = 0
@@ -288,20 +281,6 @@ def _has_row(site, world, fleet, happened, n, now):
             end_pod(site, world, fleet, happened, n, row, now)
         row += 1
     return _free_row(fleet, n) < most
-
-
-@called
-def reconcile(site, world, state, fleet, happened, n, now):
-    """Create and remove pods until there are as many as are wanted."""
-    for s in range(state.wanted.shape[1]):
-        missing = state.wanted[n, s] - fleet.service[n, s, ALIVE]
-        for _ in range(missing):
-            if not _has_row(site, world, fleet, happened, n, now):
-                break
-            add_pod(fleet, n, s, now)
-            happened.started[n, s] += 1
-        if missing < 0:
-            remove_pods(site, world, fleet, happened, n, s, -missing, now)
 
 
 @inlined

@@ -10,20 +10,26 @@ from simulator.flow.fleet import (
     COUNTED,
     CREATED,
     DRAINING_POD,
+    GOOD,
+    GROUP,
     LOST,
     NO_POD,
+    NODE,
     PHASE,
     POD_ROWS,
     READY_AT,
     READY_POD,
+    RELEASE,
     SERVICE,
     SHOWN_DRAINING,
     SHOWN_READY,
     STARTED,
     UNTIL,
 )
-from simulator.flow.readings import CPU, blur, find_sample
+from simulator.flow.readings import CPU as OF_CPU
+from simulator.flow.readings import blur, find_sample
 from simulator.flow.tables import BUSY, CAPACITY, READY
+from simulator.nodes import CPU
 
 _YOUNG_SECONDS = 300.0
 """--horizontal-pod-autoscaler-cpu-initialization-period."""
@@ -43,7 +49,10 @@ def count_pods(site, world, state, fleet, happened, n, begin, span):
         if phase == READY_POD and ready <= middle:
             state.ready[n, s] += 1
             is_cold = ready > 0.0 and middle - ready < site.warm_seconds[s]
-            state.pace[n, s] += site.cold_speed[s] if is_cold else 1.0
+            speed = site.cold_speed[s] if is_cold else 1.0
+            if fleet.pod[n, row, RELEASE] != GOOD:
+                speed /= site.slowness[bad_release(fleet, n, row)]
+            state.pace[n, s] += speed
         elif phase in (LOST, NO_POD):
             continue
         alive = min(begin + span, fleet.pod_when[n, row, UNTIL]) - max(begin, fleet.pod_when[n, row, CREATED])
@@ -53,6 +62,68 @@ def count_pods(site, world, state, fleet, happened, n, begin, span):
     for s in range(state.wanted.shape[1]):
         ready = state.ready[n, s]
         state.pace[n, s] = state.pace[n, s] / ready if ready > 0 else 1.0
+
+
+@inlined
+def bad_release(fleet, n, row):
+    """The fault that a pod's release is."""
+    return (fleet.pod[n, row, RELEASE] - 1) % fleet.hit.shape[1]
+
+
+@inlined
+def _serves(fleet, n, row, s, middle):
+    """Whether a pod is a service's and ready at a time."""
+    is_one = fleet.pod[n, row, SERVICE] == s and fleet.pod[n, row, PHASE] == READY_POD
+    return is_one and fleet.pod_when[n, row, READY_AT] <= middle
+
+
+@called
+def share_cpu(site, fleet, share, n, middle):
+    """Find what pods have of the CPU that they may use, at a time: float64 ``(S,)``.
+
+    Those on a node share its CPU by what all of them request.
+    """
+    for s in range(len(share)):
+        total, ready = 0.0, 0
+        for row in range(fleet.cluster[n, POD_ROWS]):
+            if _serves(fleet, n, row, s, middle):
+                node = fleet.pod[n, row, NODE]
+                spare = site.allocatable[fleet.node[n, node, GROUP], CPU] / fleet.requested[n, node, CPU]
+                ready += 1
+                total += min(spare / site.burst[s], 1.0)
+        share[s] = fleet.cpu_share[n, s] * (total / ready if ready > 0 else 1.0)
+
+
+@called
+def count_delays(site, fleet, delay, n, middle):
+    """Find how much later answers come for where pods are, at a time: cumulants, float64 ``(S, 3)``."""
+    for s in range(len(delay)):
+        first = second = third = 0.0
+        ready = 0
+        for row in range(fleet.cluster[n, POD_ROWS]):
+            if _serves(fleet, n, row, s, middle):
+                seconds = site.latency_seconds[fleet.node[n, fleet.pod[n, row, NODE], GROUP]]
+                ready += 1
+                first += seconds
+                second += seconds**2
+                third += seconds**3
+        first, second, third = first / max(ready, 1), second / max(ready, 1), third / max(ready, 1)
+        delay[s, 0] = first
+        delay[s, 1] = max(second - first**2, 0.0)
+        delay[s, 2] = third - 3.0 * first * second + 2.0 * first**3
+
+
+@called
+def count_errors(site, fleet, failing, n, middle):
+    """Find the share of each service's calls that fail for their pods' release, at a time: float64 ``(S,)``."""
+    for s in range(len(failing)):
+        failing[s], ready = 0.0, 0
+        for row in range(fleet.cluster[n, POD_ROWS]):
+            if _serves(fleet, n, row, s, middle):
+                ready += 1
+                if fleet.pod[n, row, RELEASE] != GOOD:
+                    failing[s] += site.errors[bad_release(fleet, n, row)]
+        failing[s] /= max(ready, 1)
 
 
 @called
@@ -106,7 +177,7 @@ def _see_burn(site, clock, world, state, fleet, seen, n):
         capacity = max(last[READY] * world.slots[n, s] * seconds, last[CAPACITY] - before[CAPACITY])
         share = (last[BUSY] - before[BUSY]) / capacity if capacity > 0.0 else 0.0
         used = share * min(last[READY], np.float64(sampled)) + site.burn[s] * burnt / seconds
-        seen.cpu[n, s] = used / sampled * blur(clock, world, n, s, newest, CPU, sampled)
+        seen.cpu[n, s] = used / sampled * blur(clock, world, n, s, newest, OF_CPU, sampled)
 
 
 @kernel
@@ -146,5 +217,5 @@ def sort_rows(begin, end, site, clock, milli, world, state, fleet, trusted):
             before, reading = state.readings[n, s, oldest % kept], state.readings[n, s, newest % kept]
             capacity, counted = reading[CAPACITY] - before[CAPACITY], trusted.counted[n, s]
             share = (reading[BUSY] - before[BUSY]) / capacity if capacity > 0.0 else 0.0
-            share *= blur(clock, world, n, s, newest, CPU, counted)
+            share *= blur(clock, world, n, s, newest, OF_CPU, counted)
             trusted.usage_milli[n, s] = np.int64(np.rint(share * milli[s] * counted))

@@ -46,6 +46,8 @@ def _come_and_go(clock, world, state, shifts, n, part):
         if len(shifts.ready):
             state.ready[n, s] = shifts.ready[n, part, s]
             state.pace[n, s] = shifts.pace[n, part, s]
+            if len(shifts.cpu_share):
+                state.cpu_share[n, s] = shifts.cpu_share[n, part, s]
         else:
             make_ready(clock, world, state, n, s, part)
         state.history[n, s, number % state.history.shape[2]] = state.ready[n, s]
@@ -141,7 +143,7 @@ def _advance_graph(parts, clock, loads, hazards, graph, stations, world, state, 
         begin_calls(graph, stations, flows, n, requests, span)
         for place in range(services):
             serve_calls(graph, stations, world, state, flows, happened, n, place, (mean, requests), span, key)
-        answer(graph, stations, world, state, flows, happened, n, requests, span)
+        answer(graph, stations, world, state, shifts, flows, happened, n, part, requests, span)
         due = is_read(clock, world, n, begin, span)
         for s in range(services):
             calls = flows.demand[n, s]

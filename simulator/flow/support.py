@@ -6,7 +6,7 @@ import math
 from graphlib import CycleError
 
 from simulator.errors import InputError
-from simulator.flow.faults import MODELLED
+from simulator.faults import MemoryLeak
 from simulator.flow.graph import services_in_order
 from simulator.operation import Call
 from simulator.scenario import Scenario
@@ -16,27 +16,16 @@ from simulator.service import Service
 def check_supported(scenario: Scenario) -> None:
     """Raises InputError for what the batch engine does not model."""
     lacks = [
-        what
-        for what, there in (
-            *(
-                (f"latency_seconds of node group {group.name}", group.latency_seconds > 0)
-                for group in (scenario.cluster.groups if scenario.cluster else ())
-            ),
-            *((f"faults of kind {fault.kind}", not isinstance(fault, MODELLED)) for fault in scenario.faults),
-        )
-        if there
+        f"faults of kind {fault.kind} where requests take memory"
+        for fault in scenario.faults
+        if isinstance(fault, MemoryLeak)
+        and any(_takes_memory(fault, each) for each in scenario.system.services)
     ]
     try:
         services_in_order(scenario.system)
     except CycleError:
         lacks.append("services that call each other in a circle")
     entries = [group.entry for group in scenario.system.classes]
-    if scenario.cluster is not None:
-        lacks += [
-            f"a CPU limit above the request, on nodes, of service {service.name}"
-            for service in scenario.system.services
-            if service.most_vcpu > service.vcpu_per_pod
-        ]
     lacks += [f"{what} of clients" for what in _lacking_calls(entries)]
     for service in scenario.system.services:
         lacks += [f"{what} of service {service.name}" for what in _lacking(service)]
@@ -49,6 +38,11 @@ def _lacking(service: Service) -> list[str]:
     """What of a service is not modelled."""
     calls = [call for operation in service.all_operations for step in operation.steps for call in step]
     return ["memory that may run out"] * _may_run_out(service) + _lacking_calls(calls)
+
+
+def _takes_memory(fault: MemoryLeak, service: Service) -> bool:
+    """Whether requests of a service that a fault hits take memory."""
+    return fault.service in {None, service.name} and service.memory.gib_per_request > 0
 
 
 def _may_run_out(service: Service) -> bool:

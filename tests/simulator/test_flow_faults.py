@@ -13,9 +13,9 @@ from envs.task import Task, load_task
 from experiments.conformance import made_load, on_batch_engine
 from experiments.run import Run
 from experiments.sweep import Sweep
+from simulator.errors import InputError
 from simulator.faults import OF_NODES, AnyFault
 from simulator.flow.draws import gamma_factor
-from simulator.flow.faults import MODELLED
 from simulator.flow.support import check_supported
 from simulator.fluid import FluidClusters
 from simulator.processes import DeterministicProcess, ModulatedProcess
@@ -27,6 +27,18 @@ SEVERAL: dict[str, list[dict[str, Any]]] = {
     "CPU is short": [{"kind": "cpu_starvation", "at_seconds": 2000, "duration_seconds": 300}],
     "answers are late": [{"kind": "latency", "at_seconds": 2000, "delay_seconds": 0.15}],
     "starts are slow": [{"kind": "slow_start", "at_seconds": 1000, "duration_seconds": 3000}],
+    "a release fails": [
+        {"kind": "bad_release", "at_seconds": 2000, "duration_seconds": 600, "error_probability": 0.05}
+    ],
+    "a release is slow": [
+        {
+            "kind": "bad_release",
+            "at_seconds": 1500,
+            "duration_seconds": 1500,
+            "error_probability": 0,
+            "slowness": 1.5,
+        }
+    ],
     "no metrics": [
         {"kind": "metric_outage", "at_seconds": 1500},
         {"kind": "metric_outage", "at_seconds": 4000},
@@ -76,17 +88,19 @@ def test_faults_do_what_they_do_on_the_request_engine(name: str, tmp_path: Path)
     assert utilization == pytest.approx(truth["cpu_utilization"], rel=0.04)
 
 
-def test_every_fault_is_modelled_or_refused() -> None:
-    settings: dict[str, dict[str, Any]] = {"memory_leak": {}, "stuck_pull": {}, "bad_release": {}}
+def test_every_fault_is_modelled() -> None:
     for kind in AnyFault.__args__[0].__args__:  # type: ignore[attr-defined]
         name = kind.model_fields["kind"].default
-        if issubclass(kind, OF_NODES):
-            check_supported(on_nodes(name).scenario)
-        elif kind in MODELLED:
-            check_supported(web([{"kind": name, "at_seconds": 5}]).scenario)
-        elif name in settings:
-            with pytest.raises(Exception, match=f"faults of kind {name}"):
-                check_supported(web([{"kind": name, "at_seconds": 5}]).scenario)
+        task = on_nodes(name) if issubclass(kind, OF_NODES) else web([{"kind": name, "at_seconds": 5}])
+        check_supported(task.scenario)
+        clusters(task, 2).advance()
+
+
+def test_a_leak_is_refused_where_requests_take_memory() -> None:
+    content = web([{"kind": "memory_leak", "at_seconds": 5}]).model_dump(mode="json", exclude_none=True)
+    content["scenario"]["service"]["memory"] = {"gib_per_request": 0.001}
+    with pytest.raises(InputError, match="memory_leak where requests take memory"):
+        check_supported(Task.model_validate(content).scenario)
 
 
 def test_a_hazard_rate_is_how_often_a_fault_comes() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,11 @@ from simulator.application import load_application
 from simulator.arrays import Floats
 from simulator.flow.equipment import equip
 from simulator.flow.graph import flatten
-from simulator.flow.stations import learn_station
-from simulator.flow.tails import PEARSON_P95, PEARSON_SURVIVAL, time_exceeds, time_p95
+from simulator.flow.stations import learn_station, work_cumulants
+from simulator.flow.tails import GAMMA_P95, SURVIVAL, heaviness, time_exceeds, time_p95
+from simulator.laws.exponential import ExponentialLaw
+from simulator.laws.gamma import GammaLaw
+from simulator.laws.lognormal import LognormalLaw
 from simulator.plant import Desired
 from simulator.service import Service
 from simulator.trace import Trace
@@ -30,13 +34,13 @@ TARGETS = ("hpa:target=0.6", "hpa:target=0.8")
 
 
 @numba.njit
-def exceeds(first: float, second: float, third: float, seconds: float) -> float:
-    return time_exceeds(PEARSON_SURVIVAL, first, second, third, seconds)  # type: ignore[no-any-return]
+def exceeds(first: float, second: float, third: float, heavy: float, seconds: float) -> float:
+    return time_exceeds(SURVIVAL, first, second, third, heavy, seconds)  # type: ignore[no-any-return]
 
 
 @numba.njit
 def p95(first: float, second: float, third: float) -> float:
-    return time_p95(PEARSON_P95, first, second, third)  # type: ignore[no-any-return]
+    return time_p95(GAMMA_P95, first, second, third)  # type: ignore[no-any-return]
 
 
 @pytest.mark.parametrize("skew", [0.1, 1.0, 2.3, 6.0, 11.9])
@@ -45,14 +49,31 @@ def test_tails_are_those_of_pearson_s_third_type(skew: float) -> None:
     third = skew * deviation**3
     for seconds in np.linspace(0.05, 0.8, 60):
         truth = stats.pearson3.sf(seconds, skew, mean, deviation)
-        assert exceeds(mean, deviation**2, third, seconds) == pytest.approx(truth, abs=5e-3)
+        assert exceeds(mean, deviation**2, third, 0.0, seconds) == pytest.approx(truth, abs=5e-3)
     truth = stats.pearson3.ppf(0.95, skew, mean, deviation)
     assert p95(mean, deviation**2, third) == pytest.approx(truth, rel=2e-3)
 
 
 def test_a_time_that_does_not_vary_is_exceeded_or_not() -> None:
-    assert exceeds(0.2, 0.0, 0.0, 0.1) == 1.0
-    assert exceeds(0.2, 0.0, 0.0, 0.3) == 0.0
+    assert exceeds(0.2, 0.0, 0.0, 0.0, 0.1) == 1.0
+    assert exceeds(0.2, 0.0, 0.0, 0.0, 0.3) == 0.0
+
+
+@pytest.mark.parametrize("scv", [0.1, 1.0, 2.0])
+def test_the_tail_of_a_lognormal_time_is_its_own(scv: float) -> None:
+    law = LognormalLaw(mean_seconds=0.2, scv=scv)
+    variance, skew = scv * 0.2**2, math.sqrt(scv) * (scv + 3)
+    third = skew * variance**1.5
+    assert heaviness(0.2, variance, third, law.survival) == pytest.approx(1.0, abs=1e-6)
+    for deviations in (2.0, 4.0, 8.0):
+        seconds = 0.2 + deviations * math.sqrt(variance)
+        truth = float(law.survival(np.array(seconds)))
+        assert exceeds(0.2, variance, third, third, seconds) == pytest.approx(truth, rel=0.03, abs=1e-6)
+
+
+@pytest.mark.parametrize("law", [GammaLaw(mean_seconds=0.2, scv=2.0), ExponentialLaw(mean_seconds=0.2)])
+def test_the_tail_of_a_gamma_time_is_not_heavy(law: GammaLaw | ExponentialLaw) -> None:
+    assert heaviness(*work_cumulants(law), law.survival) == pytest.approx(0.0, abs=0.05)
 
 
 @pytest.mark.parametrize("load", [0.3, 0.5, 0.8])

@@ -114,13 +114,33 @@ def test_overload_is_that_of_the_request_engine(
     assert found[2] == pytest.approx(truth[2], rel=0.02)
 
 
-def test_priorities_where_load_is_steady() -> None:
-    """One pod of four slots at 0.9: violations with and without priorities."""
+@pytest.mark.parametrize("back_off_seconds", [0.1, 0.2])
+def test_an_attempt_that_is_refused_costs_the_back_off_alone(back_off_seconds: float) -> None:
+    """At 1.2 times the capacity of short queues; the SLO is that of a call that is tried again once."""
+    retry = {"back_off_seconds": back_off_seconds, "back_off_cap_seconds": 4.0}
+    task = world(app(queue_limit_per_pod=8), clients(timeout_seconds=1.0, retry=retry), 0.3)
+    found, truth = both_engines(task, [1.2] * 3)
+    assert found[0] == pytest.approx(truth[0], rel=0.25)
+
+
+@pytest.mark.parametrize("pods", [1, 3])
+def test_priorities_where_load_is_steady(pods: int) -> None:
+    """Pods of four slots at 0.9: violations with and without priorities."""
     few = app(slots_per_pod=4, service_time={"law": "exponential", "mean_seconds": 0.075})
-    levels = [0.9 * 4 / 0.075 / CAPACITY] * 60
+    levels = [0.9 * 4 * pods / 0.075 / CAPACITY] * 60
     for classes in (two_classes(), clients()):
-        found, truth = both_engines(world(few, classes, 0.3), levels, pods=1)
+        found, truth = both_engines(world(few, classes, 0.3), levels, pods)
         assert found[0] == pytest.approx(truth[0], rel=0.25)
+
+
+@pytest.mark.parametrize("discipline", ["slots", "processor_sharing"])
+def test_long_times_of_a_lognormal_service_where_hardly_any_call_waits(discipline: str) -> None:
+    """At a load of 0.5, of calls that take six times the mean service time."""
+    own = app(service_time={"law": "lognormal", "mean_seconds": 0.05, "scv": 2.0}, discipline=discipline)
+    load_per_pod = 8 / 0.05 if discipline == "slots" else 1 / 0.05
+    found, truth = both_engines(world(own, two_classes(), 0.5), [0.5 * 3 * load_per_pod / CAPACITY] * 60)
+    assert truth[0] > 1e-3
+    assert found[0] == pytest.approx(truth[0], rel=0.15)
 
 
 @pytest.mark.parametrize(
