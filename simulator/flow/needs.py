@@ -7,8 +7,8 @@ from simulator.scenario import Scenario
 
 
 def is_plain(scenario: Scenario) -> bool:
-    """Whether one queue, whose pods all answer alike, is all that requests meet."""
-    return scenario.system.is_one_queue and not is_delayed(scenario) and not has_releases(scenario)
+    """Whether one queue without anything else is all that requests meet."""
+    return scenario.system.is_one_queue and not is_delayed(scenario)
 
 
 def needs_fleet(scenario: Scenario) -> bool:

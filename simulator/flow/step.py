@@ -100,6 +100,7 @@ def _advance_queue(parts, clock, loads, hazards, laws, world, state, shifts, hap
     first = state.step[n] * clock.parts
     span = clock.period_seconds / clock.parts
     _begin(clock, hazards, world, state, shifts, happened, n)
+    late, offered = happened.late[n], happened.offered[n, 0]
     for part in range(parts[0], parts[1]):
         begin = (first + part) * span
         key = part_key(world.key[n], first + part)
@@ -120,6 +121,9 @@ def _advance_queue(parts, clock, loads, hazards, laws, world, state, shifts, hap
             read(clock, world, state, n, 0, (begin, span), gains, shown, key)
         happened.offered[n, 0] += np.int64(calls)
         _count(state, happened, n, 0, gains)
+    if len(shifts.failing):
+        works = happened.offered[n, 0] - offered - (happened.late[n] - late)
+        happened.late[n] += np.mean(shifts.failing[n, parts[0] : parts[1], 0]) * works
     state.step[n] += np.int64(parts[1] == clock.parts)
 
 

@@ -305,11 +305,11 @@ def test_recipes_say_what_they_were_calibrated_on(trace: Path, tmp_path: Path) -
 def test_where_nothing_lies_before_calibration_says_what_it_took_instead(tmp_path: Path) -> None:
     template = Run(load_task("web"), Trace(np.full(5, 6000.0), 60.0), None, "", "", 0)
     assert _part_before(template)[1] == (
-        "a day of the task's workload model 'nasa' at 100 requests/s: there is no part before the judged one"
+        "three days of the task's workload model 'nasa' at 100 requests/s: there is no part before the judged one"
     )
     short = dataclasses.replace(template, history=Trace(np.full(5, 12000.0), 60.0))
     assert _part_before(short)[1] == (
-        "a day of the task's workload model 'nasa' at 200 requests/s: "
+        "three days of the task's workload model 'nasa' at 200 requests/s: "
         "there is less than 600 s before the judged one"
     )
 
