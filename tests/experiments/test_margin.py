@@ -68,6 +68,7 @@ def last_day(name: str, trace: Trace) -> Day:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_settings_with_a_margin_hold_on_the_day_after_and_seldom_lose_to_the_defaults(
     traces_dir: Path,
 ) -> None:
