@@ -56,7 +56,8 @@ def test_bare_wheel(tmp_path: Path) -> None:
 
     setpoint = python.with_name("setpoint")
     assert "evaluate" in run(setpoint, "--help", cwd=tmp_path)[0]
-    _, error = run(setpoint, "traces", "show", "none.csv", cwd=tmp_path, code=2)
+    (tmp_path / "trace.csv").write_text("t_seconds,requests\n0,1\n60,2\n")
+    _, error = run(setpoint, "traces", "show", "trace.csv", cwd=tmp_path, code=2)
     assert "pip install 'setpoint[" in error
     assert (
         "fingerprint" in run(setpoint, "bundle", "inspect", ROOT / "tests/data/tiny.bundle", cwd=tmp_path)[0]
