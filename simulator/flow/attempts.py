@@ -27,8 +27,10 @@ def attempts_of(graph, stations, flows, n, e, called, calls, span):
 
     Who is turned away and soon tries again comes while the service still sheds: either all attempts are, or none is.
     """
+    if graph.attempts[e] <= 1.0:
+        return 1.0, 1.0
     lost = flows.lost[n, e]
-    if not len(stations.log_shed) or lost <= 0.0 or graph.attempts[e] <= 1.0:
+    if not len(stations.log_shed) or lost <= 0.0:
         attempts = _attempts(graph, e, lost, calls, span)
         return attempts, attempts
     away = min(flows.turned_away[n, graph.lane[called]], _MOST_AWAY)

@@ -1,8 +1,7 @@
-"""Calls between services without the calls one by one: rates, work, waits, failures and how long requests take.
+"""Calls between services without the calls one by one: rates, work and waits.
 
-In each part of a step rates go from callers to callees, with the retries of what failed in the part before; services
-work off what has come, as far as they can; and answers go back: cumulants of sums of times add up, so that a request's
-latency has its mean, variance and skewness.
+In each part of a step rates go from callers to callees, with the retries of what failed in the part before, and
+services work off what has come, as far as they can.
 """
 
 from __future__ import annotations
@@ -16,10 +15,8 @@ from simulator.flow.attempts import attempts_of
 from simulator.flow.draws import NOISE, deviate_of, service_key
 from simulator.flow.graph import NEVER_SECONDS, NO_SERVICE
 from simulator.flow.overload import turn_away, work_off
-from simulator.flow.tails import time_exceeds, time_p95
 
 _HIGHEST_LOAD = 0.95
-_DEVIATIONS = 6.0
 _MEMORY = 1.7
 """How many calls' times it takes until a pod that works in batches has forgotten whether it was busy; measured."""
 
@@ -53,11 +50,12 @@ def limit_calls(stations, world, state, flows, n, span):
         if stations.slots[s] < np.inf:
             there = flows.most[n, callee] - state.backlog[n, callee] / world.mean_seconds[n, callee]
             slots = state.ready[n, s] * stations.slots[s]
-            given_up = slots * span / (world.mean_seconds[n, s] + stations.pair_patience[k])
-            room = max(slots + there / stations.pair_calls[k], given_up)
-            if room < flows.most[n, s]:
-                flows.most[n, s] = max(room, 0.0)
-                flows.waits_for[n, s] = callee
+            if there < (flows.most[n, s] - slots) * stations.pair_calls[k]:
+                given_up = slots * span / (world.mean_seconds[n, s] + stations.pair_patience[k])
+                room = max(slots + there / stations.pair_calls[k], given_up)
+                if room < flows.most[n, s]:
+                    flows.most[n, s] = max(room, 0.0)
+                    flows.waits_for[n, s] = callee
 
 
 @inlined
@@ -76,10 +74,10 @@ def divert_calls(stations, state, flows, n, span):
 
 
 @inlined
-def _called(graph, flows, n, e):
+def callee_of(graph, flows, n, e):
     """The operation that a call goes to now."""
-    callee = graph.callee[e]
-    return graph.fallback[e] if flows.diverted[n, graph.service[callee]] else callee
+    callee, fallback = graph.callee[e], graph.fallback[e]
+    return fallback if fallback != callee and flows.diverted[n, graph.service[callee]] else callee
 
 
 @inlined
@@ -101,7 +99,7 @@ def _call(graph, stations, flows, n, o, made, span):
     """Make the calls of an operation."""
     for e in range(graph.first[o], graph.first[o + 1]):
         asked = made * graph.times[e] * graph.probability[e]
-        called = _called(graph, flows, n, e)
+        called = callee_of(graph, flows, n, e)
         attempts, fresh = attempts_of(graph, stations, flows, n, e, called, asked, span)
         attempts *= asked
         flows.calls[n, called] += attempts
@@ -190,9 +188,9 @@ def serve_calls(graph, stations, world, state, flows, happened, n, place, reques
     """Let the service at a place of the order work for a part of a step, and make its calls.
 
     Args:
-        requests: those expected, and those that came.
+        requests: those that came, and those expected for each of them.
     """
-    mean_requests, came = requests
+    came, usual = requests
     s = graph.order[place]
     first, last = graph.lanes[place], graph.lanes[place + 1]
     stretch = world.mean_seconds[n, s] / stations.mean_seconds[s]
@@ -215,9 +213,7 @@ def serve_calls(graph, stations, world, state, flows, happened, n, place, reques
     per_call = work_there / there if there > 0.0 else world.mean_seconds[n, s]
     pods, pace = np.float64(state.ready[n, s]), state.pace[n, s]
     capacity = _capacity(stations, world, state, flows, n, s, per_call, span)
-    load = expected_work / capacity if capacity > 0.0 else 1.0
-    if came > 0.0:
-        load *= mean_requests / came
+    load = usual * expected_work / capacity if capacity > 0.0 else 1.0
     point, fullness = _find_place(stations, pods, load), _fullness(stations, state.cpu_share[n, s], s)
     for lane in range(first, last):
         _find_extra(stations, flows, n, lane, point, stretch / pace * 0.5 * (1.0 + world.scv[n, s]), fullness)
@@ -271,145 +267,3 @@ def _serve_lane(graph, stations, flows, happened, n, s, lane, stretch, capacitie
             flows.expired[n, s] += there * expired
         _call(graph, stations, flows, n, o, there * done, span)
     return left
-
-
-@inlined
-def _answer_call(graph, stations, flows, n, e, calls, span):
-    """What a call means for its caller: the time it takes, as a response, and the share that fails in the end."""
-    o = _called(graph, flows, n, e)
-    first, second, third, heavy, calm = flows.response[n, o]
-    network = graph.network_seconds[e, np.int64(o != graph.callee[e])]
-    first += network
-    calm += network
-    failing, most, late = flows.failing[n, o], graph.timeout_seconds[e], 0.0
-    if first + _DEVIATIONS * math.sqrt(second) > most:
-        late = time_exceeds(stations.survival, first, second, third, heavy, most)
-        if first >= most:
-            first, second, third, heavy = most, 0.0, 0.0, 0.0
-    calm = min(calm, most)
-    lost = 1.0 - (1.0 - failing) * (1.0 - late)
-    flows.lost[n, e] = lost
-    failed = lost
-    if lost > 0.0 and graph.attempts[e] > 1.0:
-        asked = calls * graph.times[e] * graph.probability[e]
-        attempts, _ = attempts_of(graph, stations, flows, n, e, o, asked, span)
-        failed = max(1.0 - (1.0 - lost) * attempts, 0.0)
-        away = min(flows.turned_away[n, graph.lane[o]], failing)
-        again = away * network + (failing - away) * min(first, most)
-        if late > 0.0:
-            again += (1.0 - failing) * late * most
-        again = again / lost + graph.back_off_seconds[e]
-        first += (attempts - 1.0) * again
-        second += (attempts - 1.0) * again**2
-        third += (attempts - 1.0) * again**3
-    chance, count = graph.probability[e], graph.times[e]
-    if chance < 1.0:
-        square = second + first * first
-        cube = third + 3.0 * first * second + first**3
-        mean = chance * first
-        second = chance * square - mean * mean
-        heavy = heavy / max(third, 1e-300)
-        third = chance * cube - 3.0 * mean * chance * square + 2.0 * mean**3
-        heavy *= third
-        first, calm = mean, chance * calm
-    if count > 1.0:
-        if graph.at_once[e]:
-            first += math.sqrt(second * 2.0 * math.log(count))
-        else:
-            first, second, third, calm = count * first, count * second, count * third, count * calm
-            heavy *= count
-    if graph.optional[e]:
-        failed = 0.0
-    return first, second, third, heavy, calm, 1.0 - (1.0 - failed) ** (count * chance)
-
-
-@inlined
-def answer(graph, stations, world, state, shifts, flows, happened, n, part, requests, span):
-    """How long the calls of a part of a step take and how many fail, callees first; and requests that are late."""
-    for s in range(flows.held_seconds.shape[1]):
-        flows.held_seconds[n, s] = 0.0
-    classes = len(graph.share)
-    for o in range(len(graph.service) - 1, -1, -1):
-        s = graph.service[o]
-        first = second = third = heavy = calm = away = 0.0
-        if s != NO_SERVICE:
-            stretch = world.mean_seconds[n, s] / (stations.mean_seconds[s] * state.pace[n, s])
-            spread = world.scv[n, s]
-            pace = state.cpu_share[n, s] if stations.own_pace[s] else 1.0
-            lane = graph.lane[o]
-            calm = graph.work[o, 0] * stretch / pace + flows.extra[n, lane, 0] + state.delay_seconds[n, s]
-            first = calm + flows.wait_seconds[n, lane]
-            second = graph.work[o, 1] * stretch**2 * spread + flows.extra[n, lane, 1]
-            if len(stations.log_shed):
-                second += flows.wait_variance[n, lane]
-            third = graph.work[o, 2] * stretch**3 * spread * spread
-            heavy = graph.heaviness[o] * (third + flows.extra[n, lane, 2] * stations.shares_pace[s])
-            third += flows.extra[n, lane, 2]
-            if len(shifts.delay):
-                first, second, third = (
-                    first + shifts.delay[n, part, s, 0],
-                    second + shifts.delay[n, part, s, 1],
-                    third + shifts.delay[n, part, s, 2],
-                )
-                calm += shifts.delay[n, part, s, 0]
-            away = flows.turned_away[n, lane]
-        works = 1.0 - away
-        if s != NO_SERVICE and len(shifts.failing):
-            works *= 1.0 - shifts.failing[n, part, s]
-        made = flows.calls[n, o]
-        step, longest, variance, skew, far, still = -1, 0.0, 0.0, 0.0, 0.0, 0.0
-        for e in range(graph.first[o], graph.first[o + 1]):
-            mean, square, cube, tail, quiet, failed = _answer_call(graph, stations, flows, n, e, made, span)
-            works *= 1.0 - failed
-            if graph.step[e] != step:
-                first, second, third, heavy, calm = (
-                    first + longest,
-                    second + variance,
-                    third + skew,
-                    heavy + far,
-                    calm + still,
-                )
-                step, longest, variance, skew, far, still = graph.step[e], mean, square, cube, tail, quiet
-            elif mean > longest:
-                longest, variance, skew, far, still = mean, square, cube, tail, quiet
-        first, second, third, heavy, calm = (
-            first + longest,
-            second + variance,
-            third + skew,
-            heavy + far,
-            calm + still,
-        )
-        flows.response[n, o, 3] = heavy
-        flows.response[n, o, 4] = calm
-        flows.response[n, o, 0] = first
-        flows.response[n, o, 1] = second
-        flows.response[n, o, 2] = third
-        flows.failing[n, o] = 1.0 - works
-        if s != NO_SERVICE:
-            if flows.demand[n, s] > 0.0:
-                held = calm - state.delay_seconds[n, s]
-                if len(shifts.delay):
-                    held -= shifts.delay[n, part, s, 0]
-                flows.held_seconds[n, s] += made / flows.demand[n, s] * held
-        elif o < classes:
-            slow = time_exceeds(stations.survival, first, second, third, heavy, world.slo_seconds[n])
-            happened.late[n] += requests * graph.share[o] * (1.0 - works * (1.0 - slow))
-
-
-@inlined
-def show_calls(graph, stations, world, state, flows, n, s):
-    """Calls that wait at a service, and the 95th percentile of how long its calls take."""
-    first = second = third = 0.0
-    calls = flows.demand[n, s]
-    if calls <= 0.0 or state.ready[n, s] == 0:
-        return np.rint(state.backlog[n, s] / world.mean_seconds[n, s]), np.nan
-    for o in range(len(graph.share), len(graph.service)):
-        if graph.service[o] == s:
-            weight = flows.calls[n, o] / calls
-            first += weight * flows.response[n, o, 0]
-            second += weight * flows.response[n, o, 1]
-            third += weight * flows.response[n, o, 2]
-    waiting = state.backlog[n, s] / world.mean_seconds[n, s]
-    if stations.slots[s] < np.inf:
-        waiting = max(waiting - stations.slots[s] * state.ready[n, s], 0.0)
-    return np.rint(waiting), time_p95(stations.p95, first, second, third)

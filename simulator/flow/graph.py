@@ -108,8 +108,8 @@ class Flows(NamedTuple):
         most: float64 ``(N, S)``; calls that can be worked on in this part.
         waits_for: int64 ``(N, S)``; the callee that limits ``most``, or NO_SERVICE.
         kept_full: bool ``(N, S)``; whether a caller has more calls for it than it can take: then it works all the time.
-        diverted: bool ``(N, S)``; whether its calls go to their fallbacks.
-        against_seconds: float64 ``(N, S)``; how long that has been wrong.
+        diverted: bool ``(N, S)``; whether its calls go to their fallbacks; ``(N, 0)`` where no call has another.
+        against_seconds: float64, likewise; how long that has been wrong.
         busy: float64 ``(N, S)``; work done.
         offered: float64 ``(N, S)``; calls in this control step, and what rounding left of the one before.
     """
@@ -143,6 +143,7 @@ class Flows(NamedTuple):
     def of(count: int, graph: Graph, services: int, *, discards: bool) -> Flows:
         """For so many clusters, with nothing in them."""
         operations, calls, lanes = len(graph.service), len(graph.callee), len(graph.priority)
+        diverted = services if (graph.fallback != graph.callee).any() else 0
         return Flows(
             calls=np.zeros((count, operations)),
             waiting=np.zeros((count, operations)),
@@ -164,8 +165,8 @@ class Flows(NamedTuple):
             most=np.zeros((count, services)),
             waits_for=np.zeros((count, services), np.int64),
             kept_full=np.zeros((count, services), np.bool_),
-            diverted=np.zeros((count, services), np.bool_),
-            against_seconds=np.zeros((count, services)),
+            diverted=np.zeros((count, diverted), np.bool_),
+            against_seconds=np.zeros((count, diverted)),
             busy=np.zeros((count, services)),
             offered=np.zeros((count, services)),
         )

@@ -88,6 +88,6 @@ def work_off(flows, n, lane, waits, capacities, span):
     flows.backlog[n, lane] = stays
     rate = max(left, _LEAST_LEFT * capacity) / span
     flows.wait_seconds[n, lane] = 0.5 * (before + stays) / rate if rate > 0.0 else cold_seconds
-    if has <= 0.0:
-        return left, 1.0, 0.0, 0.0
+    if after <= 0.0:
+        return left - done, 1.0, 0.0, 0.0
     return left - done, done / has, stays / has, (after - stays) / has

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from simulator.compiled import inlined, kernel
+from simulator.flow.answers import answer, show_calls
 from simulator.flow.beginning import begin_step, clear_step
-from simulator.flow.calls import answer, begin_calls, divert_calls, limit_calls, serve_calls, show_calls
+from simulator.flow.calls import begin_calls, divert_calls, limit_calls, serve_calls
 from simulator.flow.cohorts import make_ready, remove_pods, start_cohort
 from simulator.flow.draws import ARRIVALS, expected, level_factor, part_key, poisson, service_key
 from simulator.flow.few import serve_few
@@ -145,15 +146,16 @@ def _advance_graph(parts, clock, loads, hazards, graph, stations, world, state, 
         divert_calls(stations, state, flows, n, span)
         limit_calls(stations, world, state, flows, n, span)
         begin_calls(graph, stations, flows, n, requests, span)
+        came = requests, mean / requests if requests > 0.0 else 1.0
         for place in range(services):
-            serve_calls(graph, stations, world, state, flows, happened, n, place, (mean, requests), span, key)
+            serve_calls(graph, stations, world, state, flows, happened, n, place, came, span, key)
         answer(graph, stations, world, state, shifts, flows, happened, n, part, requests, span)
         due = is_read(clock, world, n, begin, span)
-        for s in range(services):
-            calls = flows.demand[n, s]
-            gains = calls, flows.busy[n, s], state.ready[n, s] * world.slots[n, s] * span
+        for place in range(services):
+            s = graph.order[place]
+            gains = flows.demand[n, s], flows.busy[n, s], state.ready[n, s] * world.slots[n, s] * span
             if due:
-                shown = show_calls(graph, stations, world, state, flows, n, s)
+                shown = show_calls(graph, stations, world, state, flows, n, place)
                 read(clock, world, state, n, s, (begin, span), gains, shown, service_key(key, s))
             _count(state, happened, n, s, gains)
     if parts[1] == clock.parts:
