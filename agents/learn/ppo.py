@@ -50,6 +50,8 @@ DEFAULTS = {"batch": BATCH_DEFAULTS, "request": PpoSettings()}
 """By the engine that is trained on."""
 _FEWEST_EPISODES = 100
 """That a reported reward is the mean of."""
+_ADAM_EPSILON = 1e-5
+"""As stable-baselines3 has it by itself."""
 _ACTIVATIONS = {"tanh": torch.nn.Tanh, "relu": torch.nn.ReLU}
 
 
@@ -68,6 +70,7 @@ def make_ppo(env: VecEnv, settings: PpoSettings, hold_action: int, seed: int) ->
         policy_kwargs={
             "net_arch": list(settings.hidden),
             "activation_fn": _ACTIVATIONS[settings.activation],
+            "optimizer_kwargs": {"eps": _ADAM_EPSILON, "fused": True},
         },
         stats_window_size=max(_FEWEST_EPISODES, settings.environments),
         seed=seed,
