@@ -89,7 +89,10 @@ def _own_time(graph, stations, world, state, shifts, flows, n, part, o):
     if len(shifts.delay):
         delay = shifts.delay[n, part, s]
         calm, second, third = calm + delay[0], second + delay[1], third + delay[2]
-    return calm + flows.wait_seconds[n, lane], second, third, heavy, calm
+    waits = flows.wait_seconds[n, lane]
+    if not stations.shares_pace[s]:
+        waits = max(waits - flows.extra[n, lane, 0], 0.0)
+    return calm + waits, second, third, heavy, calm
 
 
 @inlined
