@@ -38,7 +38,7 @@ SERVICES = (
 )
 PALE = "#b8c4ce"
 HPA_FRONT, ORACLE_FRONT = "HPA's front on the judged part (hindsight)", "oracle's front, first seed"
-BOUND = "below it nothing is in the oracle's model, first seed"
+BOUND = "lower bound in the oracle's model, first seed"
 PALETTE = ("#0b69a3", "#d9822b", "#2f8132", "#8f5aa8", "#c52707", "#627d98")
 
 

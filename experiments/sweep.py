@@ -18,6 +18,7 @@ from typing import Generic, Self, TypeVar
 
 import numpy as np
 
+from experiments.interruption import deferred
 from experiments.run import Outcome, Run, execute
 from simulator.files import whole_file
 
@@ -123,7 +124,8 @@ class Sweep:
         if self._pool is None:
             context = multiprocessing.get_context("spawn")
             self._pool = ProcessPoolExecutor(self._processes, mp_context=context, initializer=_begin_worker)
-        return self._pool.submit(work)
+        with deferred():
+            return self._pool.submit(work)
 
 
 def _begin_worker() -> None:

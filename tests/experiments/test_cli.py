@@ -488,7 +488,7 @@ def test_an_interrupted_evaluation_goes_on_from_there(trace: Path, tmp_path: Pat
     command += ["--seeds", "20", "--policy", "fixed:replicas=9", "--out", "out"]
     process = start(command, tmp_path, dict(os.environ))
     for _ in range(600):
-        if list((tmp_path / "out").glob("runs/*.npz")):
+        if list((tmp_path / "out").glob("runs/[!.]*.npz")):
             break
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
@@ -496,7 +496,7 @@ def test_an_interrupted_evaluation_goes_on_from_there(trace: Path, tmp_path: Pat
     assert process.returncode == 130, errors
     assert errors.endswith("interrupted: what is finished stays, and the same command goes on from there\n")
     assert not (tmp_path / "out" / "results.csv").exists()
-    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "runs").glob("*.npz")}
+    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "runs").glob("[!.]*.npz")}
     assert kept
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -520,7 +520,7 @@ def test_no_worker_outlives_an_evaluation_that_is_killed(trace: Path, tmp_path: 
     process = start(command, tmp_path, dict(os.environ))
     try:
         for _ in range(600):
-            if len(list((tmp_path / "out").glob("runs/*.npz"))) > 1:  # the batch engine's and a worker's
+            if len(list((tmp_path / "out").glob("runs/[!.]*.npz"))) > 1:  # the batch engine's and a worker's
                 break
             time.sleep(0.1)
         workers = [pid for pid in children_of(process.pid) if "spawn_main" in command_line(pid)]

@@ -233,14 +233,14 @@ def test_the_command_writes_its_table_and_goes_on_where_it_stopped(tmp_path: Pat
     command = [str(SETPOINT), "conformance", "--hours", "1", "--seeds", "1", *arguments]
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     for _ in range(600):
-        if list(tmp_path.glob("out/runs/*.npz")):
+        if list(tmp_path.glob("out/runs/[!.]*.npz")):
             break
         time.sleep(0.05)
     os.kill(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
     assert errors.endswith("what is finished stays, and the same command goes on from there\n")
-    kept = {path: path.stat().st_mtime_ns for path in tmp_path.glob("out/runs/*.npz")}
+    kept = {path: path.stat().st_mtime_ns for path in tmp_path.glob("out/runs/[!.]*.npz")}
     assert kept
     done = conformance(tmp_path, *arguments)
     table = pd.read_csv(tmp_path / "out" / "conformance.csv")
