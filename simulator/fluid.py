@@ -297,7 +297,7 @@ def _tables(
     seen_after += metrics.scrape_seconds + metrics.window_seconds
     remembered = math.ceil(seen_after * parts / period) + 2
     ages = math.ceil(slowest * steps) + 1
-    state = empty_state(shape, ages, points, kept, remembered, len(scenario.faults))
+    state = empty_state(shape, parts, ages, points, kept, remembered, len(scenario.faults))
     return empty_world(shape, (steps + 1) * parts), state
 
 

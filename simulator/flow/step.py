@@ -64,24 +64,33 @@ def _begin(clock, hazards, world, state, shifts, happened, n):
 
 
 @inlined
+def _look_ahead(begin, end, parts, clock, loads, world, state):
+    """Requests expected until each edge of the parts: of all clusters at once, so that waits for memory overlap."""
+    span = clock.period_seconds / clock.parts
+    for part in range(parts[0], parts[1] + 1):
+        for n in range(begin, end):
+            seconds = world.load_begin_seconds[n] + (state.step[n] * clock.parts + part) * span
+            state.expected[n, part] = expected(loads, world.load[n], seconds)
+
+
+@inlined
 def _requests(clock, loads, world, state, n, part, key):
     """Requests expected in a part of a step, and those that come."""
     span = clock.period_seconds / clock.parts
-    begin = world.load_begin_seconds[n] + part * span
-    mean = world.load_scale[n] * (
-        expected(loads, world.load[n], begin + span) - expected(loads, world.load[n], begin)
-    )
+    begin, end = state.expected[n, part], state.expected[n, part + 1]
     if loads.dispersion == 0.0:
-        return mean, _evenly(loads, world, n, begin + span) - _evenly(loads, world, n, begin)
-    mean *= level_factor(loads, world, state, n, part * span, span)
+        start = expected(loads, world.load[n], world.load_begin_seconds[n])
+        scale = world.load_scale[n]
+        return scale * (end - begin), _evenly(scale * (end - start)) - _evenly(scale * (begin - start))
+    now = (state.step[n] * clock.parts + part) * span
+    mean = world.load_scale[n] * (end - begin) * level_factor(loads, world, state, n, now, span)
     return mean, poisson(key, ARRIVALS, mean)
 
 
 @inlined
-def _evenly(loads, world, n, seconds):
-    """Requests since the episode's beginning that come evenly: the n-th when n - 1/2 are expected."""
-    start = expected(loads, world.load[n], world.load_begin_seconds[n])
-    return np.floor(world.load_scale[n] * (expected(loads, world.load[n], seconds) - start) + 0.5)
+def _evenly(mean):
+    """Requests so far that come evenly: the n-th when n - 1/2 are expected."""
+    return np.floor(mean + 0.5)
 
 
 @inlined
@@ -105,7 +114,7 @@ def _advance_queue(parts, clock, loads, hazards, laws, world, state, shifts, hap
     for part in range(parts[0], parts[1]):
         begin = (first + part) * span
         key = part_key(world.key[n], first + part)
-        mean, calls = _requests(clock, loads, world, state, n, first + part, key)
+        mean, calls = _requests(clock, loads, world, state, n, part, key)
         happened.requests[n] += np.int64(calls)
         _come_and_go(clock, world, state, shifts, n, part)
         number, what = first + part, (world, state, happened)
@@ -140,7 +149,7 @@ def _advance_graph(parts, clock, loads, hazards, graph, stations, world, state, 
     for part in range(parts[0], parts[1]):
         begin = (first + part) * span
         key = part_key(world.key[n], first + part)
-        mean, requests = _requests(clock, loads, world, state, n, first + part, key)
+        mean, requests = _requests(clock, loads, world, state, n, part, key)
         happened.requests[n] += np.int64(requests)
         _come_and_go(clock, world, state, shifts, n, part)
         divert_calls(stations, state, flows, n, span)
@@ -173,6 +182,7 @@ def advance(begin, end, parts, clock, loads, hazards, laws, world, state, shifts
         parts: the first one and the end; all of them, but where pods are looked at one by one.
         shifts: of the pods in this step where they are looked at one by one; then the step has begun.
     """
+    _look_ahead(begin, end, parts, clock, loads, world, state)
     for n in range(begin, end):
         _advance_queue(parts, clock, loads, hazards, laws, world, state, shifts, happened, n)
         if parts[1] == clock.parts:
@@ -184,6 +194,7 @@ def advance_graph(
     begin, end, parts, clock, loads, hazards, graph, stations, world, state, shifts, flows, happened, seen
 ):
     """The same of clusters of services that call each other."""
+    _look_ahead(begin, end, parts, clock, loads, world, state)
     for n in range(begin, end):
         _advance_graph(
             parts, clock, loads, hazards, graph, stations, world, state, shifts, flows, happened, n

@@ -125,6 +125,7 @@ class State(NamedTuple):
 
     Attributes:
         step: int64 ``(N,)``; control steps since an episode's beginning.
+        expected: float64 ``(N, K + 1)``; requests from a load's beginning to the edges of a step's parts.
         wanted: int64 ``(N, S)``.
         applied: int64 ``(N, S)``; wanted in the step before.
         ready: int64 ``(N, S)``.
@@ -159,6 +160,7 @@ class State(NamedTuple):
     """
 
     step: Ints
+    expected: Floats
     wanted: Ints
     applied: Ints
     ready: Ints
@@ -277,11 +279,12 @@ def empty_world(shape: tuple[int, int], ages: int) -> World:
 
 
 def empty_state(
-    shape: tuple[int, int], steps: int, points: int, kept: int, remembered: int, faults: int
+    shape: tuple[int, int], parts: int, steps: int, points: int, kept: int, remembered: int, faults: int
 ) -> State:
-    """For so many clusters and services; ages in steps, parts of a percentile, readings, parts remembered, faults."""
+    """For so many clusters and services, and so long axes K, M, R, Q, H, and faults."""
     return State(
         step=np.zeros(shape[0], np.int64),
+        expected=np.zeros((shape[0], parts + 1)),
         wanted=np.zeros(shape, np.int64),
         applied=np.zeros(shape, np.int64),
         ready=np.zeros(shape, np.int64),
