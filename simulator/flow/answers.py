@@ -79,19 +79,23 @@ def _own_time(graph, stations, world, state, shifts, flows, n, part, o):
     stretch = world.mean_seconds[n, s] / (stations.mean_seconds[s] * state.pace[n, s])
     spread = world.scv[n, s]
     pace = state.cpu_share[n, s] if stations.own_pace[s] else 1.0
-    calm = graph.work[o, 0] * stretch / pace + flows.extra[n, lane, 0] + state.delay_seconds[n, s]
-    second = graph.work[o, 1] * stretch**2 * spread + flows.extra[n, lane, 1]
+    for_slot = flows.slot_wait[n, s]
+    calm = (
+        graph.work[o, 0] * stretch / pace + flows.extra[n, lane, 0] + for_slot[0] + state.delay_seconds[n, s]
+    )
+    second = graph.work[o, 1] * stretch**2 * spread + flows.extra[n, lane, 1] + for_slot[1]
     if len(stations.log_shed):
         second += flows.wait_variance[n, lane]
     third = graph.work[o, 2] * stretch**3 * spread * spread
     heavy = graph.heaviness[o] * (third + flows.extra[n, lane, 2] * stations.shares_pace[s])
-    third += flows.extra[n, lane, 2]
+    third += flows.extra[n, lane, 2] + for_slot[2]
     if len(shifts.delay):
         delay = shifts.delay[n, part, s]
         calm, second, third = calm + delay[0], second + delay[1], third + delay[2]
-    waits = flows.wait_seconds[n, lane]
+    waits = flows.wait_seconds[n, lane] - for_slot[0]
     if not stations.shares_pace[s]:
-        waits = max(waits - flows.extra[n, lane, 0], 0.0)
+        waits -= flows.extra[n, lane, 0]
+    waits = max(waits, 0.0)
     return calm + waits, second, third, heavy, calm
 
 
@@ -104,8 +108,8 @@ def _after(one, other):
 @inlined
 def answer(graph, stations, world, state, shifts, flows, happened, n, part, requests, span):
     """How long the calls of a part of a step take and how many fail, callees first; and requests that are late."""
-    for s in range(flows.held_seconds.shape[1]):
-        flows.held_seconds[n, s] = 0.0
+    for s in range(flows.away_seconds.shape[1]):
+        flows.away_seconds[n, s] = flows.away_variance[n, s] = 0.0
     classes = len(graph.share)
     for o in range(len(graph.service) - 1, -1, -1):
         s = graph.service[o]
@@ -115,7 +119,7 @@ def answer(graph, stations, world, state, shifts, flows, happened, n, part, requ
             works -= flows.turned_away[n, graph.lane[o]]
             if len(shifts.failing):
                 works *= 1.0 - shifts.failing[n, part, s]
-        made = flows.calls[n, o]
+        own, made = taken, flows.calls[n, o]
         step, longest = -1, (0.0, 0.0, 0.0, 0.0, 0.0)
         for e in range(graph.first[o], graph.first[o + 1]):
             answered, failed = _answer_call(graph, stations, flows, n, e, made, span)
@@ -133,10 +137,8 @@ def answer(graph, stations, world, state, shifts, flows, happened, n, part, requ
         flows.failing[n, o] = 1.0 - works
         if s != NO_SERVICE:
             if flows.demand[n, s] > 0.0:
-                held = calm - state.delay_seconds[n, s]
-                if len(shifts.delay):
-                    held -= shifts.delay[n, part, s, 0]
-                flows.held_seconds[n, s] += made / flows.demand[n, s] * held
+                flows.away_seconds[n, s] += made / flows.demand[n, s] * (calm - own[4])
+                flows.away_variance[n, s] += made / flows.demand[n, s] * (second - own[1])
         elif o < classes:
             slow = time_exceeds(stations.survival, first, second, third, heavy, world.slo_seconds[n])
             happened.late[n] += requests * graph.share[o] * (1.0 - works * (1.0 - slow))

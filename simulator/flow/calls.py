@@ -15,6 +15,7 @@ from simulator.flow.attempts import attempts_of
 from simulator.flow.draws import NOISE, deviate_of, service_key
 from simulator.flow.graph import NEVER_SECONDS, NO_SERVICE
 from simulator.flow.overload import turn_away, work_off
+from simulator.flow.slots import slots_share, wait_for_slot
 
 _HIGHEST_LOAD = 0.95
 _MEMORY = 1.7
@@ -41,10 +42,8 @@ def limit_calls(stations, world, state, flows, n, span):
             * span
             / world.mean_seconds[n, s]
         )
-        if flows.held_seconds[n, s] > 0.0:
-            flows.most[n, s] = min(
-                flows.most[n, s], pods * stations.slots[s] * span / flows.held_seconds[n, s]
-            )
+        if pods > 0:
+            flows.most[n, s] *= slots_share(stations, flows, n, s, flows.most[n, s] / (pods * span))
     for k in range(len(stations.pairs)):
         s, callee = stations.pairs[k]
         if stations.slots[s] < np.inf:
@@ -172,15 +171,24 @@ def _busy_share(effort, parts, pods, deviate):
 
 
 @inlined
-def _capacity(stations, world, state, flows, n, s, per_call, span):
-    """Work that a service can do in a part of a step, where a call has so much of it."""
+def _find_capacity(stations, world, state, flows, n, s, work, span):
+    """Work that a service can do in a part of a step, its load if slots are not what is short, and waits for these.
+
+    Args:
+        work: that comes, and that of a call.
+    """
+    expected, per_call = work
     pods = np.float64(state.ready[n, s])
-    work = state.cpu_share[n, s] * state.pace[n, s] * pods * world.slots[n, s] * stations.units[s] * span
-    if flows.held_seconds[n, s] > 0.0:
-        work = min(work, pods * stations.slots[s] * span / flows.held_seconds[n, s] * per_call)
+    full = state.cpu_share[n, s] * state.pace[n, s] * pods * world.slots[n, s] * stations.units[s] * span
+    flows.slot_wait[n, s, :] = 0.0
+    if full <= 0.0:
+        return full, 1.0
+    capacity = full * slots_share(stations, flows, n, s, full / (per_call * pods * span))
     if flows.waits_for[n, s] != NO_SERVICE:
-        work = min(work, flows.most[n, s] * per_call)
-    return work
+        capacity = min(capacity, flows.most[n, s] * per_call)
+    if flows.away_seconds[n, s] > 0.0 and stations.slots[s] < np.inf and capacity > 0.0:
+        wait_for_slot(stations, flows, n, s, pods, expected, (capacity, full), per_call * span)
+    return capacity, expected / full
 
 
 @inlined
@@ -212,8 +220,8 @@ def serve_calls(graph, stations, world, state, flows, happened, n, place, reques
         flows.work[n, lane] *= noise
     per_call = work_there / there if there > 0.0 else world.mean_seconds[n, s]
     pods, pace = np.float64(state.ready[n, s]), state.pace[n, s]
-    capacity = _capacity(stations, world, state, flows, n, s, per_call, span)
-    load = usual * expected_work / capacity if capacity > 0.0 else 1.0
+    work = usual * expected_work, per_call
+    capacity, load = _find_capacity(stations, world, state, flows, n, s, work, span)
     point, fullness = _find_place(stations, pods, load), _fullness(stations, state.cpu_share[n, s], s)
     for lane in range(first, last):
         _find_extra(stations, flows, n, lane, point, stretch / pace * 0.5 * (1.0 + world.scv[n, s]), fullness)

@@ -24,6 +24,7 @@ from simulator.flow.graph import (
     services_in_order,
     visits_of,
 )
+from simulator.flow.slots import busy_table
 from simulator.flow.stations import Mix, learn_station, metric_units, work_units
 from simulator.flow.tails import GAMMA_P95, SURVIVAL
 from simulator.operation import Call
@@ -40,7 +41,11 @@ class Stations(NamedTuple):
         mean_seconds: float64 ``(S,)``; work of a call of the usual mix.
         request_variance: float64 ``(S,)``; of the work that one client's request makes, seconds squared.
         units: float64 ``(S,)``; work that a pod can do in a second, over what its CPU request can.
+        scv: float64 ``(S,)``; squared coefficient of variation of a call's work.
         slots: float64 ``(S,)``; of a pod; inf where they are free while its calls are out.
+        pools: bool ``(S,)``; whether a call takes the slot of any pod that comes free, or nearly so.
+        in_turn: bool ``(S,)``; whether each pod has as many calls as any other.
+        kept_busy: float64 ``(S, POINTS)``; see ``simulator.flow.slots``.
         shares_pace: bool ``(S,)``; whether what a call takes beside its work is in proportion to it.
         own_pace: bool ``(S,)``; whether a call works on a slot by itself, and takes longer where that has less CPU.
         pairs: int64 ``(K, 2)``; caller and callee, the last callers first.
@@ -70,7 +75,11 @@ class Stations(NamedTuple):
     mean_seconds: Floats
     request_variance: Floats
     units: Floats
+    scv: Floats
     slots: Floats
+    pools: NDArray[np.bool_]
+    in_turn: NDArray[np.bool_]
+    kept_busy: Floats
     shares_pace: NDArray[np.bool_]
     own_pace: NDArray[np.bool_]
     pairs: Ints
@@ -112,7 +121,11 @@ def equip(application: Application, graph: Graph, *, bursts: bool = False) -> St
         mean_seconds=np.array([each.mean_seconds for each in learnt]),
         request_variance=works[:, 1] - works[:, 0] ** 2,
         units=np.array([work_units(each) / metric_units(each) for each in services]),
+        scv=np.array([each.scv for each in learnt]),
         slots=np.array([_held_slots(each) for each in services]),
+        pools=np.array([each.dispatch not in {"random", "round_robin"} for each in services]),
+        in_turn=np.array([each.dispatch == "round_robin" for each in services]),
+        kept_busy=np.array([busy_table(_held_slots(each), work_units(each)) for each in services]),
         shares_pace=np.array([each.discipline != "slots" for each in services]),
         own_pace=np.array([each.discipline == "slots" for each in services]),
         pairs=np.array([pair for pair, _ in pairs], np.int64).reshape(-1, 2),

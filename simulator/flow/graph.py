@@ -104,7 +104,9 @@ class Flows(NamedTuple):
         fresh: float64 ``(N, O)``; calls of this part that do not come only because others were shed.
         wanted: float64 ``(N, O)``; sum of this part's calls' time-outs, of length 0 where nothing is discarded.
         expired: float64 ``(N, S)``; calls thrown away in this control step.
-        held_seconds: float64 ``(N, S)``; how long a call keeps a slot where no backlog is waited for.
+        away_seconds: float64 ``(N, S)``; how long a call waits for those that it makes, but for backlogs.
+        away_variance: float64 ``(N, S)``; of that, seconds squared.
+        slot_wait: float64 ``(N, S, 3)``; cumulants of how long a call waits for a slot since others keep theirs so.
         most: float64 ``(N, S)``; calls that can be worked on in this part.
         waits_for: int64 ``(N, S)``; the callee that limits ``most``, or NO_SERVICE.
         kept_full: bool ``(N, S)``; whether a caller has more calls for it than it can take: then it works all the time.
@@ -130,7 +132,9 @@ class Flows(NamedTuple):
     fresh: Floats
     wanted: Floats
     expired: Floats
-    held_seconds: Floats
+    away_seconds: Floats
+    away_variance: Floats
+    slot_wait: Floats
     most: Floats
     waits_for: Ints
     kept_full: NDArray[np.bool_]
@@ -161,7 +165,9 @@ class Flows(NamedTuple):
             fresh=np.zeros((count, operations)),
             wanted=np.zeros((count, operations if discards else 0)),
             expired=np.zeros((count, services)),
-            held_seconds=np.zeros((count, services)),
+            away_seconds=np.zeros((count, services)),
+            away_variance=np.zeros((count, services)),
+            slot_wait=np.zeros((count, services, 3)),
             most=np.zeros((count, services)),
             waits_for=np.zeros((count, services), np.int64),
             kept_full=np.zeros((count, services), np.bool_),

@@ -42,6 +42,7 @@ class Station:
 
     Attributes:
         mean_seconds: work of a call of the mix.
+        scv: its squared coefficient of variation.
         pods: float64 ``(P,)``.
         loads: float64 ``(U,)``.
         extra: float64 ``(L, P, U, 3)``; what a call of each lane, high priority first, takes beside its work: the
@@ -51,6 +52,7 @@ class Station:
     """
 
     mean_seconds: float
+    scv: float
     pods: Floats
     loads: Floats
     extra: Floats
@@ -97,6 +99,7 @@ def learn_station(service: Service, mix: Mix) -> Station:
     used = np.array([[each for _, each in row] for row in measured])
     return Station(
         mean,
+        float(_mixed(works, shares)[1]) / mean**2,
         np.array(PODS, np.float64),
         np.array(LOADS),
         np.maximum(taken[..., :3] - work[:, np.newaxis, np.newaxis], 0.0) ** (1 / np.arange(1, 4)),

@@ -1,0 +1,112 @@
+"""Callers that keep their slots: known answers, and the batch engine against the request engine."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from batches import clusters
+
+from envs.task import Task, load_task
+from simulator.arrays import Floats
+from simulator.flow.slots import POINTS, busy_table
+from simulator.fluid_plant import FluidPlant
+from simulator.plant import Desired
+from simulator.trace import Trace
+
+PODS = 2
+CALLEE_SECONDS = 0.14
+
+
+def share_of_work(slots: float, units: float, place: int) -> float:
+    """Of the work of a pod that calls are away from for so long, from the table."""
+    return float(busy_table(slots, units)[place]) * (1 - place / (POINTS - 1))
+
+
+def away_seconds(slots: float, units: float, place: int) -> float:
+    """For which the place stands, of calls that take a second at full speed."""
+    share = place / (POINTS - 1)
+    return share / (1 - share) * slots / units
+
+
+@pytest.mark.parametrize("place", [1, POINTS // 2, POINTS - 2])
+def test_calls_that_never_share_the_cpu_keep_a_slot_for_their_work_and_their_callees(place: int) -> None:
+    away = away_seconds(8, 8, place)
+    assert share_of_work(8, 8, place) == pytest.approx(1 / (1 + away))
+
+
+@pytest.mark.parametrize("place", [1, POINTS // 2, POINTS - 2])
+def test_two_slots_on_one_core_are_two_machines_with_one_repairman(place: int) -> None:
+    """He is idle with probability ``1 / (1 + 2 r + 2 r^2)``, r the time of a repair over that between two."""
+    ratio = 1 / away_seconds(2, 1, place)
+    assert share_of_work(2, 1, place) == pytest.approx(1 - 1 / (1 + 2 * ratio + 2 * ratio**2))
+
+
+def test_pods_whose_calls_are_never_away_do_all_their_work() -> None:
+    assert share_of_work(4, 2, 0) == 1.0
+
+
+def app(
+    discipline: str, slots: int, vcpu: float, callee_seconds: float, dispatch: str
+) -> list[dict[str, Any]]:
+    def service(name: str, mean_seconds: float, slots: int, **changes: Any) -> dict[str, Any]:
+        operation = {"service_time": {"law": "exponential", "mean_seconds": mean_seconds}}
+        return {
+            "name": name,
+            "slots_per_pod": slots,
+            "vcpu_per_pod": 1,
+            "operations": [operation | changes.pop("steps", {})],
+            "start_up": {"p50_seconds": 10, "p95_seconds": 15},
+            "min_replicas": 0,
+            "max_replicas": 50,
+        } | changes
+
+    calls = {"steps": [[{"to": "back"}]]} if callee_seconds else {}
+    front = service(
+        "front", 0.02, slots, vcpu_per_pod=vcpu, discipline=discipline, dispatch=dispatch, steps=calls
+    )
+    return [front, service("back", callee_seconds, 200)] if callee_seconds else [front]
+
+
+def both_engines(services: list[dict[str, Any]], rps: float, slo_seconds: float) -> tuple[Floats, Floats]:
+    """The share of requests that are late and CPU-seconds of a request: batch, then request engine."""
+    content = load_task("shop3").model_dump(mode="json", exclude_none=True)
+    content["scenario"]["application"] = {"services": services, "classes": [{"entry": {"to": "front"}}]}
+    content["objective"]["slo_seconds"] = slo_seconds
+    task, trace = Task.model_validate(content), Trace(60 * rps * np.ones(15), 60.0, name="made")
+    made, truth = FluidPlant(clusters(task, trace, 4)), [task.build(seed, trace) for seed in range(3)]
+    sums, pods = np.zeros((2, 3)), np.full(len(services), PODS)
+    for _ in range(round(trace.duration_seconds / task.period_seconds)):
+        for row, plant in [(0, made), *((1, each) for each in truth)]:
+            plant.apply(Desired(np.tile(pods, (4, 1)) if row == 0 else pods))
+            interval = plant.advance(task.period_seconds)
+            requests = interval.requests
+            sums[row] += [requests.offered.sum(), requests.late.sum(), interval.cpu_seconds.sum()]
+    return sums[0, 1:] / sums[0, 0], sums[1, 1:] / sums[1, 0]
+
+
+@pytest.mark.parametrize(
+    ("slots", "vcpu", "callee_seconds"),
+    [(4, 2, 0.0), (16, 2, 0.0), (16, 2, 0.07), (16, 2, CALLEE_SECONDS), (16, 2, 0.3), (8, 1, CALLEE_SECONDS)],
+)
+def test_pods_that_share_their_cpu_do_as_much_as_on_the_request_engine(
+    slots: int, vcpu: float, callee_seconds: float
+) -> None:
+    """With more calls than they can take."""
+    most = PODS * min(vcpu / 0.02, slots / (0.02 + callee_seconds))
+    services = app("processor_sharing", slots, vcpu, callee_seconds, "shared")
+    found, truth = both_engines(services, 1.3 * most, 0.5)
+    assert truth[0] > 0.95
+    assert found[1] == pytest.approx(truth[1], rel=0.01)
+
+
+@pytest.mark.parametrize("dispatch", ["shared", "round_robin", "random", "two_choices"])
+@pytest.mark.parametrize(("discipline", "slots"), [("processor_sharing", 16), ("slots", 8)])
+def test_waits_for_slots_that_others_keep(discipline: str, slots: int, dispatch: str) -> None:
+    """At nine tenths of what slots allow; the CPU would do twice that."""
+    services = app(discipline, slots, 2, 0.3, dispatch)
+    found, truth = both_engines(services, 0.9 * PODS * slots / 0.32, 1.2)
+    assert truth[0] > 0.01
+    assert found == pytest.approx(truth, rel=0.25)
+    assert found[1] == pytest.approx(truth[1], rel=0.01)
