@@ -112,7 +112,8 @@ class FluidClusters:
             graph = flatten(system)
             stations = equip(system, graph, bursts=bursts(scenario))
             self._graph = graph, stations
-            self._flows = Flows.of(count, graph, shape[1], discards=len(stations.discards) > 0)
+            pairs, discards = len(stations.pairs), len(stations.discards) > 0
+            self._flows = Flows.of(count, graph, shape[1], pairs, discards=discards)
         self._laws, scv = _laws(scenario, randomization)
         beginnings = math.floor((traces[0].duration_seconds - horizon_seconds) / _GRID_SECONDS + 1e-9) + 1
         self._episodes = _episodes(scenario, scv, slo_seconds, beginnings, randomization)

@@ -37,9 +37,9 @@ def _answer_call(graph, stations, flows, n, e, calls, span):
     calm = min(calm, most)
     lost = 1.0 - (1.0 - failing) * (1.0 - late)
     flows.lost[n, e] = lost
-    failed = lost
+    failed, attempts = lost, 1.0
+    asked = calls * graph.times[e] * graph.probability[e]
     if lost > 0.0 and graph.attempts[e] > 1.0:
-        asked = calls * graph.times[e] * graph.probability[e]
         attempts, _ = attempts_of(graph, stations, flows, n, e, o, asked, span)
         failed = max(1.0 - (1.0 - lost) * attempts, 0.0)
         away = min(flows.turned_away[n, graph.lane[o]], failing)
@@ -50,6 +50,9 @@ def _answer_call(graph, stations, flows, n, e, calls, span):
         first += (attempts - 1.0) * again
         second += (attempts - 1.0) * again**2
         third += (attempts - 1.0) * again**3
+    if flows.tried.shape[1] and stations.pair_of[e] >= 0:
+        flows.tried[n, stations.pair_of[e], 0] += asked
+        flows.tried[n, stations.pair_of[e], 1] += asked * attempts
     chance, count = graph.probability[e], graph.times[e]
     if chance < 1.0:
         square = second + first * first
@@ -110,6 +113,7 @@ def answer(graph, stations, world, state, shifts, flows, happened, n, part, requ
     """How long the calls of a part of a step take and how many fail, callees first; and requests that are late."""
     for s in range(flows.away_seconds.shape[1]):
         flows.away_seconds[n, s] = flows.away_variance[n, s] = 0.0
+    flows.tried[n, :, :] = 0.0
     classes = len(graph.share)
     for o in range(len(graph.service) - 1, -1, -1):
         s = graph.service[o]

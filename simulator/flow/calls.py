@@ -47,11 +47,16 @@ def limit_calls(stations, world, state, flows, n, span):
     for k in range(len(stations.pairs)):
         s, callee = stations.pairs[k]
         if stations.slots[s] < np.inf:
+            calls = stations.pair_calls[k]
+            if flows.tried.shape[1] and flows.tried[n, k, 0] > 0.0:
+                calls *= flows.tried[n, k, 1] / flows.tried[n, k, 0]
             there = flows.most[n, callee] - state.backlog[n, callee] / world.mean_seconds[n, callee]
-            slots = state.ready[n, s] * stations.slots[s]
-            if there < (flows.most[n, s] - slots) * stations.pair_calls[k]:
+            busy = flows.most[n, callee] / calls / span
+            working = busy * (world.mean_seconds[n, s] + world.mean_seconds[n, callee])
+            slots = max(state.ready[n, s] * stations.slots[s] - working, 0.0)
+            if there < (flows.most[n, s] - slots) * calls:
                 given_up = slots * span / (world.mean_seconds[n, s] + stations.pair_patience[k])
-                room = max(slots + there / stations.pair_calls[k], given_up)
+                room = max(slots + there / calls, given_up)
                 if room < flows.most[n, s]:
                     flows.most[n, s] = max(room, 0.0)
                     flows.waits_for[n, s] = callee

@@ -49,6 +49,7 @@ class Stations(NamedTuple):
         shares_pace: bool ``(S,)``; whether what a call takes beside its work is in proportion to it.
         own_pace: bool ``(S,)``; whether a call works on a slot by itself, and takes longer where that has less CPU.
         pairs: int64 ``(K, 2)``; caller and callee, the last callers first.
+        pair_of: int64 ``(E,)``; the pair that a call of the Graph is of, -1 where it is a client's.
         pair_calls: float64 ``(K,)``; calls that one of the caller's makes there.
         pair_patience: float64 ``(K,)``; seconds after which the caller has given up all attempts, or inf.
         patience_seconds: float64 ``(S,)``; how long a service may have no ready pod until calls go elsewhere.
@@ -83,6 +84,7 @@ class Stations(NamedTuple):
     shares_pace: NDArray[np.bool_]
     own_pace: NDArray[np.bool_]
     pairs: Ints
+    pair_of: Ints
     pair_calls: Floats
     pair_patience: Floats
     patience_seconds: Floats
@@ -129,6 +131,7 @@ def equip(application: Application, graph: Graph, *, bursts: bool = False) -> St
         shares_pace=np.array([each.discipline != "slots" for each in services]),
         own_pace=np.array([each.discipline == "slots" for each in services]),
         pairs=np.array([pair for pair, _ in pairs], np.int64).reshape(-1, 2),
+        pair_of=_pair_of(graph, [pair for pair, _ in pairs]),
         pair_calls=np.array([calls for _, calls in pairs], np.float64),
         pair_patience=np.array([_patience_seconds(application, *pair) for pair, _ in pairs], np.float64),
         patience_seconds=np.array(
@@ -184,6 +187,14 @@ def _pairs(application: Application) -> list[tuple[tuple[int, int], float]]:
         visits[place[0]] += calls
     made = {pair: calls / visits[pair[0]] for pair, calls in service_calls(application).items() if calls > 0}
     return sorted(made.items(), key=lambda one: -order.index(one[0][0]))
+
+
+def _pair_of(graph: Graph, pairs: list[tuple[int, int]]) -> Ints:
+    """The place of each call's caller and callee among pairs: int64 ``(E,)``."""
+    callers = np.repeat(graph.service, np.diff(graph.first)).tolist()
+    callees = graph.service[graph.callee].tolist()
+    places = {pair: place for place, pair in enumerate(pairs)}
+    return np.array([places.get(pair, -1) for pair in zip(callers, callees, strict=True)], np.int64)
 
 
 def _patience_seconds(application: Application, caller: int, callee: int) -> float:

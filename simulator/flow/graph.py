@@ -93,6 +93,7 @@ class Flows(NamedTuple):
             with a lognormal's tail; and the first without waits for backlogs.
         failing: float64 ``(N, O)``; share of calls that fail.
         lost: float64 ``(N, E)``; share of attempts that fail or take too long.
+        tried: float64 ``(N, K, 2)``; calls of one service to another, and attempts; ``(N, 0, 2)`` without retries.
         demand: float64 ``(N, S)``; calls of a service in this part.
         work: float64 ``(N, L)``; that comes in this part, slot-seconds.
         backlog: float64 ``(N, L)``; work that waits.
@@ -121,6 +122,7 @@ class Flows(NamedTuple):
     response: Floats
     failing: Floats
     lost: Floats
+    tried: Floats
     demand: Floats
     work: Floats
     backlog: Floats
@@ -144,7 +146,7 @@ class Flows(NamedTuple):
     offered: Floats
 
     @staticmethod
-    def of(count: int, graph: Graph, services: int, *, discards: bool) -> Flows:
+    def of(count: int, graph: Graph, services: int, pairs: int, *, discards: bool) -> Flows:
         """For so many clusters, with nothing in them."""
         operations, calls, lanes = len(graph.service), len(graph.callee), len(graph.priority)
         diverted = services if (graph.fallback != graph.callee).any() else 0
@@ -154,6 +156,7 @@ class Flows(NamedTuple):
             response=np.zeros((count, operations, 5)),
             failing=np.zeros((count, operations)),
             lost=np.zeros((count, calls)),
+            tried=np.zeros((count, pairs if (graph.attempts > 1.0).any() else 0, 2)),
             demand=np.zeros((count, services)),
             work=np.zeros((count, lanes)),
             backlog=np.zeros((count, lanes)),
