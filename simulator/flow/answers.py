@@ -92,13 +92,19 @@ def _own_time(graph, stations, world, state, shifts, flows, n, part, o):
     third = graph.work[o, 2] * stretch**3 * spread * spread
     heavy = graph.heaviness[o] * (third + flows.extra[n, lane, 2] * stations.shares_pace[s])
     third += flows.extra[n, lane, 2] + for_slot[2]
-    if len(shifts.delay):
-        delay = shifts.delay[n, part, s]
-        calm, second, third = calm + delay[0], second + delay[1], third + delay[2]
     waits = flows.wait_seconds[n, lane] - for_slot[0]
     if not stations.shares_pace[s]:
         waits -= flows.extra[n, lane, 0]
+        if waits > 0.0 and state.ready[n, s] > 0:
+            share = waits / flows.wait_seconds[n, lane]
+            between = world.mean_seconds[n, s] / (state.ready[n, s] * world.slots[n, s] * pace)
+            waiting = flows.extra[n, lane, 1] + for_slot[1]
+            second += share * (flows.wait_seconds[n, lane] * between - waiting)
+            third -= share * (flows.extra[n, lane, 2] + for_slot[2])
     waits = max(waits, 0.0)
+    if len(shifts.delay):
+        delay = shifts.delay[n, part, s]
+        calm, second, third = calm + delay[0], second + delay[1], third + delay[2]
     return calm + waits, second, third, heavy, calm
 
 

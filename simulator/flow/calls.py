@@ -51,12 +51,14 @@ def limit_calls(stations, world, state, flows, n, span):
             if flows.tried.shape[1] and flows.tried[n, k, 0] > 0.0:
                 calls *= flows.tried[n, k, 1] / flows.tried[n, k, 0]
             there = flows.most[n, callee] - state.backlog[n, callee] / world.mean_seconds[n, callee]
-            busy = flows.most[n, callee] / calls / span
-            working = busy * (world.mean_seconds[n, s] + world.mean_seconds[n, callee])
-            slots = max(state.ready[n, s] * stations.slots[s] - working, 0.0)
-            if there < (flows.most[n, s] - slots) * calls:
+            working = (
+                flows.most[n, callee] / span * (world.mean_seconds[n, s] + world.mean_seconds[n, callee])
+            )
+            waiting = max(state.ready[n, s] * stations.slots[s] * stations.pair_at_once[k] - working, 0.0)
+            if there + waiting < flows.most[n, s] * calls:
+                slots = state.ready[n, s] * stations.slots[s]
                 given_up = slots * span / (world.mean_seconds[n, s] + stations.pair_patience[k])
-                room = max(slots + there / calls, given_up)
+                room = max((waiting + there) / calls, given_up)
                 if room < flows.most[n, s]:
                     flows.most[n, s] = max(room, 0.0)
                     flows.waits_for[n, s] = callee

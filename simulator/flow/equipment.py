@@ -50,6 +50,7 @@ class Stations(NamedTuple):
         own_pace: bool ``(S,)``; whether a call works on a slot by itself, and takes longer where that has less CPU.
         pairs: int64 ``(K, 2)``; caller and callee, the last callers first.
         pair_of: int64 ``(E,)``; the pair that a call of the Graph is of, -1 where it is a client's.
+        pair_at_once: float64 ``(K,)``; calls that one of the caller's has there at once, at most.
         pair_calls: float64 ``(K,)``; calls that one of the caller's makes there.
         pair_patience: float64 ``(K,)``; seconds after which the caller has given up all attempts, or inf.
         patience_seconds: float64 ``(S,)``; how long a service may have no ready pod until calls go elsewhere.
@@ -85,6 +86,7 @@ class Stations(NamedTuple):
     own_pace: NDArray[np.bool_]
     pairs: Ints
     pair_of: Ints
+    pair_at_once: Floats
     pair_calls: Floats
     pair_patience: Floats
     patience_seconds: Floats
@@ -132,6 +134,7 @@ def equip(application: Application, graph: Graph, *, bursts: bool = False) -> St
         own_pace=np.array([each.discipline == "slots" for each in services]),
         pairs=np.array([pair for pair, _ in pairs], np.int64).reshape(-1, 2),
         pair_of=_pair_of(graph, [pair for pair, _ in pairs]),
+        pair_at_once=np.array([_at_once(application, *pair) for pair, _ in pairs], np.float64),
         pair_calls=np.array([calls for _, calls in pairs], np.float64),
         pair_patience=np.array([_patience_seconds(application, *pair) for pair, _ in pairs], np.float64),
         patience_seconds=np.array(
@@ -195,6 +198,12 @@ def _pair_of(graph: Graph, pairs: list[tuple[int, int]]) -> Ints:
     callees = graph.service[graph.callee].tolist()
     places = {pair: place for place, pair in enumerate(pairs)}
     return np.array([places.get(pair, -1) for pair in zip(callers, callees, strict=True)], np.int64)
+
+
+def _at_once(application: Application, caller: int, callee: int) -> int:
+    """How many calls to another service one of a service's has out at the same time, at most."""
+    steps = [step for operation in application.services[caller].all_operations for step in operation.steps]
+    return max(sum(call.count for call in step if application.find(call)[0] == callee) for step in steps)
 
 
 def _patience_seconds(application: Application, caller: int, callee: int) -> float:
