@@ -118,8 +118,9 @@ class AverageValueTarget:
     value_milli: int
 
     def usable(self, groups: PodGroups) -> Mask:
-        """There are samples."""
-        return groups.counted.samples > 0
+        """There are samples, and pods: samples of pods that nobody lists are not enough."""
+        listed = groups.counted.count + groups.unready.count + groups.missing.count + groups.ignored.count
+        return (groups.counted.samples > 0) & (listed > 0)
 
     def reading(self, sums: Sums) -> Ints:
         """Mean usage in thousandths, cut to a whole number."""

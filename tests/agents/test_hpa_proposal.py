@@ -148,6 +148,20 @@ def test_one_pod_without_a_request_spoils_a_utilization(sample: PodSample | None
     assert propose(groups, three, AverageValueTarget(100)).valid.tolist() == [True]
 
 
+def test_samples_without_any_pod_propose_nothing() -> None:
+    """As upstream: no pods returned by selector while calculating replica count."""
+    one, none = np.array([1]), PodGroup.empty((1,))
+    stranger = PodGroup(
+        count=np.array([0]), samples=one, usage_milli=np.array([635]), request_milli=np.array([0])
+    )
+    groups = PodGroups(stranger, none, none, none, np.zeros(1))
+    for target in (AverageValueTarget(200), UtilizationTarget(50)):
+        found = propose(groups, np.array([4]), target)
+        assert (found.valid.tolist(), found.replicas.tolist()) == ([False], [4])
+    beside = dataclasses.replace(groups, missing=dataclasses.replace(none, count=one))
+    assert propose(beside, np.array([4]), AverageValueTarget(200)).valid.tolist() == [True]
+
+
 def test_sums_of_pods_are_exact_past_the_whole_doubles() -> None:
     """Memory in thousandths gets there."""
     rows = [ready_pod(2**53 + 1, PodSample(2**53 + 1, 0.0, 15.0)), ready_pod(1, PodSample(1, 0.0, 15.0))]
