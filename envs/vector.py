@@ -51,7 +51,7 @@ class AutoscaleVectorEnv(VectorEnv[Observations, Actions, NDArray[Any]]):
     ## Autoreset
     As Gymnasium 1.x defines it, by default in the next step: there the action is not used, the reward is 0.
     ``autoreset_mode=AutoresetMode.SAME_STEP`` returns the next episode's first observation at once, the last one of
-    the ended in ``info["final_obs"]``.
+    the ended in ``info["final_obs"]``, and what was told of their last step in ``info["final_info"]``.
 
     ## Information
     Arrays ``(N,)``: ``cost_usd``, ``violations``, ``offered`` of the step and ``replicas`` wanted after it.
@@ -228,7 +228,10 @@ class AutoscaleVectorEnv(VectorEnv[Observations, Actions, NDArray[Any]]):
         final = np.full(self.num_envs, None, dtype=object)
         for place in which:
             final[place] = last[place].copy()
+        told = {name: np.where(ended, values, 0) for name, values in infos.items()}
+        told |= {f"_{name}": ended.copy() for name in infos}
         infos |= {"final_obs": final, "_final_obs": ended.copy()}
+        infos |= {"final_info": told, "_final_info": ended.copy()}
         self._begin(which)
         self._shown = self.clusters.snapshot()
         return np.where(ended[:, np.newaxis], self._observer.look(self._shown), last)

@@ -84,6 +84,10 @@ def test_the_same_step_returns_the_next_episode_and_keeps_the_last_observation()
         last = later.step(hold)[0]
     np.testing.assert_array_equal(np.stack(infos["final_obs"]), last)
     assert infos["_final_obs"].all()
+    assert infos["_final_info"].all()
+    assert infos["final_info"]["_offered"].all()
+    for name in ("cost_usd", "violations", "offered", "replicas"):
+        np.testing.assert_array_equal(infos["final_info"][name], infos[name])
     assert truncated.all()
     np.testing.assert_array_equal(observations, later.step(hold)[0])
 
