@@ -91,9 +91,14 @@ class Search:
         return self.budget - self.margin * (self.budget - fewest)
 
     def choose(self, found: Iterable[Tried], limit: float) -> Tried:
-        """The best of what was tried; the defaults need no margin."""
+        """The best of what was tried; the defaults need no margin, and are taken where nothing is better."""
         usual = max(limit, self.budget)
-        return min(found, key=lambda one: rank(one, usual if one.point == self.default else limit))
+
+        def order(one: Tried) -> tuple[tuple[bool, float, float], bool]:
+            is_default = one.point == self.default
+            return rank(one, usual if is_default else limit), not is_default
+
+        return min(found, key=order)
 
     def spec(self, point: Point) -> str:
         """The policy's spec at a point of the space."""

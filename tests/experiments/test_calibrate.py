@@ -236,6 +236,18 @@ def test_defaults_that_keep_the_budget_need_no_margin(budget: float, chosen: str
     assert found.chosen.spec == chosen
 
 
+def test_defaults_are_taken_where_nothing_is_better() -> None:
+    """As where no more than the fewest pods are ever needed: all settings come to the same."""
+    space = Space("hpa", {"target": (0.3, 0.5, 0.8, 0.9)})
+    cost = {space.label(point): 1.0 for point in space.points}
+    late = {space.label(point): 0.001 for point in space.points}
+    found = search(TableSweep(cost, late), 0.01, task=TASK, space=space)
+    assert found.chosen == found.default
+    assert found.chosen.spec == "hpa:target=0.8"
+    cheaper = search(TableSweep(cost | {"hpa:target=0.9": 0.9}, late), 0.01, task=TASK, space=space)
+    assert cheaper.chosen.spec == "hpa:target=0.9"
+
+
 def test_settings_without_a_measure_are_never_chosen() -> None:
     sweep = FakeSweep(
         cost=lambda target, window: 30 - target,
