@@ -137,7 +137,7 @@ def train(part: Part, training: Training, out: Path) -> None:
         msg = f"--out {out}: a bundle's name ends in {SUFFIX}"
         raise InputError(msg)
     task = load_task_and_warn(part.task)
-    trace = training_part(part, task) if part.trace else None
+    trace = training_part(part, task)
     check_file("--out", out)
     from agents.learn import training as learning
     from agents.learn.ppo import DEFAULTS
@@ -230,14 +230,25 @@ def _told_of_interruption(out: Path, again: str) -> Iterator[Callable[[int], Non
         raise Interrupted(text) from None
 
 
-def training_part(part: Part, task: Task) -> Trace:
-    """The part of a trace to train on, scaled by its own mean.
+def training_part(part: Part, task: Task) -> Trace | None:
+    """The part of a trace to train on, scaled by its own mean; None without a trace.
 
     Raises:
-        InputError: if it is not within the trace, shorter than an episode, or without requests to scale.
+        InputError: if it is not within the trace, shorter than an episode, or without requests, or a part is asked for
+            of no trace.
     """
     check_mean(part.mean_rps)
-    trace = load_trace(part.trace or "")
+    if part.trace is None:
+        for option, value in (
+            ("--start", part.start),
+            ("--duration", part.duration),
+            ("--mean-rps", part.mean_rps),
+        ):
+            if value is not None:
+                msg = f"{option} {value:.10g}: only with --trace; episodes are drawn from the task's workload"
+                raise InputError(msg)
+        return None
+    trace = load_trace(part.trace)
     start = trace.start_seconds if part.start is None else part.start
     chosen = trace.slice(start, part.duration or trace.end_seconds - start)
     if chosen.duration_seconds < task.horizon_seconds:
@@ -246,12 +257,10 @@ def training_part(part: Part, task: Task) -> Trace:
             f"an episode of task {task.name} needs {task.horizon_seconds:g} s"
         )
         raise InputError(msg)
-    if part.mean_rps is not None:
-        if chosen.mean_rps <= 0:
-            msg = f"{trace.name}: no requests in the part to scale to a mean of {part.mean_rps:g} requests/s"
-            raise InputError(msg)
-        chosen = chosen.scale(part.mean_rps / chosen.mean_rps)
-    return chosen
+    if not chosen.requests.any():
+        msg = f"{trace.name}: no requests in the part to train on; choose another with --start and --duration"
+        raise InputError(msg)
+    return chosen if part.mean_rps is None else chosen.scale(part.mean_rps / chosen.mean_rps)
 
 
 def rehearse(part: Part, policy: str, seed: int, log: Path | None) -> None:

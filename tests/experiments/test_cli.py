@@ -473,6 +473,22 @@ def test_a_part_shorter_than_an_episode_is_refused_before_training_begins(
     )
 
 
+@pytest.mark.parametrize(("option", "value"), [("--start", 0), ("--duration", 7200), ("--mean-rps", 50)])
+def test_a_part_of_no_trace_is_refused_before_training_begins(
+    option: str, value: float, tmp_path: Path
+) -> None:
+    done = setpoint("train", option, value, "--out", tmp_path / "new" / "p.bundle", cwd=tmp_path)
+    assert_refused(done, tmp_path / "new", f"{option} {value}: only with --trace")
+
+
+@pytest.mark.parametrize("scaled", [(), ("--mean-rps", 50)])
+def test_training_on_a_part_without_requests_is_refused(scaled: tuple[object, ...], tmp_path: Path) -> None:
+    write_trace(Trace(np.zeros(90), 60.0), tmp_path / "none.csv")
+    out = tmp_path / "new" / "p.bundle"
+    done = setpoint("train", "--trace", "none.csv", *scaled, "--steps", 1, "--out", out, cwd=tmp_path)
+    assert_refused(done, tmp_path / "new", "none.csv: no requests in the part to train on; choose another")
+
+
 def test_without_a_terminal_progress_comes_in_tenths(capsys: pytest.CaptureFixture[str]) -> None:
     with commands.bar("training ppo", lines=True) as update:
         for step in range(51):
