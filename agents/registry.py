@@ -223,7 +223,8 @@ def make(spec: str, context: Context) -> Policy:
 def make_each(specs: Sequence[str], context: Context) -> Policy:
     """One Policy for N clusters, each of which it decides for as its own spec alone would.
 
-    Clusters whose settings differ only in what their rule takes as arrays share one policy.
+    Clusters whose settings differ only in what their rule takes as arrays share one policy. Forecasts differ once a
+    single cluster's forecaster would refit: see ``agents.baselines.outlook.Outlook``.
 
     Raises:
         InputError: if a name, a setting or a Bundle is wrong, or the periods differ.
