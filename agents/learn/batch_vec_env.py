@@ -64,7 +64,7 @@ class BatchVecEnv(VecEnv):
         return np.concatenate(observations)
 
     def step_async(self, actions: NDArray[np.int64]) -> None:
-        """Take the actions, int64 ``(N,)``."""
+        """Take the actions, int64 ``(N,)``, of S services ``(N, S)``."""
         self._actions = actions
 
     def step_wait(self) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_], Infos]:
@@ -165,9 +165,12 @@ class _Cohort:
             self._rng = np.random.default_rng([seeds[0], _EXPLORING])
         observations, _ = self.env.reset(seed=seeds or None)
         repeats = self._rng.integers(MOST_REPEATS + 1, size=count)
-        repeated = self._rng.integers(self._choices, size=count)
+        repeated = self._rng.integers(self._choices, size=self.env.action_space.shape)
         for left in range(self._before, 0, -1):
-            observations, *_ = self.env.step(np.where(left <= repeats, repeated, self._hold))
+            waits = left > repeats
+            observations, *_ = self.env.step(
+                np.where(waits if repeated.ndim == 1 else waits[:, np.newaxis], self._hold, repeated)
+            )
         self._step, self._length = 0, max(1, round(share * self._longest))
         self._returns[:] = 0
         return observations

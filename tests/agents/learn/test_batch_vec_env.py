@@ -43,6 +43,19 @@ def played(env: BatchVecEnv, steps: int = 50) -> list[tuple[Any, ...]]:
     return [(env.reset(),)] + [env.step(rng.integers(10, size=env.num_envs)) for _ in range(steps)]
 
 
+def test_services_that_call_each_other_have_an_action_each() -> None:
+    task = load_task("shop3").model_copy(update={"horizon_seconds": 600.0})
+    env, single = BatchVecEnv(task, WAVES, 5), AutoscaleEnv(task)
+    assert env.action_space == single.action_space
+    env.seed(7)
+    observations = env.reset()
+    for action in (0, task.actions.hold, 9):
+        observations, rewards, _, _ = env.step(np.full((5, 3), action))
+        assert observations.shape == (5, *single.observation_space.shape)
+        assert rewards.shape == (5,)
+    PPO("MlpPolicy", env, n_steps=4, batch_size=20, n_epochs=1, device="cpu").learn(20)
+
+
 def test_spaces_shapes_and_types_are_those_of_the_environment() -> None:
     env, single = made(), AutoscaleEnv(TASK)
     assert (env.num_envs, env.observation_space, env.action_space) == (
