@@ -32,7 +32,7 @@ from experiments.trials import why_not
 from experiments.wording import duration, plain_number
 from simulator.errors import InputError
 from simulator.files import whole_file
-from simulator.trace import Trace
+from simulator.trace import COARSE_BIN_SECONDS, Trace
 
 ENGINES = ("batch", "request")
 _MOST_OF_FRONT = 12
@@ -103,6 +103,11 @@ def calibrate_rule(part: Part, wanted: Wanted, out: Path, processes: int | None)
     budget = task.objective.violation_budget if budget is None else budget
     template = Run(task, split.judged, split.history, space.name, space.name, SEED)
     search = Search(template, space, budget, margin=wanted.margin)
+    if split.coarse and part.trace is not None:
+        STATUS.print(
+            f"warning: {split.judged.name} has bins of over {COARSE_BIN_SECONDS:g} s: the load between them is "
+            "interpolated, and bursts that a service would meet are missing; leave a margin"
+        )
     if unmodelled := why_not(task):
         STATUS.print(f"task {task.name}: {unmodelled}, one setting after another and fewer of them")
     out.mkdir(parents=True, exist_ok=True)

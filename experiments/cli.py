@@ -260,8 +260,9 @@ def calibrate(
 ) -> None:
     """Find any rule's cheapest settings that keep the violation budget on a part of a trace.
 
-    Without --start it is all of the trace. Prints what was tried, what to take and, for hpa and keda, the YAML to
-    apply. Interrupted, the same command goes on where it stopped.
+    Without --start it begins where the trace does; without --duration it ends after 24 hours, or with the trace. Prints
+    what was tried, what to take and, for hpa and keda, the YAML to apply. Interrupted, the same command goes on where
+    it stopped.
     """
     from experiments.calibration import Wanted, calibrate_rule
     from experiments.commands import Part

@@ -16,7 +16,9 @@ from typer.testing import CliRunner, Result
 from agents.registry import parse_spec
 from envs.task import load_task
 from experiments.calibrate import SPACES
+from experiments.calibration import Wanted, calibrate_rule
 from experiments.cli import app, main
+from experiments.commands import Part
 from experiments.recipes import SEED
 from experiments.run import Run, execute
 from simulator.errors import InputError
@@ -228,3 +230,21 @@ def test_a_part_without_requests_is_refused(tmp_path: Path) -> None:
     assert "none.csv: no requests in the part; choose another with --start and --duration" in str(
         done.exception
     )
+
+
+def test_of_a_long_trace_it_takes_a_day_and_says_so(tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["calibrate", "--help"])
+    assert "without --duration it ends after 24 hours" in " ".join(done.output.split())
+    write_trace(Trace(np.full(50, 3600.0), 3600.0), tmp_path / "long.csv")
+    _, split = Part("web", tmp_path / "long.csv", None, None, None).load()
+    assert (split.judged.start_seconds, split.judged.duration_seconds) == (0, 86_400)
+
+
+def test_bins_too_wide_to_speak_of_seconds_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for seconds, told in ((300, False), (600, True)):
+        write_trace(Trace(np.full(4, 100.0 * seconds), float(seconds)), tmp_path / "wide.csv")
+        part = Part("web", tmp_path / "wide.csv", None, 600.0, None)
+        calibrate_rule(part, Wanted("fixed"), tmp_path / str(seconds), 1)
+        assert ("wide.csv has bins of over 300 s" in " ".join(capsys.readouterr().err.split())) is told
