@@ -57,8 +57,11 @@ class Comparison:
         """All loads by name, those of traces by their file's.
 
         Raises:
-            InputError: if two have the same name, or a trace has no such part.
+            InputError: if two have the same name, a trace has no such part, or a part is asked for of no trace.
         """
+        if self.start_seconds is not None and not self.traces:
+            msg = f"--start {self.start_seconds:.10g}: only with --trace; made loads have no part"
+            raise InputError(msg)
         mean = task.scenario.workload.mean_rps
         loads = {name: made_load(name, mean, self.hours) for name in MADE_LOADS}
         for path in self.traces:

@@ -275,6 +275,7 @@ def test_a_bound_that_is_not_kept_is_exit_code_1(
         ),
         (["--trace", "short.csv"], "is not within the trace"),
         (["--trace", "sine"], "there is a load called sine already"),
+        (["--start", "5"], "--start 5: only with --trace"),
     ],
 )
 def test_what_is_wrong_is_told_before_any_work(arguments: list[str], message: str, tmp_path: Path) -> None:
