@@ -7,7 +7,7 @@ SELECT := $(if $(filter true,$(CI)),,-m "not slow")
 
 help:  ## list these targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; \
-	do printf '%-18s %s\n' "$$name" "$$text"; done
+	do printf '%-22s %s\n' "$$name" "$$text"; done
 
 setup: $(STAMP)  ## install setpoint and its tools into .venv, where something changed
 
