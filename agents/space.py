@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from itertools import product
+from itertools import pairwise, product
 from typing import Any
 
 from agents.policy import Context
@@ -13,6 +13,7 @@ from simulator.trace import Trace
 Point = tuple[Any, ...]
 """A value along each axis; empty for the rule's defaults, where no point of the space stands for them."""
 _DIGITS = 3
+_MOST_LISTED, _MOST_DECIMALS = 6, 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ class Range:
 
     def __str__(self) -> str:
         """For reports."""
-        return f"{self.low:g} to {self.high:g}{', by its logarithm' if self.log else ''}"
+        return f"{self.low:g} to {self.high:g}{', on a logarithmic scale' if self.log else ''}"
 
 
 Axis = tuple[Any, ...] | Range
@@ -119,14 +120,22 @@ class Space:
     @property
     def about(self) -> str:
         """The axes, for people."""
-        return "; ".join(
-            f"{name} from {axis}" if isinstance(axis, Range) else f"{name} in {', '.join(map(str, axis))}"
-            for name, axis in self.axes.items()
-        )
+        return "; ".join(f"{name} {_said(axis)}" for name, axis in self.axes.items())
 
     def __str__(self) -> str:
         """For reports."""
         return f"{self.name}: {self.about}"
+
+
+def _said(axis: Axis) -> str:
+    """The ends of a range, of many numbers with equal steps the ends and the step, or else all values."""
+    if isinstance(axis, Range):
+        return f"from {axis}"
+    if len(axis) > _MOST_LISTED and all(isinstance(value, int | float) for value in axis):
+        steps = {round(high - low, _MOST_DECIMALS) for low, high in pairwise(axis)}
+        if len(steps) == 1:
+            return f"from {axis[0]:g} to {axis[-1]:g} in steps of {steps.pop():g}"
+    return f"in {', '.join(map(str, axis))}"
 
 
 def _few(values: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -104,7 +104,7 @@ def manifest_of(spec: str, scaled: list[Scaled], warning: str = "") -> str | Non
         document, notes = DOCUMENTS[rule.name](settings, one)
         said = (
             spec,
-            f"For the Deployment {one.name} in the namespace {one.namespace}: change both to yours.",
+            f"For the Deployment {one.name} in the namespace {one.namespace}; change both if yours differ.",
             *notes,
             *([warning] if warning else []),
         )

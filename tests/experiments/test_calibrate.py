@@ -259,8 +259,8 @@ def test_settings_without_a_measure_are_never_chosen() -> None:
 def test_the_hpa_space_is_the_published_one() -> None:
     space = SPACES["hpa"]
     assert [len(values) for values in space.axes.values()] == [14, 4, 2]
-    assert "target in 0.3, 0.35" in str(space)
-    assert "0.95; window in 0, 60, 300, 600; scale_up in default, gentle" in str(space)
+    assert "target from 0.3 to 0.95 in steps of 0.05; window" in str(space)
+    assert "window in 0, 60, 300, 600; scale_up in default, gentle" in str(space)
     assert space.coarse == list(product((0.35, 0.5, 0.65, 0.8, 0.95), (0, 300), ("default",)))
     for point in space.coarse:
         check_policy(space.label(point), Run(TASK, HOUR, None, "", "", 0))

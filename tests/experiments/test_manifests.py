@@ -399,7 +399,7 @@ def test_a_trigger_asks_prometheus_as_the_controller_does() -> None:
             "hpa:metrics=[{type: external, name: rate, average_value: 50}]",
             "external metric rate: an adapter must serve it, such as Prometheus' with sum(rate(http_requests_total",
         ),
-        ("hpa", "For the Deployment web in the namespace shop: change both to yours."),
+        ("hpa", "For the Deployment web in the namespace shop; change both if yours differ."),
         ("keda:target=40", "Change serverAddress"),
         (
             "keda:triggers=[{metric: rate, target: 5, type: value}],fallback={replicas: 3}",
