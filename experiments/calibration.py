@@ -29,7 +29,7 @@ from experiments.recipes import SEED
 from experiments.run import Run
 from experiments.sweep import Sweep
 from experiments.trials import why_not
-from experiments.wording import duration, plain_number
+from experiments.wording import duration, percent, plain_number
 from simulator.errors import InputError
 from simulator.files import whole_file
 from simulator.trace import COARSE_BIN_SECONDS, Trace
@@ -38,6 +38,8 @@ ENGINES = ("batch", "request")
 _MOST_OF_FRONT = 12
 _SHOWN_BUDGETS = 30
 """Violations of more budgets are not drawn."""
+_MOST_DECADES, _FEW_DECADES = 3.0, 0.4
+"""Of the axis of violations, where more than the powers of ten have labels, and where as many do as fit."""
 CSV_NAME, PNG_NAME = "calibration.csv", "calibration.png"
 
 
@@ -149,8 +151,8 @@ def _write_manifest(manifest: str | None, path: Path) -> None:
 
 
 def _over(chosen: Tried, budget: float) -> str:
-    ratio = _percent(chosen.slo_violation_ratio)
-    return f"It breaks the budget: {ratio} % of the requests violate the SLO, {_percent(budget)} % may."
+    ratio = percent(chosen.slo_violation_ratio, budget)
+    return f"It breaks the budget: {ratio} % of the requests violate the SLO, {percent(budget)} % may."
 
 
 def space_of(policy: str) -> Space:
@@ -236,17 +238,19 @@ def draw_calibration(rows: list[Row], limits: tuple[float, float], title: str, p
     place = (100 * chosen.slo_violation_ratio, chosen.cost_usd)
     axes.scatter(*place, s=130, marker="*", color=INK, linewidth=0, label=f"chosen: {plain(label)}", zorder=4)
     budget, limit = limits
-    axes.axvline(100 * budget, color=LIMIT, linewidth=1, linestyle="--", label="budget")
+    axes.axvline(100 * budget, color=LIMIT, linewidth=1, linestyle="--", label=f"budget, {percent(budget)} %")
     if limit < budget:
-        axes.axvline(100 * limit, color=LIMIT, linewidth=1, linestyle=":", label="budget less the margin")
+        label = f"budget less the margin, {percent(limit)} %"
+        axes.axvline(100 * limit, color=LIMIT, linewidth=1, linestyle=":", label=label)
     axes.set(xscale="log", xlabel="requests violating the SLO, % (log)", ylabel="cost, USD")
     axes.set_ylim(bottom=0)
     axes.set_xlim(right=min(axes.get_xlim()[1], max(100 * _SHOWN_BUDGETS * budget, 2 * place[0])))
     axes.xaxis.set_major_formatter(lambda value, _: plain_number(value, 4))
-    sparse = LogFormatter(labelOnlyBase=False)
+    sparse = LogFormatter(labelOnlyBase=False, minor_thresholds=(_MOST_DECADES, _FEW_DECADES))
     sparse.set_axis(axes.xaxis)
     sparse.set_locs()
     axes.xaxis.set_minor_formatter(lambda value, _: plain_number(value, 4) if sparse(value) else "")
+    axes.tick_params(axis="x", which="both", length=3)
     axes.set_title(plain(title), loc="left")
     axes.legend(loc="upper right", frameon=False)
     save_figure(figure, path)
@@ -272,18 +276,21 @@ def _print(found: Calibration, rows: list[Row], search: Search) -> None:
     for row in sorted(rows, key=_cost):
         if row.spec in kept or row.figures[1]:
             mark = "chosen" if row.chosen else "front" if row.on_front else ""
-            table.add_row(row.label, *(text for tried in row.figures for text in _texts(tried)), mark)
+            table.add_row(
+                row.label, *(text for tried in row.figures for text in _texts(tried, search.budget)), mark
+            )
     CONSOLE.print(table)
     chosen = found.chosen
     CONSOLE.print(
-        f"chosen: {shlex.quote(chosen.spec)}: {_said(chosen)}, {_verdict(found, search)}", soft_wrap=True
+        f"chosen: {shlex.quote(chosen.spec)}: {_said(chosen, search.budget)}, {_verdict(found, search)}",
+        soft_wrap=True,
     )
     if found.default is not None and found.default.spec != chosen.spec:
-        CONSOLE.print(f"its defaults, {search.space.name}: {_said(found.default)}")
+        CONSOLE.print(f"its defaults, {search.space.name}: {_said(found.default, search.budget)}")
 
 
 def _verdict(found: Calibration, search: Search) -> str:
-    budget, limit = f"the budget of {_percent(search.budget)} %", f"{_percent(found.limit)} %"
+    budget, limit = f"the budget of {percent(search.budget)} %", f"{percent(found.limit)} %"
     if found.limit > search.budget:
         return f"no settings keep {budget}: these are the cheapest with about the fewest violations, {limit} at most"
     if not found.within_budget:
@@ -297,22 +304,18 @@ def _verdict(found: Calibration, search: Search) -> str:
     )
 
 
-def _said(tried: Tried) -> str:
-    return f"{plain_number(tried.cost_usd, 4)} USD, {_percent(tried.slo_violation_ratio)} % violations"
+def _said(tried: Tried, budget: float) -> str:
+    return f"{plain_number(tried.cost_usd, 4)} USD, {percent(tried.slo_violation_ratio, budget)} % violations"
 
 
 def _cost(row: Row) -> float:
     return next(tried.cost_usd for tried in row.figures if tried is not None)
 
 
-def _texts(tried: Tried | None) -> tuple[str, str]:
+def _texts(tried: Tried | None, budget: float) -> tuple[str, str]:
     if tried is None:
         return "", ""
-    return plain_number(tried.cost_usd, 4), _percent(tried.slo_violation_ratio)
-
-
-def _percent(ratio: float) -> str:
-    return plain_number(100 * ratio, 3)
+    return plain_number(tried.cost_usd, 4), percent(tried.slo_violation_ratio, budget)
 
 
 def _of(part: Trace) -> str:

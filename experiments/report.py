@@ -18,7 +18,7 @@ from experiments.figures import draw_plane, plane_plot
 from experiments.oracle import ORACLE
 from experiments.recipes import Resolved
 from experiments.timeline import timeline_plot
-from experiments.wording import duration, plain_number, short_names
+from experiments.wording import duration, percent, plain_number, short_names
 from simulator.arrays import Floats
 
 BASELINE = "calibrated-hpa"
@@ -130,18 +130,18 @@ def of_oracle(findings: Findings) -> str:
 
 
 def _compare(policy: str, means: dict[str, tuple[Floats, Floats]], findings: Findings) -> str:
-    name = _names(findings)[policy]
+    name, budget = _names(findings)[policy], findings.task.objective.violation_budget
     cost, late = (estimate(values) for values in means[policy])
     baseline_cost, baseline_late = (estimate(values) for values in means[BASELINE])
     change = cost.value / baseline_cost.value - 1
     text = (
         f"{name} is {_change(change)} {BASELINE}, with {_fewer_or_more(late, baseline_late)} "
-        f"({_percent(late.value)} % against {_percent(baseline_late.value)} %)"
+        f"({percent(late.value, budget)} % against {percent(baseline_late.value, budget)} %)"
     )
     matched = matched_change(findings.hpa_points, *means[policy]).value
     if not np.isnan(matched):
         text += f", and {_change(matched)} the HPA with hindsight at as many violations"
-    return f"{text}. {_budget(name, late.value, findings.task.objective.violation_budget)}."
+    return f"{text}. {_budget(name, late.value, budget)}."
 
 
 def _fewer_or_more(late: Estimate, other: Estimate) -> str:
@@ -151,8 +151,8 @@ def _fewer_or_more(late: Estimate, other: Estimate) -> str:
 
 
 def _change(change: float) -> str:
-    shown = f"{abs(change):.1%}"
-    if shown == "0.0%":
+    shown = f"{100 * abs(change):.1f} %"
+    if shown == "0.0 %":
         return "as dear as"
     return f"{shown} {'cheaper' if change < 0 else 'dearer'} than"
 
@@ -160,7 +160,7 @@ def _change(change: float) -> str:
 def _budget(policy: str, late: float, budget: float) -> str:
     if np.isnan(late):
         return f"{policy} met no requests"
-    return f"{policy} {'keeps' if late <= budget else 'breaks'} the budget of {_percent(budget)} %"
+    return f"{policy} {'keeps' if late <= budget else 'breaks'} the budget of {percent(budget)} %"
 
 
 def _names(findings: Findings) -> dict[str, str]:
@@ -181,7 +181,7 @@ def _texts(findings: Findings) -> dict[str, Any]:
     first = findings.table.iloc[0]
     services = findings.task.scenario.system.services
     bounds = ", ".join(
-        f"{service.min_replicas} to {service.max_replicas} replicas of {service.slots_per_pod} slots"
+        f"{service.min_replicas} to {service.max_replicas} replicas of {service.slots_per_pod} slots (requests at once)"
         + (f" of {service.name}" if len(services) > 1 else "")
         for service in services
     )
@@ -202,7 +202,7 @@ def _texts(findings: Findings) -> dict[str, Any]:
         "warnings": findings.warnings,
         "rows": summarize(findings),
         "seeds": findings.table["seed"].nunique(),
-        "budget": f"{_percent(findings.task.objective.violation_budget)} %",
+        "budget": f"{percent(findings.task.objective.violation_budget)} %",
         "searches": [_search(resolved) for resolved in findings.resolved if resolved.calibration],
         "provenance": findings.provenance,
     }
@@ -212,6 +212,7 @@ def summarize(findings: Findings) -> list[dict[str, Any]]:
     """A row a policy with everything as text, in the table's order."""
     means, names = _means(findings), _names(findings)
     specs = {resolved.label: resolved.policy for resolved in findings.resolved}
+    budget = findings.task.objective.violation_budget
     rows = []
     for policy, group in findings.table.groupby("policy", sort=False):
         cost, late = means[str(policy)]
@@ -225,9 +226,9 @@ def summarize(findings: Findings) -> list[dict[str, Any]]:
                 "settings": "" if specs[str(policy)] == policy else specs[str(policy)],
                 "cost": plain_number(costs.value, 4),
                 "cost_interval": _interval(costs, 1),
-                "violations": _percent(lates.value),
+                "violations": percent(lates.value, budget),
                 "violations_interval": _interval(lates, 100),
-                "over": lates.value > findings.task.objective.violation_budget,
+                "over": lates.value > budget,
                 "against": f"{costs.value / baseline - 1:+.1%}" if policy != BASELINE else _DASH,
                 "cheaper": f"{probability_of_improvement(cost, means[BASELINE][0]):.2f}"
                 if policy != BASELINE
@@ -254,8 +255,8 @@ def _search(resolved: Resolved) -> dict[str, Any]:
         return {}
     chosen = calibration.chosen
     outcome = (
-        f"{plain_number(chosen.cost_usd, 4)} USD with {chosen.slo_violation_ratio:.3%} violations there "
-        f"(at most {calibration.limit:.3%} were wanted"
+        f"{plain_number(chosen.cost_usd, 4)} USD with {100 * chosen.slo_violation_ratio:.3f} % violations there "
+        f"(at most {100 * calibration.limit:.3f} % were allowed"
         f"{', and no margin of the defaults' if chosen == calibration.default else ''})"
     )
     if not calibration.within_budget:
@@ -268,6 +269,7 @@ def _search(resolved: Resolved) -> dict[str, Any]:
         "outcome": outcome,
         "count": len(calibration.tried),
         "batch": len(calibration.batch),
+        "front": resolved.label.startswith("hindsight-"),
         "space": str(space),
         "grid": space.is_grid,
     }
@@ -275,7 +277,3 @@ def _search(resolved: Resolved) -> dict[str, Any]:
 
 def _interval(found: Estimate, scale: float) -> str:
     return f"{plain_number(scale * found.low, 4)} to {plain_number(scale * found.high, 4)}"
-
-
-def _percent(ratio: float) -> str:
-    return _DASH if np.isnan(ratio) else f"{100 * ratio:.3g}"

@@ -118,6 +118,8 @@ def late_faults(task: Task, duration_seconds: float) -> list[str]:
 def _tell(outcome: Outcome, breakdown: Breakdown, calibration: str) -> None:
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     for name, value in outcome.row.items():
+        if name == "regret_to_oracle":
+            continue
         digits = 12 if name.endswith("_s") else 5
         shown = plain_number(value, digits) if isinstance(value, float) else str(value)
         table.add_row(name, "" if shown == "nan" else shown)

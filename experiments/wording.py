@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,12 +10,28 @@ from pathlib import Path
 from agents.registry import is_bundle
 
 _MOST_DIGITS = 12
+_PERCENT_DIGITS = 3
+_DASH = "\N{EN DASH}"
 
 
 def plain_number(value: float, digits: int = _MOST_DIGITS) -> str:
     """So many significant digits, more where an exponent would stand for the rest of a large number."""
     short = f"{value:.{digits}g}"
     return f"{value:.0f}" if "e+" in short else short
+
+
+def percent(ratio: float, limit: float = math.nan) -> str:
+    """A ratio in percent to three significant digits, or to as many more as tell it from a limit; a dash for NaN."""
+    if math.isnan(ratio):
+        return _DASH
+    digits = _PERCENT_DIGITS
+    while (
+        ratio != limit
+        and digits < _MOST_DIGITS
+        and plain_number(100 * ratio, digits) == plain_number(100 * limit)
+    ):
+        digits += 1
+    return plain_number(100 * ratio, digits)
 
 
 def duration(seconds: float) -> str:

@@ -21,7 +21,7 @@ from experiments.report import Findings, _texts, summarize, verdict, write_repor
 from experiments.run import TIMELINE
 from experiments.table import make_table
 from experiments.timeline import draw_timeline, latency_axis, thin, timeline_plot
-from experiments.wording import duration, plain_number, short_names
+from experiments.wording import duration, percent, plain_number, short_names
 
 TASK = load_task("web")
 FRONT = (Tried("hpa:target=0.8", 2.0, 0.02), Tried("hpa:target=0.4", 6.0, 0.005))
@@ -52,12 +52,12 @@ def findings_of(bundle: tuple[float, float], baseline: tuple[float, float] = (4.
 
 def test_the_verdict_says_who_wins_and_who_keeps_the_budget() -> None:
     assert verdict(findings_of((3.0, 0.01))) == (
-        "my.bundle is 25.0% cheaper than calibrated-hpa, with fewer violations (1 % against 2 %), and 25.0% cheaper "
+        "my.bundle is 25.0 % cheaper than calibrated-hpa, with fewer violations (1 % against 2 %), and 25.0 % cheaper "
         "than the HPA with hindsight at as many violations. my.bundle keeps the budget of 1 %. "
         "calibrated-hpa breaks the budget of 1 %."
     )
     assert verdict(findings_of((5.0, 0.03), (4.0, 0.005))) == (
-        "my.bundle is 25.0% dearer than calibrated-hpa, with more violations (3 % against 0.5 %). "
+        "my.bundle is 25.0 % dearer than calibrated-hpa, with more violations (3 % against 0.5 %). "
         "my.bundle breaks the budget of 1 %. calibrated-hpa keeps the budget of 1 %."
     )
 
@@ -80,7 +80,7 @@ def test_at_matched_violations_each_seed_is_compared_on_its_own() -> None:
     expected = estimate(np.array([0.1, 0.1, -0.2])).value
     assert row["matched"] == f"{expected:+.1%}"
     assert row["matched_interval"] == "-20.0% to +10.0%"
-    assert f"{expected:.1%} dearer than the HPA with hindsight" in verdict(findings)
+    assert f"{100 * expected:.1f} % dearer than the HPA with hindsight" in verdict(findings)
     findings.table.loc[mine, "slo_violation_ratio"] = [0.005, 0.01, 0.021]
     row = summarize(findings)[0]
     assert (row["matched"], row["matched_interval"]) == ("\N{EN DASH}", "")
@@ -211,6 +211,13 @@ def test_the_pages_latency_axis_is_the_pictures() -> None:
     assert axis.range[0] < math.log10(300) < axis.range[1]
 
 
+def test_a_ratio_just_over_the_budget_does_not_read_as_the_budget() -> None:
+    ratios = (0.0100024, 0.0099998, 0.01, 0.0103, 0.0051234, math.nan)
+    shown = ["1.0002", "0.99998", "1", "1.03", "0.512", "\N{EN DASH}"]
+    assert [percent(ratio, 0.01) for ratio in ratios] == shown
+    assert percent(0.0100024) == "1"
+
+
 def test_numbers_have_no_exponent() -> None:
     assert [plain_number(value) for value in (777_600.0, 0.5, 1e9, 86_400.25)] == [
         "777600",
@@ -254,7 +261,7 @@ def test_the_page_calls_a_bundle_by_its_file_and_keeps_the_path_in_the_provenanc
         timelines={path: findings.timelines["my.bundle"]},
         provenance=[(f"policy {path}", "fingerprint")],
     )
-    assert verdict(findings).startswith("my.bundle is 25.0% cheaper")
+    assert verdict(findings).startswith("my.bundle is 25.0 % cheaper")
     assert [row["policy"] for row in summarize(findings)] == ["my.bundle", "calibrated-hpa"]
     write_report(findings, tmp_path / "report.html")
     body = (tmp_path / "report.html").read_text().rpartition("<h1>")[2]
