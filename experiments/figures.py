@@ -170,10 +170,14 @@ def plane_plot(
         figure.add_trace(go.Scatter(x=late, y=cost, name=name, mode="markers", marker=marker))
     limit = {"color": LIMIT, "width": 1, "dash": "dash"}
     ends = [min(costs), max(costs)]
-    figure.add_trace(go.Scatter(x=[100 * budget] * 2, y=ends, name="budget", mode="lines", line=limit))
+    figure.add_trace(go.Scatter(x=[100 * budget] * 2, y=ends, name=_budget(budget), mode="lines", line=limit))
     figure.update_xaxes(title="requests violating the SLO, % (log)", type="log")
     figure.update_yaxes(title="cost, USD")
     return styled(figure, 460)
+
+
+def _budget(budget: float) -> str:
+    return f"budget, {plain_number(100 * budget, 3)} %"
 
 
 def _violations_shown(
@@ -218,12 +222,13 @@ def draw_plane(
         axes.scatter(
             np.maximum(100 * late, lowest), cost, s=45, color=color, linewidth=0, label=plain(name), zorder=3
         )
-    axes.axvline(100 * budget, color=LIMIT, linewidth=1, linestyle="--", label="budget")
+    axes.axvline(100 * budget, color=LIMIT, linewidth=1, linestyle="--", label=_budget(budget))
     axes.set(xscale="log", xlabel="requests violating the SLO, % (log)", ylabel="cost, USD")
     axes.set_xlim(lowest, highest)
     axes.set_ylim(bottom=0)
     for axis in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
         axis(lambda value, _: plain_number(value, 2))
+    axes.tick_params(axis="x", which="both", length=3)
     axes.set_title(plain(title), loc="left")
     axes.legend(loc="upper right", frameon=False)
     save_figure(figure, path)

@@ -1,4 +1,4 @@
-"""The picture of a back-test: what came, and what had been forecast."""
+"""The picture of a back-test: the actual load, and what had been forecast."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def draw_forecasts(plan: Plan, found: dict[str, Forecasts], shown: str, path: Pa
         axes.fill_between(hours, low, high, color=WANTED, alpha=0.35, linewidth=0, label="90 % interval")
         if shown != REFERENCE:
             axes.plot(hours, naive[begin:, MEDIAN], color=LOAD, linewidth=0.8, label=REFERENCE, zorder=2)
-        axes.plot(hours, actual[begin:], color=INK, linewidth=1, label="what came", zorder=3)
+        axes.plot(hours, actual[begin:], color=INK, linewidth=1, label="actual", zorder=3)
         axes.plot(hours, middle, color=READY, linewidth=1, label=shown, zorder=4)
         axes.set_ylabel("requests/s")
         axes.set_title(plain(f"{plan.trace.name}, {duration(horizon * width)} ahead"), loc="left")

@@ -230,7 +230,7 @@ def _draw_latency(axes: Axes, hours: Floats, latency_ms: Floats, slo_ms: float) 
         color=LIMIT,
         bbox={"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.8},
     )
-    axes.set(yscale="log", ylabel="p95 latency, ms", ylim=limits)
+    axes.set(yscale="log", ylabel="p95 latency, ms (log)", ylim=limits)
     axes.set_yticks(ticks, [plain_number(tick) for tick in ticks])
     axes.set_yticks([], minor=True)
 
@@ -295,7 +295,7 @@ def timeline_plot(timeline: dict[str, Floats], slo_seconds: float) -> go.Figure:
         figure.update_yaxes(title=title, rangemode="tozero", row=row, col=1)
     limits, ticks = latency_axis(latency, 1000 * slo_seconds)
     figure.update_yaxes(
-        title="p95, ms",
+        title="p95, ms (log)",
         type="log",
         range=[math.log10(limit) for limit in limits],
         tickvals=ticks,
