@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from experiments.estimates import Estimate, estimate
-from experiments.figures import INK, PALETTE, plain, save_figure
+from experiments.figures import INK, mark_of, plain, save_figure
 from experiments.report import Findings
 from experiments.wording import plain_number, short_names
 
@@ -147,8 +147,7 @@ def draw_comparison(comparison: Comparison, title: str, path: Path) -> None:
 
 
 def _draw_policy(axes: Axes, comparison: Comparison, policy: str, place: int) -> None:
-    colors, marks = PALETTE, "osD^vP"
-    color, mark = colors[place % len(colors)], marks[place % len(marks)]
+    color, mark = mark_of(place)
     off = 0.5 * (place + 0.5) / len(comparison.policies) - 0.25
     axes.plot([], [], mark, color=color, label=plain(policy), markersize=7)
     for row, found in enumerate(comparison.judged.values()):

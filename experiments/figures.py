@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +41,9 @@ PALE = "#b8c4ce"
 HPA_FRONT, ORACLE_FRONT = "HPA's front on the judged part (hindsight)", "oracle's front, first seed"
 BOUND = "lower bound in the oracle's model, first seed"
 PALETTE = ("#0b69a3", "#d9822b", "#2f8132", "#8f5aa8", "#c52707", "#627d98")
+MARKS = {"o": "circle", "s": "square", "D": "diamond", "^": "triangle-up", "v": "triangle-down", "P": "cross"}
+"""What pictures and pages call the same mark."""
+_MOST_COLUMNS = 3
 
 
 def terminal_chart(values: Floats, width: int = 66, height: int = 8) -> str:
@@ -165,13 +169,20 @@ def plane_plot(
                 )
             )
     for index, (name, (cost, violations)) in enumerate(means.items()):
-        marker = {"size": 10, "color": PALETTE[index % len(PALETTE)], "line": {"width": 1, "color": "white"}}
+        color, mark = mark_of(index)
+        marker = {"size": 10, "color": color, "symbol": MARKS[mark], "line": {"width": 1, "color": "white"}}
         late = np.maximum(100 * violations, lowest)
         figure.add_trace(go.Scatter(x=late, y=cost, name=name, mode="markers", marker=marker))
     limit = {"color": LIMIT, "width": 1, "dash": "dash"}
     ends = [min(costs), max(costs)]
     figure.add_trace(go.Scatter(x=[100 * budget] * 2, y=ends, name=_budget(budget), mode="lines", line=limit))
-    figure.update_xaxes(title="requests violating the SLO, % (log)", type="log")
+    ticks = _violation_ticks(lowest, highest)
+    figure.update_xaxes(
+        title="requests violating the SLO, % (log)",
+        type="log",
+        tickvals=ticks,
+        ticktext=[plain_number(tick, 2) for tick in ticks],
+    )
     figure.update_yaxes(title="cost, USD")
     return styled(figure, 460)
 
@@ -187,7 +198,22 @@ def _violations_shown(
     fewest = [point.slo_violation_ratio for point in oracle_points]
     most = np.concatenate([*(late for _, late in means.values()), [budget]])
     every = np.concatenate([most, fewest])
-    return float(100 * every[every > 0].min() / 1.2), float(100 * most.max() * 1.2)
+    return float(100 * every[every > 0].min() / 1.2), float(100 * np.nanmax(most) * 1.2)
+
+
+def _violation_ticks(lowest: float, highest: float) -> list[float]:
+    """Places of labels on a logarithmic axis, fewer in a decade where there is more than one."""
+    steps = (
+        (1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0) if highest < 10 * lowest else (1.0, 2.0, 3.0, 5.0)
+    )
+    decades = range(math.floor(math.log10(lowest)), math.ceil(math.log10(highest)) + 1)
+    return [step * 10.0**decade for decade in decades for step in steps]
+
+
+def mark_of(place: int) -> tuple[str, str]:
+    """Colour and mark of a policy by its place: no two are alike among as many as there are pairs."""
+    turn, color = divmod(place, len(PALETTE))
+    return PALETTE[color], list(MARKS)[(place + turn) % len(MARKS)]
 
 
 def draw_plane(
@@ -207,7 +233,8 @@ def draw_plane(
 
     from experiments.calibrate import front
 
-    figure = Figure(figsize=(9, 5.5), layout="constrained")
+    rows = math.ceil((len(means) + len(fronts) + 1) / _MOST_COLUMNS)
+    figure = Figure(figsize=(9, 5 + 0.22 * rows), layout="constrained")
     axes = figure.subplots()
     axes.spines[["top", "right"]].set_visible(False)
     lowest, highest = _violations_shown(means, budget, fronts[1])
@@ -218,10 +245,9 @@ def draw_plane(
             places = [100 * one.slo_violation_ratio for one in curve], [one.cost_usd for one in curve]
             axes.plot(*places, color=color, linestyle=line, marker=marker, linewidth=1.2, label=name)
     for index, (name, (cost, late)) in enumerate(means.items()):
-        color = PALETTE[index % len(PALETTE)]
-        axes.scatter(
-            np.maximum(100 * late, lowest), cost, s=45, color=color, linewidth=0, label=plain(name), zorder=3
-        )
+        color, mark = mark_of(index)
+        shown = np.maximum(100 * late, lowest)
+        axes.scatter(shown, cost, s=45, color=color, marker=mark, linewidth=0, label=plain(name), zorder=3)
     axes.axvline(100 * budget, color=LIMIT, linewidth=1, linestyle="--", label=_budget(budget))
     axes.set(xscale="log", xlabel="requests violating the SLO, % (log)", ylabel="cost, USD")
     axes.set_xlim(lowest, highest)
@@ -230,7 +256,7 @@ def draw_plane(
         axis(lambda value, _: plain_number(value, 2))
     axes.tick_params(axis="x", which="both", length=3)
     axes.set_title(plain(title), loc="left")
-    axes.legend(loc="upper right", frameon=False)
+    figure.legend(loc="outside lower center", ncols=_MOST_COLUMNS, frameon=False)
     save_figure(figure, path)
 
 

@@ -14,7 +14,7 @@ from envs.task import load_task
 from experiments import timeline as timeline_module
 from experiments.calibrate import Calibration, Tried
 from experiments.estimates import estimate
-from experiments.figures import plane_plot, terminal_chart
+from experiments.figures import mark_of, plane_plot, terminal_chart
 from experiments.measures import MEASURES
 from experiments.recipes import Resolved
 from experiments.report import Findings, _texts, summarize, verdict, write_report
@@ -216,6 +216,18 @@ def test_a_ratio_just_over_the_budget_does_not_read_as_the_budget() -> None:
     shown = ["1.0002", "0.99998", "1", "1.03", "0.512", "\N{EN DASH}"]
     assert [percent(ratio, 0.01) for ratio in ratios] == shown
     assert percent(0.0100024) == "1"
+
+
+def test_no_two_policies_look_alike() -> None:
+    assert len({mark_of(place) for place in range(36)}) == 36
+
+
+@pytest.mark.parametrize("late", [0.016, 0.2])
+def test_the_pages_violations_have_whole_labels(late: float) -> None:
+    figure = plane_plot({"hpa": (np.array([1.0, 2.0]), np.array([0.006, late]))}, 0.01, ())
+    axis = figure.layout.xaxis
+    assert {"1", "2", "0.5"} <= set(axis.ticktext)
+    assert [float(text) for text in axis.ticktext] == pytest.approx(axis.tickvals)
 
 
 def test_numbers_have_no_exponent() -> None:
