@@ -32,6 +32,8 @@ def judged(cost: float, late: float, spread: float = 0.05, regret: float = float
         (judged(9.0, 0.01), judged(1.0, 0.02), False),
         (judged(1.2, 0.001), judged(1.0, 0.009), True),
         (judged(1.08, 0.001), judged(1.0, 0.009), False),
+        (judged(0.16000000000000003, 0.005, 0.0), judged(0.15999999999999984, 0.005, 0.0), False),
+        (judged(0.1601, 0.005, 0.0), judged(0.16, 0.005, 0.0), True),
         (judged(1.0, 0.001), judged(1.2, 0.009), False),
         (judged(1.0, 0.05), judged(9.0, 0.04), True),
         (judged(9.0, 0.042), judged(1.0, 0.04), False),
