@@ -69,12 +69,15 @@ def app(
     return [front, service("back", callee_seconds, 200)] if callee_seconds else [front]
 
 
-def both_engines(services: list[dict[str, Any]], rps: float, slo_seconds: float) -> tuple[Floats, Floats]:
-    """The share of requests that are late and CPU-seconds of a request: batch, then request engine."""
+def both_engines(
+    services: list[dict[str, Any]], rps: float | list[float], slo_seconds: float
+) -> tuple[Floats, Floats]:
+    """Share of requests that are late and CPU-seconds of one, at a rate or one each minute: batch, request engine."""
     content = load_task("shop3").model_dump(mode="json", exclude_none=True)
     content["scenario"]["application"] = {"services": services, "classes": [{"entry": {"to": "front"}}]}
     content["objective"]["slo_seconds"] = slo_seconds
-    task, trace = Task.model_validate(content), Trace(60 * rps * np.ones(15), 60.0, name="made")
+    rates = np.full(15, rps) if isinstance(rps, float) else np.array(rps)
+    task, trace = Task.model_validate(content), Trace(60 * rates, 60.0, name="made")
     made, truth = FluidPlant(clusters(task, trace, 4)), [task.build(seed, trace) for seed in range(3)]
     sums, pods = np.zeros((2, 3)), np.full(len(services), PODS)
     for _ in range(round(trace.duration_seconds / task.period_seconds)):
@@ -110,3 +113,18 @@ def test_waits_for_slots_that_others_keep(discipline: str, slots: int, dispatch:
     assert truth[0] > 0.01
     assert found == pytest.approx(truth, rel=0.25)
     assert found[1] == pytest.approx(truth[1], rel=0.01)
+
+
+@pytest.mark.parametrize(("slots", "storms"), [(64, False), (128, True)])
+def test_a_burst_becomes_a_storm_of_retries_where_slots_let_more_wait_than_time_outs_allow(
+    slots: int, *, storms: bool
+) -> None:
+    """Of 320 calls a second 128 callers wait for 0.4 s at most, 256 for 0.8 s; they give up after 0.5 s."""
+    front, back = app("processor_sharing", slots, 2, 0.05, "shared")
+    call = {"to": "back", "timeout_seconds": 0.5, "retry": {"max_attempts": 3}}
+    front["operations"][0]["steps"] = [[call]]
+    front["operations"][0]["service_time"]["mean_seconds"] = 0.01
+    rates = [190.0] * 3 + [480.0] * 2 + [190.0] * 7
+    found, truth = both_engines([front, back | {"slots_per_pod": 8}], rates, 0.8)
+    assert bool(truth[0] > 0.75) == storms
+    assert found[0] == pytest.approx(truth[0], rel=0.15)
