@@ -7,11 +7,10 @@ times with a lognormal's tail; and the first without waits for backlogs.
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from simulator.compiled import inlined
+from simulator.flow.at_once import longer, longest_copy
 from simulator.flow.attempts import attempts_of
 from simulator.flow.calls import callee_of
 from simulator.flow.graph import NO_SERVICE
@@ -63,13 +62,12 @@ def _answer_call(graph, stations, flows, n, e, calls, span):
         third = chance * cube - 3.0 * mean * chance * square + 2.0 * mean**3
         heavy *= third
         first, calm = mean, chance * calm
+    answered = first, second, third, heavy, calm
     if count > 1.0:
         if graph.at_once[e]:
-            first += math.sqrt(second * 2.0 * math.log(count))
+            answered = longest_copy(answered, graph.largest[e])
         else:
-            first, second, third, calm = count * first, count * second, count * third, count * calm
-            heavy *= count
-    answered = first, second, third, heavy, calm
+            answered = count * first, count * second, count * third, count * heavy, count * calm
     if graph.optional[e] or failed <= 0.0:
         return answered, 0.0
     return answered, 1.0 - (1.0 - failed) ** (count * chance)
@@ -136,8 +134,8 @@ def answer(graph, stations, world, state, shifts, flows, happened, n, part, requ
             works *= 1.0 - failed
             if graph.step[e] != step:
                 taken, longest, step = _after(taken, longest), answered, graph.step[e]
-            elif answered[0] > longest[0]:
-                longest = answered
+            else:
+                longest = longer(longest, answered)
         first, second, third, heavy, calm = _after(taken, longest)
         flows.response[n, o, 0] = first
         flows.response[n, o, 1] = second

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from simulator.application import Application, Place
 from simulator.arrays import Floats, Ints
+from simulator.flow.at_once import largest_of
 from simulator.flow.stations import work_cumulants
 from simulator.flow.tails import heaviness
 from simulator.operation import Call, Callee, Operation
@@ -48,6 +49,7 @@ class Graph(NamedTuple):
         step: int64 ``(E,)``; calls of the same are made at once.
         times: float64 ``(E,)``; such calls, one after another, or at once where ``at_once``.
         at_once: bool ``(E,)``.
+        largest: float64 ``(E, 5)``; of so many calls at once, see ``simulator.flow.at_once``.
         probability: float64 ``(E,)``.
         network_seconds: float64 ``(E, 2)``; there and back, to the callee and to the fallback.
         timeout_seconds: float64 ``(E,)``; inf without.
@@ -73,6 +75,7 @@ class Graph(NamedTuple):
     step: Ints
     times: Floats
     at_once: NDArray[np.bool_]
+    largest: Floats
     probability: Floats
     network_seconds: Floats
     timeout_seconds: Floats
@@ -236,6 +239,7 @@ def flatten(application: Application) -> Graph:
         step=np.array([step for _, _, step in made]),
         times=np.array([float(count) for _, count, _ in made]),
         at_once=np.array([call.count > 1 for call in calls]),
+        largest=np.array([largest_of(call.count) for call in calls]),
         probability=np.array([call.probability for call in calls]),
         network_seconds=2
         * np.array([(call.network_seconds, (call.fallback or call).network_seconds) for call in calls]),

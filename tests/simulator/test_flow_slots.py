@@ -4,16 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pytest
-from batches import clusters
+from batches import front_on_both
 
-from envs.task import Task, load_task
-from simulator.arrays import Floats
 from simulator.flow.slots import POINTS, busy_table
-from simulator.fluid_plant import FluidPlant
-from simulator.plant import Desired
-from simulator.trace import Trace
 
 PODS = 2
 CALLEE_SECONDS = 0.14
@@ -69,26 +63,6 @@ def app(
     return [front, service("back", callee_seconds, 200)] if callee_seconds else [front]
 
 
-def both_engines(
-    services: list[dict[str, Any]], rps: float | list[float], slo_seconds: float
-) -> tuple[Floats, Floats]:
-    """Share of requests that are late and CPU-seconds of one, at a rate or one each minute: batch, request engine."""
-    content = load_task("shop3").model_dump(mode="json", exclude_none=True)
-    content["scenario"]["application"] = {"services": services, "classes": [{"entry": {"to": "front"}}]}
-    content["objective"]["slo_seconds"] = slo_seconds
-    rates = np.full(15, rps) if isinstance(rps, float) else np.array(rps)
-    task, trace = Task.model_validate(content), Trace(60 * rates, 60.0, name="made")
-    made, truth = FluidPlant(clusters(task, trace, 4)), [task.build(seed, trace) for seed in range(3)]
-    sums, pods = np.zeros((2, 3)), np.full(len(services), PODS)
-    for _ in range(round(trace.duration_seconds / task.period_seconds)):
-        for row, plant in [(0, made), *((1, each) for each in truth)]:
-            plant.apply(Desired(np.tile(pods, (4, 1)) if row == 0 else pods))
-            interval = plant.advance(task.period_seconds)
-            requests = interval.requests
-            sums[row] += [requests.offered.sum(), requests.late.sum(), interval.cpu_seconds.sum()]
-    return sums[0, 1:] / sums[0, 0], sums[1, 1:] / sums[1, 0]
-
-
 @pytest.mark.parametrize(
     ("slots", "vcpu", "callee_seconds"),
     [(4, 2, 0.0), (16, 2, 0.0), (16, 2, 0.07), (16, 2, CALLEE_SECONDS), (16, 2, 0.3), (8, 1, CALLEE_SECONDS)],
@@ -99,7 +73,7 @@ def test_pods_that_share_their_cpu_do_as_much_as_on_the_request_engine(
     """With more calls than they can take."""
     most = PODS * min(vcpu / 0.02, slots / (0.02 + callee_seconds))
     services = app("processor_sharing", slots, vcpu, callee_seconds, "shared")
-    found, truth = both_engines(services, 1.3 * most, 0.5)
+    found, truth = front_on_both(services, 1.3 * most, 0.5)
     assert truth[0] > 0.95
     assert found[1] == pytest.approx(truth[1], rel=0.01)
 
@@ -109,7 +83,7 @@ def test_pods_that_share_their_cpu_do_as_much_as_on_the_request_engine(
 def test_waits_for_slots_that_others_keep(discipline: str, slots: int, dispatch: str) -> None:
     """At nine tenths of what slots allow; the CPU would do twice that."""
     services = app(discipline, slots, 2, 0.3, dispatch)
-    found, truth = both_engines(services, 0.9 * PODS * slots / 0.32, 1.2)
+    found, truth = front_on_both(services, 0.9 * PODS * slots / 0.32, 1.2)
     assert truth[0] > 0.01
     assert found == pytest.approx(truth, rel=0.25)
     assert found[1] == pytest.approx(truth[1], rel=0.01)
@@ -125,6 +99,6 @@ def test_a_burst_becomes_a_storm_of_retries_where_slots_let_more_wait_than_time_
     front["operations"][0]["steps"] = [[call]]
     front["operations"][0]["service_time"]["mean_seconds"] = 0.01
     rates = [190.0] * 3 + [480.0] * 2 + [190.0] * 7
-    found, truth = both_engines([front, back | {"slots_per_pod": 8}], rates, 0.8)
+    found, truth = front_on_both([front, back | {"slots_per_pod": 8}], rates, 0.8)
     assert bool(truth[0] > 0.75) == storms
     assert found[0] == pytest.approx(truth[0], rel=0.15)
