@@ -231,7 +231,8 @@ def serve_calls(graph, stations, world, state, flows, happened, n, place, reques
     capacity, load = _find_capacity(stations, world, state, flows, n, s, work, span)
     point, fullness = _find_place(stations, pods, load), _fullness(stations, state.cpu_share[n, s], s)
     for lane in range(first, last):
-        _find_extra(stations, flows, n, lane, point, stretch / pace * 0.5 * (1.0 + world.scv[n, s]), fullness)
+        longer = stations.bunching[s] * stretch / pace * 0.5 * (1.0 + world.scv[n, s])
+        _find_extra(stations, flows, n, lane, point, longer, fullness)
     before = state.backlog[n, s]
     if before + expected_work * noise > capacity and flows.waits_for[n, s] != NO_SERVICE:
         flows.kept_full[n, flows.waits_for[n, s]] = True

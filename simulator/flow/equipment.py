@@ -32,6 +32,9 @@ from simulator.service import Service
 from simulator.waking import LOOK_SECONDS
 
 _LEAST_SHED = 1e-6
+_PER_COPY = {"slots": 1.0, "processor_sharing": 0.5, "batching": 0.0}
+"""What each more call at once adds to the variability of arrivals: all of it in heavy traffic where calls queue; where
+they share a CPU, about half, for those made at once take long together (measured)."""
 
 
 class Stations(NamedTuple):
@@ -42,6 +45,7 @@ class Stations(NamedTuple):
         request_variance: float64 ``(S,)``; of the work that one client's request makes, seconds squared.
         units: float64 ``(S,)``; work that a pod can do in a second, over what its CPU request can.
         scv: float64 ``(S,)``; squared coefficient of variation of a call's work.
+        bunching: float64 ``(S,)``; by how much more calls wait since some come at once.
         slots: float64 ``(S,)``; of a pod; inf where they are free while its calls are out.
         pools: bool ``(S,)``; whether a call takes the slot of any pod that comes free, or nearly so.
         in_turn: bool ``(S,)``; whether each pod has as many calls as any other.
@@ -78,6 +82,7 @@ class Stations(NamedTuple):
     request_variance: Floats
     units: Floats
     scv: Floats
+    bunching: Floats
     slots: Floats
     pools: NDArray[np.bool_]
     in_turn: NDArray[np.bool_]
@@ -126,6 +131,7 @@ def equip(application: Application, graph: Graph, *, bursts: bool = False) -> St
         request_variance=works[:, 1] - works[:, 0] ** 2,
         units=np.array([work_units(each) / metric_units(each) for each in services]),
         scv=np.array([each.scv for each in learnt]),
+        bunching=_bunching(services, graph, np.array([each.scv for each in learnt])),
         slots=np.array([_held_slots(each) for each in services]),
         pools=np.array([each.dispatch not in {"random", "round_robin"} for each in services]),
         in_turn=np.array([each.dispatch == "round_robin" for each in services]),
@@ -190,6 +196,18 @@ def _pairs(application: Application) -> list[tuple[tuple[int, int], float]]:
         visits[place[0]] += calls
     made = {pair: calls / visits[pair[0]] for pair, calls in service_calls(application).items() if calls > 0}
     return sorted(made.items(), key=lambda one: -order.index(one[0][0]))
+
+
+def _bunching(services: Sequence[Service], graph: Graph, scv: Floats) -> Floats:
+    """How long calls wait over how long they would if they came one by one: float64 ``(S,)``."""
+    callers = np.repeat(np.arange(len(graph.service)), np.diff(graph.first))
+    made = visits_of(graph)[callers] * graph.times * graph.probability
+    to = graph.service[graph.callee]
+    calls = np.bincount(to, made, len(scv))
+    bunches = np.bincount(to, made * np.where(graph.at_once, graph.times, 1.0), len(scv))
+    size = np.divide(bunches, calls, out=np.ones_like(calls), where=calls > 0)
+    more = np.array([_PER_COPY[each.discipline] for each in services]) * (size - 1.0)
+    return np.asarray(1.0 + more / (1.0 + scv))
 
 
 def _pair_of(graph: Graph, pairs: list[tuple[int, int]]) -> Ints:

@@ -101,3 +101,14 @@ def test_requests_that_wait_for_the_longest_call(steps: list[Any]) -> None:
     found, truth = front_on_both([front, some, other], 50.0, 0.25)
     assert 0.005 < truth[0] < 0.2
     assert found[0] == pytest.approx(truth[0], rel=0.25)
+
+
+@pytest.mark.parametrize(("discipline", "slots"), [("slots", 8), ("processor_sharing", 64)])
+def test_calls_at_once_are_in_each_others_way(discipline: str, slots: int) -> None:
+    """At a load of 0.7, three at a time."""
+    steps = [[{"to": "some", "count": 3}]]
+    front = service("front", 0.005, 64, 4, operation={"steps": steps}, discipline="processor_sharing")
+    some = service("some", 0.04, slots, 8, discipline=discipline)
+    found, truth = front_on_both([front, some], 93.0, 0.2)
+    assert truth[0] > 0.02
+    assert found[0] == pytest.approx(truth[0], rel=0.25)
