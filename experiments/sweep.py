@@ -13,6 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
 from functools import partial
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Generic, Self, TypeVar
 
@@ -72,15 +73,20 @@ class Sweep:
         self._store = Store(folder)
         self._processes = processes or os.cpu_count() or 1
         self._pool: ProcessPoolExecutor | None = None
+        self._others: list[BaseProcess] = []
 
     def __enter__(self) -> Self:
         """The pool starts with the first run that is not in the Store."""
         return self
 
-    def __exit__(self, *error: object) -> None:
-        """Drop what has not begun."""
-        if self._pool is not None:
-            self._pool.shutdown(wait=True, cancel_futures=True)
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        """Drop what has not begun and, after Ctrl-C, what has not ended."""
+        if self._pool is None:
+            return
+        if kind is KeyboardInterrupt:
+            for worker in set(multiprocessing.active_children()).difference(self._others):
+                worker.terminate()
+        self._pool.shutdown(wait=True, cancel_futures=True)
 
     def outcomes(self, runs: list[Run], done: Done | None = None) -> list[Outcome]:
         """The outcome of each run, in order; ``done`` hears of each as it is there."""
@@ -123,6 +129,7 @@ class Sweep:
     def _submit(self, work: Callable[[], Outcome]) -> Future[Outcome]:
         if self._pool is None:
             context = multiprocessing.get_context("spawn")
+            self._others = multiprocessing.active_children()
             self._pool = ProcessPoolExecutor(self._processes, mp_context=context, initializer=_begin_worker)
         with deferred():
             return self._pool.submit(work)

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import multiprocessing
+import signal
+import threading
+import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +16,7 @@ import pytest
 from envs.task import load_task
 from experiments.planned import Schedule
 from experiments.run import Outcome, Run, execute, trace_digest
-from experiments.sweep import Store, Sweep
+from experiments.sweep import Job, Store, Sweep
 from simulator.trace import Trace
 
 TASK = load_task("web")
@@ -106,3 +111,27 @@ def test_the_key_of_each_run_is_made_once(tmp_path: Path, monkeypatch: pytest.Mo
     with Sweep(tmp_path, processes=1) as sweep:
         sweep.outcomes([dataclasses.replace(RUN, seed=seed) for seed in range(6)])
     assert sorted(made) == list(range(6))
+
+
+def interrupt_once_begun(folder: Path, count: int) -> None:
+    while len(list(folder.iterdir())) < count:
+        time.sleep(0.05)
+    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+
+def test_ctrl_c_does_not_wait_for_runs_that_have_not_ended(tmp_path: Path) -> None:
+    """Nor are their processes left; those of others are."""
+    begun, runs = tmp_path / "begun", tmp_path / "runs"
+    begun.mkdir()
+    runs.mkdir()
+    other = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(3600,))
+    other.start()
+    try:
+        threading.Thread(target=interrupt_once_begun, args=(begun, 2), daemon=True).start()
+        works = [f"import time; open({str(begun / name)!r}, 'w').close(); time.sleep(3600)" for name in "ab"]
+        with pytest.raises(KeyboardInterrupt), Sweep(runs, 2) as sweep:
+            sweep.all_kept([Job(work, partial(exec, work), work) for work in works])
+        assert multiprocessing.active_children() == [other]
+    finally:
+        other.terminate()
+        other.join()
