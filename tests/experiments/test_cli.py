@@ -354,23 +354,17 @@ def test_bundles_that_do_not_fit(trace: Path, tmp_path: Path) -> None:
 
 
 def test_a_full_disk_ends_in_one_line_and_leaves_nothing_half_written(trace: Path, tmp_path: Path) -> None:
+    """Once what is compiled has been kept, which takes larger files than the results."""
     program = (
         "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
         "resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000)); "
         "from experiments.cli import main; main()"
     )
     part = ["--start", "3600", "--duration", "600", "--seeds", "1", "--policy", "fixed:replicas=9"]
-    command = [
-        sys.executable,
-        "-c",
-        program,
-        "evaluate",
-        "--trace",
-        str(trace),
-        *part,
-        "--out",
-        str(tmp_path / "out"),
-    ]
+    evaluate = ["evaluate", "--trace", str(trace), *part, "--out"]
+    compiles = [str(SETPOINT), *evaluate, str(tmp_path / "before")]
+    subprocess.run(compiles, cwd=tmp_path, capture_output=True, check=True)
+    command = [sys.executable, "-c", program, *evaluate, str(tmp_path / "out")]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 1, done.stderr
     assert done.stderr.splitlines()[-1] == f"setpoint: {tmp_path}/out/plane.png: File too large"
