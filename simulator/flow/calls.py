@@ -15,9 +15,8 @@ from simulator.flow.attempts import attempts_of
 from simulator.flow.draws import NOISE, deviate_of, service_key
 from simulator.flow.graph import NEVER_SECONDS, NO_SERVICE
 from simulator.flow.overload import turn_away, work_off
-from simulator.flow.slots import slots_share, wait_for_slot
+from simulator.flow.slots import HIGHEST_LOAD, slots_share, wait_for_slot
 
-_HIGHEST_LOAD = 0.95
 _MEMORY = 1.7
 """How many calls' times it takes until a pod that works in batches has forgotten whether it was busy; measured."""
 
@@ -54,9 +53,9 @@ def limit_calls(stations, world, state, flows, n, span):
             working = (
                 flows.most[n, callee] / span * (world.mean_seconds[n, s] + world.mean_seconds[n, callee])
             )
-            waiting = max(state.ready[n, s] * stations.slots[s] * stations.pair_at_once[k] - working, 0.0)
+            slots = state.ready[n, s] * stations.slots[s]
+            waiting = max(slots * stations.pair_at_once[k] - working, 0.0)
             if there + waiting < flows.most[n, s] * calls:
-                slots = state.ready[n, s] * stations.slots[s]
                 given_up = slots * span / (world.mean_seconds[n, s] + stations.pair_patience[k])
                 room = max((waiting + there) / calls, given_up)
                 if room < flows.most[n, s]:
@@ -119,7 +118,7 @@ def _call(graph, stations, flows, n, o, made, span):
 def _find_place(stations, pods, load):
     """Where so many pods and such a load stand in the grids of what was measured: rows, columns and what is beyond."""
     few, slack = stations.fewness, stations.stress
-    down, right = 1.0 / max(pods, 1.0), 1.0 / (1.0 - min(load, _HIGHEST_LOAD))
+    down, right = 1.0 / max(pods, 1.0), 1.0 / (1.0 - min(load, HIGHEST_LOAD))
     p = 0
     while p < len(few) - 2 and down < few[p + 1]:
         p += 1

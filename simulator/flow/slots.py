@@ -15,7 +15,8 @@ from simulator.arrays import Floats
 from simulator.compiled import inlined
 
 POINTS = 65
-_HIGHEST_LOAD = 0.95
+HIGHEST_LOAD = 0.95
+"""What is beyond is a backlog."""
 
 
 def busy_table(slots: float, units: float) -> Floats:
@@ -76,8 +77,8 @@ def wait_for_slot(stations, flows, n, s, pods, work, capacities, call_seconds):
     own = max(held - flows.away_seconds[n, s], 0.0)
     arrivals = 1.0 / pods if stations.in_turn[s] else 1.0
     variability = (stations.scv[s] * own * own + flows.away_variance[n, s]) / (held * held)
-    chance, wait = _queue(slots, min(work / capacity, _HIGHEST_LOAD), between, arrivals + variability)
-    usual_chance, usual = _queue(slots, min(work / full, _HIGHEST_LOAD), least, arrivals + stations.scv[s])
+    chance, wait = _queue(slots, min(work / capacity, HIGHEST_LOAD), between, arrivals + variability)
+    usual_chance, usual = _queue(slots, min(work / full, HIGHEST_LOAD), least, arrivals + stations.scv[s])
     mean = max(chance * wait - usual_chance * usual, 0.0)
     wait = mean / max(chance, 1e-300)
     flows.slot_wait[n, s, 0] = mean
