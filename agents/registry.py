@@ -229,24 +229,38 @@ def make_each(specs: Sequence[str], context: Context) -> Policy:
     Raises:
         InputError: if a name, a setting or a Bundle is wrong, or the periods differ.
     """
-    rules = {spec: None if is_bundle(spec) else parse_spec(spec) for spec in dict.fromkeys(specs)}
-    settings = {spec: check_settings(rule) for spec, rule in rules.items() if rule is not None}
-    keys = {spec: spec if rule is None else _shared(rule, settings[spec]) for spec, rule in rules.items()}
     shares = []
-    for key in dict.fromkeys(keys.values()):
-        places = [place for place, spec in enumerate(specs) if keys[spec] == key]
+    for places in decided_together(specs):
         first = specs[places[0]]
-        rule = rules[first]
-        if rule is None:
+        if is_bundle(first):
             policy: Policy = make_learned(first, context)
         else:
-            policy = RULES[rule.name].make([settings[specs[place]] for place in places], context)
+            settings = {spec: check_settings(parse_spec(spec)) for spec in {specs[place] for place in places}}
+            rule = RULES[parse_spec(first).name]
+            policy = rule.make([settings[specs[place]] for place in places], context)
         shares.append(Share.of(places, policy))
     return shares[0].policy if len(shares) == 1 else Each(shares)
 
 
-def _shared(rule: Spec, settings: Settings) -> str:
+def decided_together(specs: Sequence[str]) -> list[list[int]]:
+    """The places of those specs that share one policy, in rising order each.
+
+    Raises:
+        InputError: if a name, a setting or a Bundle is wrong.
+    """
+    keys = {spec: _in_common(spec) for spec in dict.fromkeys(specs)}
+    groups: dict[str, list[int]] = {key: [] for key in keys.values()}
+    for place, spec in enumerate(specs):
+        groups[keys[spec]].append(place)
+    return list(groups.values())
+
+
+def _in_common(spec: str) -> str:
     """What clusters must have in common to be decided for together."""
+    if is_bundle(spec):
+        return spec
+    rule = parse_spec(spec)
+    settings = check_settings(rule)
     return f"{rule.name} {settings.model_dump_json(exclude=set(RULES[rule.name].varied))}"
 
 

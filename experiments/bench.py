@@ -112,11 +112,13 @@ def environment_requests(steps: int, task: str = "web") -> int:
 
 def hpa_settings(hours: float) -> int:
     """A thousand HPA settings on setpoint/Web-v1 at once on the batch engine: decisions made for each of them."""
+    from experiments.sweep import Sweep
     from experiments.trials import Trial, try_together
 
     grid = product(range(30, 80), range(0, 600, 60), ("default", "gentle"))
     specs = tuple(f"hpa:target={percent / 100},window={window},scale_up={up}" for percent, window, up in grid)
-    try_together(Trial(_web_run(hours), specs, (0,)))
+    with tempfile.TemporaryDirectory() as folder, Sweep(Path(folder)) as sweep:
+        try_together(Trial(_web_run(hours), specs, (0,)), sweep=sweep)
     return round(hours * DECISIONS_PER_HOUR)
 
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
 
 from agents.registry import RULES, Spec, check_settings
 from agents.space import Ground, Point, Space
+from experiments.hardest_day import exchange, hardest_day, is_long
 from experiments.run import Outcome, Run, with_policy
 from experiments.sampling import Sampling, sample
 from experiments.sweep import Sweep
 from experiments.trials import Report, Trial, is_possible, try_together
+from simulator.arrays import Floats
 from simulator.errors import InputError
+from simulator.trace import Trace
 
 SPACES = {name: rule.space for name, rule in RULES.items() if rule.space is not None}
 MOST_ROUNDS = 12
@@ -54,6 +57,7 @@ class Calibration:
         within_budget: False where no settings kept the budget.
         batch: on the batch engine; empty where that does not model the task.
         default: what the rule's defaults come to on the request engine; None of a rule that has none.
+        day: what the request engine ran, where that is not the whole part; the other days are the batch engine's.
     """
 
     chosen: Tried
@@ -62,6 +66,7 @@ class Calibration:
     within_budget: bool
     batch: tuple[Tried, ...] = ()
     default: Tried | None = None
+    day: Trace | None = None
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,7 @@ class Search:
         front: so many settings of the batch engine's front are run as well, so that there is a front that is true.
         margin: for settings that are to hold on other days: the share that is left unused of the violations that the
             budget allows over those that no settings avoid.
+        by_day: of a part that is longer, the request engine runs the hardest day only.
     """
 
     template: Run
@@ -81,6 +87,7 @@ class Search:
     budget: float
     front: int = 0
     margin: float = 0.0
+    by_day: bool = False
 
     def limit(self, found: Iterable[Tried]) -> float:
         """Most violations of what is chosen, by the fewest of any settings that were tried."""
@@ -156,6 +163,10 @@ def calibrate(
     """
     engines = Engines(search, sweep, note, report)
     batch = _try_on_batch(search, engines) if engines.has_batch else {}
+    if batch and search.by_day and is_long(search.template):
+        engines.keep_to_a_day(
+            batch, min(batch, key=lambda point: rank(batch[point], search.limit(batch.values())))
+        )
     tried: dict[Point, Tried] = {}
     defaults = [] if search.default is None else [search.default]
     asked = _first(search, batch, engines)
@@ -176,6 +187,7 @@ def calibrate(
         chosen.slo_violation_ratio <= search.budget,
         tuple(batch[point] for point in sorted(batch)),
         None if search.default is None else tried[search.default],
+        engines.day,
     )
 
 
@@ -199,24 +211,43 @@ class Engines:
         self._search, self._sweep, self._note, self._report = search, sweep, note, report
         self.has_batch = is_possible(search.template.task, search.template.judged)
         self.ran: dict[Point, Tried] = {}
+        self._run = search.template
+        self._whole: dict[Point, Tried] = {}
+        self._of_day: dict[Point, Tried] = {}
+        self._late_by_day: dict[Point, Floats] = {}
         self._finished = self._tries = 0
         self._of = 1 if search.space.is_grid else ON_BATCH.generations + (search.default is not None)
+        self._of += search.by_day and is_long(search.template)
+
+    @property
+    def day(self) -> Trace | None:
+        """What the request engine runs, where that is not the whole part."""
+        return None if self._run is self._search.template else self._run.judged
+
+    def keep_to_a_day(self, batch: dict[Point, Tried], best: Point) -> None:
+        """From here on the request engine runs the day that has most violations at one point.
+
+        Args:
+            batch: all points that are run from here on, on the whole part.
+        """
+        self._run = hardest_day(self._search.template, self._late_by_day[best])
+        self._whole, self._of_day = batch, self.try_on_batch(batch)
 
     def run(self, points: Iterable[Point]) -> dict[Point, Tried]:
         """What points come to on the request engine, each of which is run once."""
         asked = list(dict.fromkeys(points))
         new = [point for point in asked if point not in self.ran]
         specs = [self._search.spec(point) for point in new]
-        runs = [with_policy(self._search.template, spec, spec) for spec in specs]
+        runs = [with_policy(self._run, spec, spec) for spec in specs]
         outcomes = self._sweep.outcomes(runs, self._done)
         for point, spec, outcome in zip(new, specs, outcomes, strict=True):
             row = outcome.row
-            self.ran[point] = Tried(spec, row["cost_usd"], row["slo_violation_ratio"], point)
+            self.ran[point] = self._of_whole(Tried(spec, row["cost_usd"], row["slo_violation_ratio"], point))
         return {point: self.ran[point] for point in asked}
 
     def try_on_batch(self, points: Iterable[Point]) -> dict[Point, Tried]:
         """What points come to on the batch engine, all at once, or what is kept of that."""
-        asked, template = list(dict.fromkeys(points)), self._search.template
+        asked, template = list(dict.fromkeys(points)), self._run
         specs = {point: self._search.spec(point) for point in asked}
         different = tuple(dict.fromkeys(specs.values()))
         trial = Trial(template, different, tuple(range(template.seed, template.seed + TRIAL_SEEDS)))
@@ -224,14 +255,27 @@ class Engines:
         def work() -> Outcome:
             many = f"{len(different)} settings x {TRIAL_SEEDS} seeds"
             self._note(f"{template.label}: {many} on the batch engine")
-            usd, ratio = try_together(trial, self._so_far)
-            return Outcome({}, {"cost_usd": usd, "slo_violation_ratio": ratio})
+            return Outcome({}, asdict(try_together(trial, self._so_far, self._sweep)))
 
         found = self._sweep.kept(trial.key, work).timeline
         self._tries += 1
-        costs = dict(zip(different, found["cost_usd"].tolist(), strict=True))
-        ratios = dict(zip(different, found["slo_violation_ratio"].tolist(), strict=True))
-        return {point: Tried(spec, costs[spec], ratios[spec], point) for point, spec in specs.items()}
+        place = {spec: index for index, spec in enumerate(different)}
+        costs, ratios = found["cost_usd"].tolist(), found["slo_violation_ratio"].tolist()
+        tried = {}
+        for point, spec in specs.items():
+            self._late_by_day[point] = found["late_by_day"][:, place[spec]]
+            tried[point] = Tried(spec, costs[place[spec]], ratios[place[spec]], point)
+        return tried
+
+    def _of_whole(self, tried: Tried) -> Tried:
+        """What was run, with the batch engine's figures of the other days where only one was."""
+        if self.day is None:
+            return tried
+        whole, day = self._whole[tried.point], self._of_day[tried.point]
+        usd = exchange(whole.cost_usd, day.cost_usd, tried.cost_usd)
+        share = float(self.day.requests.sum() / self._search.template.judged.requests.sum())
+        late = exchange(whole.slo_violation_ratio, day.slo_violation_ratio, tried.slo_violation_ratio, share)
+        return replace(tried, cost_usd=usd, slo_violation_ratio=late)
 
     def _so_far(self, share: float) -> None:
         """Tell the share of all tries that is done, by that of the present one."""

@@ -72,6 +72,7 @@ class Wanted:
         budget: most violations, as a share of the requests; the task's if None.
         margin: as of a Search.
         deployment: what is scaled, in the YAML; the service's name if None.
+        whole: whether the request engine runs all of a part that is longer than a day.
     """
 
     policy: str
@@ -79,6 +80,7 @@ class Wanted:
     margin: float = 0.0
     deployment: str | None = None
     namespace: str = "default"
+    whole: bool = False
 
 
 def calibrate_rule(part: Part, wanted: Wanted, out: Path, processes: int | None) -> Calibration:
@@ -104,7 +106,7 @@ def calibrate_rule(part: Part, wanted: Wanted, out: Path, processes: int | None)
         raise InputError(msg)
     budget = task.objective.violation_budget if budget is None else budget
     template = Run(task, split.judged, split.history, space.name, space.name, SEED)
-    search = Search(template, space, budget, margin=wanted.margin)
+    search = Search(template, space, budget, margin=wanted.margin, by_day=not wanted.whole)
     if split.coarse and part.trace is not None:
         STATUS.print(
             f"warning: {split.judged.name} has bins of over {COARSE_BIN_SECONDS:g} s: the load between them is "
@@ -267,6 +269,12 @@ def _print(found: Calibration, rows: list[Row], search: Search) -> None:
         )
     else:
         CONSOLE.print(f"{len(found.tried)} settings on the request engine")
+    if found.day is not None:
+        CONSOLE.print(
+            f"the request engine ran the hardest day, from {plain_number(found.day.start_seconds)} s; in its figures "
+            "the other days are the batch engine's (--whole runs them, too)",
+            soft_wrap=True,
+        )
     table = Table(box=None, padding=(0, 2, 0, 0))
     table.add_column("settings", overflow="fold")
     for title in ("batch: USD", "violations, %", "request: USD", "violations, %"):

@@ -246,6 +246,14 @@ def calibrate(
     start: StartOption = None,
     duration: DurationOption = None,
     mean_rps: MeanOption = None,
+    whole: Annotated[
+        bool,
+        typer.Option(
+            "--whole",
+            help="Of a part longer than a day, run all days on the request engine, not only the hardest: half a "
+            "minute a week for each of the settings.",
+        ),
+    ] = False,
     deployment: DeploymentOption = None,
     namespace: NamespaceOption = "default",
     out: Annotated[
@@ -268,7 +276,7 @@ def calibrate(
     from experiments.commands import Part
 
     part = Part(task, trace, start, duration, mean_rps)
-    wanted = Wanted(policy, budget, margin, deployment, namespace)
+    wanted = Wanted(policy, budget, margin, deployment, namespace, whole)
     with resumable():
         calibrate_rule(part, wanted, out, processes)
 

@@ -82,9 +82,9 @@ def load_task_and_warn(name: str) -> Task:
     return task
 
 
-def load_trace(path: str | Path) -> Trace:
+def load_trace(path: str | Path, *, gaps: bool = False) -> Trace:
     """A trace; says what was left out of its file."""
-    trace = read_trace(path)
+    trace = read_trace(path, gaps=gaps)
     if trace.origin and trace.origin.warning:
         STATUS.print(f"warning: {trace.origin.warning}")
     return trace

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from experiments.estimates import Estimate, estimate
+from experiments.estimates import ROUNDING, Estimate, estimate
 from experiments.figures import INK, mark_of, plain, save_figure
 from experiments.report import Findings
 from experiments.wording import plain_number, short_names
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 DEFAULTS = "hpa"
 """What the others are held against: Kubernetes' own."""
-_ROUNDING = 1e-9
-"""Equal costs that were added up otherwise differ by less."""
 _TICKS = (1.0, 1.25, 1.6, 2.0, 2.5, 3.2, 4.0, 5.0, 6.4, 8.0)
 _ROW_INCHES, _LEAST_INCHES = 0.42, 2.2
 
@@ -50,7 +48,7 @@ class Judged:
         if self.keeps(budget) != other.keeps(budget):
             return other.keeps(budget)
         if self.keeps(budget):
-            return self.cost_usd.low > other.cost_usd.high * (1 + _ROUNDING)
+            return self.cost_usd.low > other.cost_usd.high * (1 + ROUNDING)
         return self.late.low > other.late.high
 
 

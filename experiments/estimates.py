@@ -12,6 +12,8 @@ import numpy as np
 from experiments.calibrate import Tried, front
 from simulator.arrays import Floats
 
+ROUNDING = 1e-9
+"""Equal costs that were added up otherwise differ by less."""
 _RESAMPLES = 2000
 _SEED = 0
 _FLOOR = 1e-6
@@ -51,14 +53,14 @@ def estimate(values: Floats) -> Estimate:
 
 
 def probability_of_improvement(values: Floats, others: Floats) -> float:
-    """How often a value is below another's: the share of pairs, ties half.
+    """How often a value is below another's: the share of pairs, ties half; what differs by rounding is a tie.
 
     Args:
         values, others: float64 ``(n,)`` and ``(m,)``; lower is better.
     """
-    below = (values[:, np.newaxis] < others).mean()
-    ties = (values[:, np.newaxis] == others).mean()
-    return float(below + ties / 2)
+    mine = values[:, np.newaxis]
+    ties = np.isclose(mine, others, rtol=ROUNDING, atol=0.0)
+    return float(np.where(ties, 0.5, mine < others).mean())
 
 
 def matched_cost_usd(points: tuple[Tried, ...], slo_violation_ratio: float) -> float:

@@ -144,7 +144,10 @@ def make_plan(question: Question) -> Plan:
     """
     names = _names(question.forecasters)
     wanted = [(text, _seconds("--horizon", text)) for text in question.horizons]
-    trace = _binned(load_trace(question.trace), question.bin, min(seconds for _, seconds in wanted))
+    raw = load_trace(question.trace, gaps=True)
+    if missing := int(np.isnan(raw.requests).sum()):
+        STATUS.print(f"{raw.name}: {missing} of {len(raw.requests)} counts are missing")
+    trace = _binned(raw, question.bin, min(seconds for _, seconds in wanted))
     horizons = sorted({_bins(text, seconds, trace) for text, seconds in wanted})
     begin, end = _judged(trace, question)
     if end - begin <= horizons[-1]:
@@ -321,7 +324,7 @@ def _print(plan: Plan, rows: list[Row]) -> None:
         f"{plan.trace.name} in bins of {in_words(width)}: {in_words(begin * width)} of history, {season}; "
         f"{in_words(judged * width)} judged from {plain_number(plan.trace.start_seconds + begin * width)} s"
     )
-    judged_rates = plan.backtest.judged
+    judged_rates = plan.backtest.judged[~np.isnan(plan.backtest.judged)]
     chance = share_right_at_best(judged_rates, judged_rates * width, plan.usual)
     CONSOLE.print(
         f"right: replicas within 10 %, where the history's median load takes {MEDIAN_REPLICAS}; "

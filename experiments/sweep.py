@@ -67,11 +67,15 @@ class Store:
 
 
 class Sweep:
-    """Runs on a pool of processes, with a Store behind it; use it in a ``with`` block."""
+    """Runs on a pool of processes, with a Store behind it; use it in a ``with`` block.
+
+    Attributes:
+        processes: of the pool.
+    """
 
     def __init__(self, folder: Path, processes: int | None = None) -> None:
         self._store = Store(folder)
-        self._processes = processes or os.cpu_count() or 1
+        self.processes = processes or os.cpu_count() or 1
         self._pool: ProcessPoolExecutor | None = None
         self._others: list[BaseProcess] = []
 
@@ -103,7 +107,7 @@ class Sweep:
                     done(job.what)
             for key, job in by_key.items():
                 if found[key] is None:
-                    waiting[self._submit(job.work)] = key
+                    waiting[self.begin(job.work)] = key
             while waiting:
                 finished, _ = wait(waiting, return_when=FIRST_COMPLETED)
                 for future in finished:
@@ -126,11 +130,12 @@ class Sweep:
             self._store.save(key, found)
         return found
 
-    def _submit(self, work: Callable[[], Outcome]) -> Future[Outcome]:
+    def begin(self, work: Callable[[], What]) -> Future[What]:
+        """Begin work in a process of the pool; nothing of it is kept."""
         if self._pool is None:
             context = multiprocessing.get_context("spawn")
             self._others = multiprocessing.active_children()
-            self._pool = ProcessPoolExecutor(self._processes, mp_context=context, initializer=_begin_worker)
+            self._pool = ProcessPoolExecutor(self.processes, mp_context=context, initializer=_begin_worker)
         with deferred():
             return self._pool.submit(work)
 

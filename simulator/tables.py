@@ -106,8 +106,11 @@ def require_column(place: str, names: list[str], column: str) -> None:
         raise InputError(msg)
 
 
-def numbers(path: Path, table: pd.DataFrame, column: str) -> Floats:
+def numbers(path: Path, table: pd.DataFrame, column: str, *, gaps: bool = False) -> Floats:
     """A column of a table of text as finite numbers: float64 ``(rows,)``.
+
+    Args:
+        gaps: take what is empty or ``NaN`` for NaN.
 
     Raises:
         InputError: naming the line and value that is none.
@@ -116,11 +119,14 @@ def numbers(path: Path, table: pd.DataFrame, column: str) -> Floats:
 
     text_of = table[column].str.strip()
     values = pd.to_numeric(text_of, errors="coerce").to_numpy(dtype=np.float64)
-    wrong = np.flatnonzero(~np.isfinite(values))
+    missing = text_of.str.lower().isin(("", "nan")).to_numpy() & gaps
+    wrong = np.flatnonzero(~np.isfinite(values) & ~missing)
     if wrong.size:
         row = int(wrong[0])
         text = str(table[column].iloc[row])[:_MOST_LETTERS]
         msg = f"{path}:{row + 2}: {column} is {text!r}; must be a finite number"
         raise InputError(msg)
-    exact: Floats = text_of.to_numpy(dtype=object).astype(np.float64)  # pandas rounds the last digits
+    exact: Floats = (
+        text_of.mask(missing, "nan").to_numpy(dtype=object).astype(np.float64)
+    )  # pandas rounds the last digits
     return exact

@@ -36,7 +36,7 @@ class Trace:
     """Request counts in bins ``[t, t + bin_seconds)``.
 
     Attributes:
-        requests: float64 ``(T,)``; requests in each bin, at least 0.
+        requests: float64 ``(T,)``; requests in each bin, at least 0; NaN in gaps of what was read with them.
         bin_seconds: width of a bin.
         start_seconds: time of the first bin.
         name: where it comes from, for people.
@@ -113,14 +113,36 @@ class Trace:
         return _counted_until(part, end)
 
     def resample(self, bin_seconds: float) -> Trace:
-        """The same counts in other bins; a rest at the end that fills no bin is dropped."""
+        """The same counts in other bins; a rest at the end that fills no bin is dropped.
+
+        A bin with a gap in it is NaN where bins are whole numbers of the old ones.
+        """
         count = int(self.duration_seconds / bin_seconds + _GRID_TOLERANCE_SECONDS)
         if count < 1:
             msg = f"{self.name}: bins of {bin_seconds:g} s are wider than the trace ({self.duration_seconds:g} s)"
             raise InputError(msg)
-        edges = self.start_seconds + bin_seconds * np.arange(count + 1)
-        trace = replace(self, requests=np.diff(self._cumulative(edges)), bin_seconds=bin_seconds)
+        parts = round(bin_seconds / self.bin_seconds)
+        if abs(bin_seconds - parts * self.bin_seconds) <= _GRID_TOLERANCE_BINS * self.bin_seconds and parts:
+            requests = self.requests[: count * parts].reshape(count, parts).sum(axis=1)
+        else:
+            edges = self.start_seconds + bin_seconds * np.arange(count + 1)
+            requests = np.diff(self._cumulative(edges))
+        trace = replace(self, requests=requests, bin_seconds=bin_seconds)
         return _counted_until(trace, trace.end_seconds)
+
+    def after(self, earlier: Trace | None) -> Trace:
+        """With the counts of what ends where this begins before its own, in bins like its own.
+
+        A rest at the beginning that fills no bin is dropped.
+        """
+        bins = int(earlier.duration_seconds / self.bin_seconds + _GRID_TOLERANCE_SECONDS) if earlier else 0
+        if earlier is None or not bins:
+            return self
+        seconds = bins * self.bin_seconds
+        start = self.start_seconds - seconds
+        counts = earlier.slice(start, seconds).resample(self.bin_seconds).requests
+        requests = np.concatenate((counts, self.requests))
+        return Trace(requests, self.bin_seconds, start, self.name, self.sha256)
 
     def scale(self, factor: float) -> Trace:
         """Every count times ``factor``.
@@ -253,13 +275,16 @@ def split_trace(
     )
 
 
-def read_trace(path: str | Path) -> Trace:
+def read_trace(path: str | Path, *, gaps: bool = False) -> Trace:
     """Read counts, a request log or an access log.
 
     Counts are a CSV or CSV.gz file with the columns ``t_seconds,requests``. A log has a row for each
     request, in any order: a CSV or CSV.gz file with the columns ``t_seconds`` or ``t_seconds,class``
     and no other, or a Parquet file with ``arrived_seconds`` and perhaps ``class`` among others. An
     access log, plain or ``.gz``, is in Common or Combined Log Format; its first bin is at time 0.
+
+    Args:
+        gaps: take counts that are missing, as rows or as empty values, for NaN, in half of the bins at most.
 
     Raises:
         InputError: naming file, line and value, if it cannot be read or holds gaps, unordered
@@ -278,19 +303,25 @@ def read_trace(path: str | Path) -> Trace:
         return _trace_of_access_log(path, content, sha256)
     table = parse_csv(path, content, COLUMNS)
     times = numbers(path, table, "t_seconds")
-    requests = numbers(path, table, "requests")
+    requests = numbers(path, table, "requests", gaps=gaps)
     if len(times) < 2:
         msg = f"{path}: {len(times)} rows; a trace needs at least 2, so that the width of a bin is known"
         raise InputError(msg)
-    _check_grid(path, times)
+    place = _place(path, times, gaps=gaps)
     negative = np.flatnonzero(requests < 0)
     if negative.size:
         line = int(negative[0]) + 2
         msg = f"{path}:{line}: requests is {requests[negative[0]]:g}; must be at least 0"
         raise InputError(msg)
+    bins, known = int(place[-1]) + 1, int(np.isfinite(requests).sum())
+    if bins > 2 * known:
+        msg = f"{path}: {known} counts in {bins} bins; at least half of them must be known"
+        raise InputError(msg)
+    counts = np.full(bins, np.nan)
+    counts[place] = requests
     return Trace(
-        requests=requests,
-        bin_seconds=float((times[-1] - times[0]) / (len(times) - 1)),
+        requests=counts,
+        bin_seconds=float((times[-1] - times[0]) / place[-1]),
         start_seconds=float(times[0]),
         name=path.name,
         sha256=sha256,
@@ -351,7 +382,8 @@ def write_trace(trace: Trace, path: str | Path) -> None:
         partial.write_bytes(gzip.compress(content, mtime=0) if partial.suffix == ".gz" else content)
 
 
-def _check_grid(path: Path, times: Floats) -> None:
+def _place(path: Path, times: Floats, *, gaps: bool) -> NDArray[np.int64]:
+    """The place of each row among even bins: int64 ``(rows,)``."""
     steps = np.diff(times)
     bin_seconds = float(np.percentile(steps, 50, method="lower"))
     tolerance = max(_GRID_TOLERANCE_SECONDS, 1e-9 * abs(float(times[-1])))
@@ -360,7 +392,8 @@ def _check_grid(path: Path, times: Floats) -> None:
         row = int(backwards[0]) + 1
         msg = f"{path}:{row + 2}: t_seconds is {times[row]:.15g} after {times[row - 1]:.15g}; times must increase"
         raise InputError(msg)
-    uneven = np.flatnonzero(np.abs(steps - bin_seconds) > tolerance)
+    bins = np.maximum(np.rint(steps / bin_seconds), 1.0) if gaps else np.ones(len(steps))
+    uneven = np.flatnonzero(np.abs(steps - bins * bin_seconds) > tolerance)
     if uneven.size:
         row = int(uneven[0]) + 1
         msg = (
@@ -368,3 +401,4 @@ def _check_grid(path: Path, times: Floats) -> None:
             f"{bin_seconds:g} s apart; fill the gap or cut the trace there"
         )
         raise InputError(msg)
+    return np.concatenate(([0], np.cumsum(bins))).astype(np.int64)

@@ -55,7 +55,8 @@ class FakeSweep:
         """The batch engine's."""
         cost, violations = self.batch_cost or self.cost, self.batch_violations or self.violations
         figures = np.array([(cost(*point), violations(*point)) for point in GRID.points])
-        return Outcome({}, {"cost_usd": figures[:, 0], "slo_violation_ratio": figures[:, 1]})
+        names = ("cost_usd", "slo_violation_ratio")
+        return Outcome({}, dict(zip(names, figures.T, strict=True)) | {"late_by_day": figures[:, 1:].T})
 
     def outcomes(self, runs: list[Run], done: Callable[[Run], None]) -> list[Outcome]:
         rows = []
@@ -82,8 +83,8 @@ class TableSweep:
 
     def kept(self, _key: str, _work: Callable[[], Outcome]) -> Outcome:
         """The batch engine's."""
-        figures = {"cost_usd": self.cost, "slo_violation_ratio": self.late}
-        return Outcome({}, {name: np.array(list(values.values())) for name, values in figures.items()})
+        usd, late = (np.array(list(values.values())) for values in (self.cost, self.late))
+        return Outcome({}, {"cost_usd": usd, "slo_violation_ratio": late, "late_by_day": late[np.newaxis]})
 
     def outcomes(self, runs: list[Run], _done: Callable[[Run], None]) -> list[Outcome]:
         rows = [

@@ -54,6 +54,24 @@ def backtest(trace: Path, out: Path, *more: object) -> Result:
     return CliRunner().invoke(app, [str(one) for one in arguments])
 
 
+def test_gaps_in_the_file_are_forecast_across(trace: Path, tmp_path: Path) -> None:
+    """A lost hour and some empty values in the history, half an hour in the judged part."""
+    lines = trace.read_text().splitlines()
+    for line in (500, 501, 900):
+        lines[line] = lines[line].partition(",")[0] + ","
+    kept = [line for place, line in enumerate(lines) if not (600 <= place < 612 or 2000 <= place < 2006)]
+    path = tmp_path / "gaps.csv"
+    path.write_text("\n".join([*kept, ""]))
+    more = ("--horizon", "5m", "--forecaster", "harmonic")
+    done = backtest(path, tmp_path / "gaps", *more)
+    assert done.exit_code == 0, done.output
+    assert "gaps.csv: 21 of 2304 counts are missing" in " ".join(done.stderr.split())
+    backtest(trace, tmp_path / "whole", *more)
+    tables = [pd.read_csv(tmp_path / name / "forecast.csv") for name in ("gaps", "whole")]
+    for name in ("mase", "pinball", "coverage", "right"):
+        assert tables[0][name].to_numpy() == pytest.approx(tables[1][name].to_numpy(), rel=0.1)
+
+
 def test_it_prints_and_writes_what_a_rolling_origin_gives(trace: Path, tmp_path: Path) -> None:
     done = backtest(trace, tmp_path, "--horizon", "5m", "--horizon", "30m", "--forecaster", "harmonic")
     assert done.exit_code == 0, done.output

@@ -30,8 +30,9 @@ CLEARLY_DEARER, CLEARLY_MORE = 1.02, 1.1
 def tried_on(part: Trace, margin: float) -> tuple[Search, list[Tried]]:
     search = Search(Run(TASK, part, None, "hpa", "hpa", SEED), SPACE, BUDGET, margin=margin)
     specs = tuple(search.spec(point) for point in SPACE.points)
-    usd, late = try_together(Trial(search.template, specs, SEEDS))
-    return search, [Tried(*found) for found in zip(specs, usd, late, SPACE.points, strict=True)]
+    found = try_together(Trial(search.template, specs, SEEDS))
+    figures = zip(specs, found.cost_usd, found.slo_violation_ratio, SPACE.points, strict=True)
+    return search, [Tried(*one) for one in figures]
 
 
 def loses(one: Tried, other: Tried) -> bool:

@@ -47,6 +47,61 @@ def refusal(path: Path) -> str:
 
 
 @pytest.mark.parametrize(
+    ("rows", "counts"),
+    [
+        (("0,1", "60,2", "180,4", "240,5"), (1, 2, math.nan, 4, 5)),
+        (("0,1", "60,2", "120,3", "360,7", "420,8"), (1, 2, 3, math.nan, math.nan, math.nan, 7, 8)),
+        (("0,1", "60,nan", "120,", "180,4"), (1, math.nan, math.nan, 4)),
+    ],
+)
+def test_gaps_are_nan_where_they_are_allowed(
+    tmp_path: Path, rows: tuple[str, ...], counts: tuple[float, ...]
+) -> None:
+    trace = read_trace(write(tmp_path, *rows), gaps=True)
+    assert trace.bin_seconds == 60.0
+    assert np.array_equal(trace.requests, counts, equal_nan=True)
+    with pytest.raises(InputError):
+        read_trace(write(tmp_path, *rows))
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        (("0,1", "60,2", "150,4"), ":4: t_seconds goes from 60 to 150"),
+        (("0,1", "60,2", "1e15,4"), ": 3 counts in 16666666666668 bins; at least half of them must be known"),
+        (("0,", "60,nan", "120,4"), ": 1 counts in 3 bins; at least half of them must be known"),
+        (("0,1", "60,inf", "120,4"), ":3: requests is 'inf'"),
+        (("0,1", "60,-1", "180,4"), ":3: requests is -1"),
+    ],
+)
+def test_what_is_no_gap_is_refused_where_gaps_are_allowed(
+    tmp_path: Path, rows: tuple[str, ...], said: str
+) -> None:
+    path = write(tmp_path, *rows)
+    with pytest.raises(InputError) as caught:
+        read_trace(path, gaps=True)
+    assert str(caught.value).startswith(f"{path}{said}")
+
+
+def test_wider_bins_with_a_gap_in_them_are_gaps() -> None:
+    trace = Trace(np.array([1, 2, math.nan, 4, 5, 6, 7.0]), 60.0)
+    assert np.array_equal(trace.resample(120.0).requests, [3, math.nan, 11], equal_nan=True)
+
+
+@given(st.lists(st.integers(0, 1000), min_size=4, max_size=30), st.integers(1, 3))
+def test_what_comes_after_a_part_has_its_counts_before_its_own(counts: list[int], cut: int) -> None:
+    trace = Trace(np.array(counts, dtype=np.float64), 60.0, start_seconds=600.0)
+    earlier = trace.slice(600.0, 60.0 * cut)
+    later = trace.slice(600.0 + 60 * cut, 60.0 * (len(counts) - cut))
+    both = later.after(earlier)
+    assert both.start_seconds == 600.0
+    assert both.requests.tolist() == counts
+    assert later.after(None) is later
+    halves = Trace(np.repeat(earlier.requests / 2, 2), 30.0, start_seconds=600.0)
+    assert later.after(halves).requests.tolist() == counts
+
+
+@pytest.mark.parametrize(
     ("rows", "line", "values"),
     [
         (("0,1", "60,2", "180,4", "240,5"), 4, ("60", "180", "gap")),

@@ -1,0 +1,42 @@
+"""The hardest day of a long part, the only one of which every request is simulated.
+
+A week of requests takes a minute a run. Of the other days the batch engine's figures are taken.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from experiments.parts import DAY_SECONDS
+from experiments.run import Run
+from simulator.arrays import Floats
+
+
+def is_long(spec: Run) -> bool:
+    """Whether a run is of more than a day."""
+    return spec.judged.duration_seconds > DAY_SECONDS
+
+
+def hardest_day(spec: Run, late_by_day: Floats) -> Run:
+    """The same run of one day of its part.
+
+    Args:
+        late_by_day: float64 ``(D,)``; violations in each day of the part, the last not whole.
+    """
+    part = spec.judged
+    before = min(float(late_by_day.argmax()) * DAY_SECONDS, part.duration_seconds - DAY_SECONDS)
+    day = part.slice(part.start_seconds + before, DAY_SECONDS)
+    history = part.slice(part.start_seconds, before).after(spec.history) if before else spec.history
+    return replace(spec, judged=day, history=history)
+
+
+def exchange(whole: float, day: float, truth: float, share: float = 1.0) -> float:
+    """A measure of a whole part, with the request engine's of a day in place of the batch engine's.
+
+    Args:
+        whole: the part's on the batch engine.
+        day: the day's on the batch engine.
+        truth: the day's on the request engine.
+        share: what the day counts in the part's: 1 in a sum, its weight in a mean.
+    """
+    return max(whole + share * (truth - day), 0.0)
