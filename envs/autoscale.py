@@ -136,9 +136,10 @@ class AutoscaleEnv(gymnasium.Env[Observation, Action]):
         """
         actions = np.atleast_1d(action)
         count, services = self._interface.actions.count, len(self._interface.services)
-        if actions.shape != (services,) or ((actions < 0) | (actions >= count)).any():
+        is_whole = np.issubdtype(actions.dtype, np.integer)
+        if actions.shape != (services,) or not is_whole or ((actions < 0) | (actions >= count)).any():
             each = "" if services == 1 else f" for each of {services} services"
-            msg = f"action is {action}; must be 0 to {count - 1}{each}"
+            msg = f"action is {action}; must be a whole number, 0 to {count - 1}{each}"
             raise InputError(msg)
         if self._step >= self._steps:
             msg = "the episode is over; call reset()"

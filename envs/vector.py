@@ -127,6 +127,9 @@ class AutoscaleVectorEnv(VectorEnv[Observations, Actions, NDArray[Any]]):
             seed = int(np.random.SeedSequence().generate_state(1)[0])
         if seed is not None:
             first = int(seed) if isinstance(seed, Integral) else None
+            if first is None and not isinstance(seed, Sequence | np.ndarray):
+                msg = f"seed is {seed!r}; must be a whole number, or one a cluster"
+                raise InputError(msg)
             seeds = list(seed) if first is None else [first + place for place in range(self.num_envs)]  # type: ignore[arg-type]
             if len(seeds) != self.num_envs:
                 msg = f"seed has {len(seeds)} numbers; must have {self.num_envs}, one a cluster"
@@ -150,10 +153,7 @@ class AutoscaleVectorEnv(VectorEnv[Observations, Actions, NDArray[Any]]):
         if not self._is_seeded:
             msg = "no episode has begun; call reset() first"
             raise InputError(msg)
-        chosen = np.asarray(actions).reshape(state.wanted.shape)
-        if chosen.min() < 0 or chosen.max() >= self._actions.count:
-            msg = f"actions are {chosen.min()} to {chosen.max()}; must be 0 to {self._actions.count - 1}"
-            raise InputError(msg)
+        chosen = self._checked(actions)
         waiting = self._ended
         resets = bool(waiting.any())
         if resets and self.autoreset_mode is AutoresetMode.DISABLED:
@@ -184,6 +184,19 @@ class AutoscaleVectorEnv(VectorEnv[Observations, Actions, NDArray[Any]]):
         if self.autoreset_mode is AutoresetMode.SAME_STEP and truncated.any():
             observations = self._begin_anew(truncated, observations, infos)
         return observations, rewards, np.zeros(self.num_envs, dtype=bool), truncated, infos
+
+    def _checked(self, actions: Actions) -> Actions:
+        """Actions ``(N, S)``, refused where they are not."""
+        chosen, shape = np.asarray(actions), self.clusters.state.wanted.shape
+        if chosen.size != math.prod(shape) or not np.issubdtype(chosen.dtype, np.integer):
+            msg = (
+                f"actions are {chosen.dtype} {chosen.shape}; must be whole numbers {self.action_space.shape}"
+            )
+            raise InputError(msg)
+        if chosen.min() < 0 or chosen.max() >= self._actions.count:
+            msg = f"actions are {chosen.min()} to {chosen.max()}; must be 0 to {self._actions.count - 1}"
+            raise InputError(msg)
+        return chosen.reshape(shape)
 
     def action_masks(self) -> NDArray[np.bool_]:
         """Bool ``(N, A)`` or ``(N, S, A)``: the actions that are done as they are."""

@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
 from agents.registry import RULES, Spec, check_settings
 from agents.space import Ground, Point, Space
-from experiments.hardest_day import exchange, hardest_day, is_long
-from experiments.run import Outcome, Run, with_policy
+from experiments.engines import Engines
+from experiments.hardest_day import is_long
+from experiments.run import Run
 from experiments.sampling import Sampling, sample
 from experiments.sweep import Sweep
-from experiments.trials import Report, Trial, is_possible, try_together
-from simulator.arrays import Floats
+from experiments.trials import Report
+from experiments.tried import Tried, front, rank, thin
 from simulator.errors import InputError
 from simulator.trace import Trace
 
 SPACES = {name: rule.space for name, rule in RULES.items() if rule.space is not None}
 MOST_ROUNDS = 12
-TRIAL_SEEDS = 4
-"""Of each setting on the batch engine."""
 ON_BATCH, ON_REQUEST = Sampling(generations=8, size=32), Sampling(generations=5, size=8)
 """How much is tried of a space that is no grid, on the batch engine or else on the request engine."""
 CLEARLY_DEARER, CLEARLY_OVER = 1.02, 1.3
@@ -31,19 +30,8 @@ LIKELIEST = 6
 """Of a space that is no grid, so many that look best must have been run."""
 NEARLY_FEWEST = 1.1
 """Where nothing keeps the budget, violations that are so many times the fewest of any settings are few enough."""
-_FEWEST_VIOLATIONS = 1e-6
 FRONT_BUDGETS = 10.0
 """A front is run as far as its violations are within so many budgets."""
-
-
-@dataclass(frozen=True, slots=True)
-class Tried:
-    """Settings and what they came to; their point in the space is empty where none stands for them."""
-
-    spec: str
-    cost_usd: float
-    slo_violation_ratio: float
-    point: Point = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,12 +149,11 @@ def calibrate(
         note: told of each setting that was run.
         report: told the share of the batch engine's work that is done.
     """
-    engines = Engines(search, sweep, note, report)
+    trials = 1 if search.space.is_grid else ON_BATCH.generations + (search.default is not None)
+    engines = Engines(search, trials, sweep, note, report)
     batch = _try_on_batch(search, engines) if engines.has_batch else {}
     if batch and search.by_day and is_long(search.template):
-        engines.keep_to_a_day(
-            batch, min(batch, key=lambda point: rank(batch[point], search.limit(batch.values())))
-        )
+        engines.keep_to_a_day(batch, _best(batch, search.limit(batch.values())))
     tried: dict[Point, Tried] = {}
     defaults = [] if search.default is None else [search.default]
     asked = _first(search, batch, engines)
@@ -174,7 +161,7 @@ def calibrate(
         found = engines.run([*asked, *defaults])
         tried.update((point, found[point]) for point in asked)
         limit = search.limit([*batch.values(), *tried.values()])
-        best = min(tried, key=lambda point: rank(tried[point], limit))
+        best = _best(tried, limit)
         asked = [point for point in _promising(search, batch, best, tried, limit) if point not in tried]
         if not asked:
             break
@@ -191,102 +178,8 @@ def calibrate(
     )
 
 
-def rank(tried: Tried, limit: float) -> tuple[bool, float, float]:
-    """Lower is better: by cost where violations are within the limit, then the others by violations."""
-    over = not tried.slo_violation_ratio <= limit
-    first = tried.slo_violation_ratio if over else tried.cost_usd
-    return over, first, tried.cost_usd
-
-
-class Engines:
-    """Both engines at the points of a search.
-
-    Attributes:
-        ran: what was run on the request engine.
-    """
-
-    def __init__(
-        self, search: Search, sweep: Sweep, note: Callable[[str], None], report: Report | None
-    ) -> None:
-        self._search, self._sweep, self._note, self._report = search, sweep, note, report
-        self.has_batch = is_possible(search.template.task, search.template.judged)
-        self.ran: dict[Point, Tried] = {}
-        self._run = search.template
-        self._whole: dict[Point, Tried] = {}
-        self._of_day: dict[Point, Tried] = {}
-        self._late_by_day: dict[Point, Floats] = {}
-        self._finished = self._tries = 0
-        self._of = 1 if search.space.is_grid else ON_BATCH.generations + (search.default is not None)
-        self._of += search.by_day and is_long(search.template)
-
-    @property
-    def day(self) -> Trace | None:
-        """What the request engine runs, where that is not the whole part."""
-        return None if self._run is self._search.template else self._run.judged
-
-    def keep_to_a_day(self, batch: dict[Point, Tried], best: Point) -> None:
-        """From here on the request engine runs the day that has most violations at one point.
-
-        Args:
-            batch: all points that are run from here on, on the whole part.
-        """
-        self._run = hardest_day(self._search.template, self._late_by_day[best])
-        self._whole, self._of_day = batch, self.try_on_batch(batch)
-
-    def run(self, points: Iterable[Point]) -> dict[Point, Tried]:
-        """What points come to on the request engine, each of which is run once."""
-        asked = list(dict.fromkeys(points))
-        new = [point for point in asked if point not in self.ran]
-        specs = [self._search.spec(point) for point in new]
-        runs = [with_policy(self._run, spec, spec) for spec in specs]
-        outcomes = self._sweep.outcomes(runs, self._done)
-        for point, spec, outcome in zip(new, specs, outcomes, strict=True):
-            row = outcome.row
-            self.ran[point] = self._of_whole(Tried(spec, row["cost_usd"], row["slo_violation_ratio"], point))
-        return {point: self.ran[point] for point in asked}
-
-    def try_on_batch(self, points: Iterable[Point]) -> dict[Point, Tried]:
-        """What points come to on the batch engine, all at once, or what is kept of that."""
-        asked, template = list(dict.fromkeys(points)), self._run
-        specs = {point: self._search.spec(point) for point in asked}
-        different = tuple(dict.fromkeys(specs.values()))
-        trial = Trial(template, different, tuple(range(template.seed, template.seed + TRIAL_SEEDS)))
-
-        def work() -> Outcome:
-            many = f"{len(different)} settings x {TRIAL_SEEDS} seeds"
-            self._note(f"{template.label}: {many} on the batch engine")
-            return Outcome({}, asdict(try_together(trial, self._so_far, self._sweep)))
-
-        found = self._sweep.kept(trial.key, work).timeline
-        self._tries += 1
-        place = {spec: index for index, spec in enumerate(different)}
-        costs, ratios = found["cost_usd"].tolist(), found["slo_violation_ratio"].tolist()
-        tried = {}
-        for point, spec in specs.items():
-            self._late_by_day[point] = found["late_by_day"][:, place[spec]]
-            tried[point] = Tried(spec, costs[place[spec]], ratios[place[spec]], point)
-        return tried
-
-    def _of_whole(self, tried: Tried) -> Tried:
-        """What was run, with the batch engine's figures of the other days where only one was."""
-        if self.day is None:
-            return tried
-        whole, day = self._whole[tried.point], self._of_day[tried.point]
-        usd = exchange(whole.cost_usd, day.cost_usd, tried.cost_usd)
-        share = float(self.day.requests.sum() / self._search.template.judged.requests.sum())
-        late = exchange(whole.slo_violation_ratio, day.slo_violation_ratio, tried.slo_violation_ratio, share)
-        return replace(tried, cost_usd=usd, slo_violation_ratio=late)
-
-    def _so_far(self, share: float) -> None:
-        """Tell the share of all tries that is done, by that of the present one."""
-        if self._report:
-            self._report((self._tries + share) / self._of)
-
-    def _done(self, run: Run) -> None:
-        self._finished += 1
-        self._note(
-            f"{self._search.template.label}: {self._finished} run on the request engine, last {run.policy}"
-        )
+def _best(found: dict[Point, Tried], limit: float) -> Point:
+    return min(found, key=lambda point: rank(found[point], limit))
 
 
 def _try_on_batch(search: Search, engines: Engines) -> dict[Point, Tried]:
@@ -316,7 +209,7 @@ def _first(search: Search, batch: dict[Point, Tried], engines: Engines) -> list[
     if not batch:
         return search.space.coarse if search.space.is_grid else list(_sample(search, ON_REQUEST, engines.run))
     limit = search.limit(batch.values())
-    best = min(batch, key=lambda point: rank(batch[point], limit))
+    best = _best(batch, limit)
     near = _promising(search, batch, best, {best: batch[best]}, limit)
     return list(dict.fromkeys((best, *near, *_spread(batch, search))))
 
@@ -365,21 +258,3 @@ def _spread(batch: dict[Point, Tried], search: Search) -> list[Point]:
     most = FRONT_BUDGETS * search.budget
     curve = front(tuple(tried for tried in batch.values() if 0 < tried.slo_violation_ratio <= most))
     return [tried.point for tried in thin(curve, search.front)]
-
-
-def thin(curve: list[Tried], count: int) -> list[Tried]:
-    """At most so many points of a front, as even in the logarithm of their violations as there are."""
-    if len(curve) <= count:
-        return curve
-    violations = np.log([max(tried.slo_violation_ratio, _FEWEST_VIOLATIONS) for tried in curve])
-    evenly = np.linspace(violations[0], violations[-1], count)
-    return [curve[place] for place in sorted({int(np.abs(violations - at).argmin()) for at in evenly})]
-
-
-def front(points: tuple[Tried, ...]) -> list[Tried]:
-    """The points that no other beats in both cost and violations, by rising cost."""
-    best: list[Tried] = []
-    for point in sorted(points, key=lambda one: (one.cost_usd, one.slo_violation_ratio)):
-        if not best or point.slo_violation_ratio < best[-1].slo_violation_ratio:
-            best.append(point)
-    return best

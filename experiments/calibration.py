@@ -11,17 +11,9 @@ from rich.table import Table
 
 from agents.registry import RULES
 from agents.space import Point, Space
-from experiments.calibrate import (
-    SPACES,
-    TRIAL_SEEDS,
-    Calibration,
-    Search,
-    Tried,
-    calibrate,
-    front,
-    thin,
-)
+from experiments.calibrate import SPACES, Calibration, Search, calibrate
 from experiments.commands import CONSOLE, STATUS, Part, load_task_and_warn, status, tenths
+from experiments.engines import TRIAL_SEEDS
 from experiments.figures import INK, LIMIT, LOAD, READY, plain, plain_axes, save_figure
 from experiments.manifests import DOCUMENTS, manifest_of, scaled_by
 from experiments.outputs import check_folder
@@ -29,6 +21,7 @@ from experiments.recipes import SEED
 from experiments.run import Run
 from experiments.sweep import Sweep
 from experiments.trials import why_not
+from experiments.tried import Tried, front, thin
 from experiments.wording import duration, percent, plain_number
 from simulator.errors import InputError
 from simulator.files import whole_file

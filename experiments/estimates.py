@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from experiments.calibrate import Tried, front
+from experiments.tried import Tried, front
 from simulator.arrays import Floats
 
 ROUNDING = 1e-9

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
     from matplotlib.axes import Axes
 
-    from experiments.calibrate import Tried
+    from experiments.tried import Tried
 
 _BLOCKS = " ▁▂▃▄▅▆▇█"
 _HOUR_SECONDS = 3600.0
@@ -143,7 +143,7 @@ def plane_plot(
     """
     import plotly.graph_objects as go
 
-    from experiments.calibrate import front
+    from experiments.tried import front
 
     figure = go.Figure()
     lowest, highest = _violations_shown(means, budget, oracle_points)
@@ -231,7 +231,7 @@ def draw_plane(
     """
     from matplotlib.figure import Figure
 
-    from experiments.calibrate import front
+    from experiments.tried import front
 
     rows = math.ceil((len(means) + len(fronts) + 1) / _MOST_COLUMNS)
     figure = Figure(figsize=(9, 5 + 0.22 * rows), layout="constrained")

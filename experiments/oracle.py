@@ -26,10 +26,10 @@ from functools import partial
 import numpy as np
 
 from envs.task import Task
-from experiments.calibrate import Tried
 from experiments.planned import PERIOD_SECONDS, Schedule
 from experiments.run import Outcome, Run, code_digest, trace_digest
 from experiments.sweep import Job, Sweep
+from experiments.tried import Tried
 from simulator.arrays import Floats, Ints
 from simulator.faults import MetricOutage, MetricStaleness
 from simulator.trace import Trace

@@ -12,12 +12,13 @@ import pandas as pd
 
 from agents.registry import is_bundle
 from envs.task import Task
-from experiments.calibrate import SPACES, Tried
+from experiments.calibrate import SPACES
 from experiments.estimates import Estimate, estimate, matched_change, probability_of_improvement
 from experiments.figures import draw_plane, plane_plot
 from experiments.oracle import ORACLE
 from experiments.recipes import Resolved
 from experiments.timeline import timeline_plot
+from experiments.tried import Tried
 from experiments.wording import duration, percent, plain_number, short_names
 from simulator.arrays import Floats
 

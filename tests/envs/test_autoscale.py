@@ -230,5 +230,7 @@ def test_a_task_of_three_services_has_an_action_for_each() -> None:
     *_, info = env.step(np.array([hold, up, hold]))
     assert env._snapshot.wanted.tolist() == [before[0], 2 * before[1], before[2]]
     assert info["replicas"] == int(before.sum() + before[1])
-    with pytest.raises(InputError, match="must be 0 to 9 for each of 3 services"):
+    with pytest.raises(InputError, match="must be a whole number, 0 to 9 for each of 3 services"):
         env.step(np.array([hold, 10, hold]))
+    with pytest.raises(InputError, match="must be a whole number"):
+        env.step(np.array([1.0, 2.0, 3.0]))

@@ -115,6 +115,12 @@ def test_what_is_wrong_is_refused() -> None:
     env.reset(seed=np.int64(0))  # type: ignore[arg-type]
     with pytest.raises(InputError, match="actions are -1 to 0"):
         env.step(np.array([-1, 0]))
+    with pytest.raises(InputError, match=r"actions are int64 \(3,\); must be whole numbers \(2,\)"):
+        env.step(np.array([0, 1, 2]))
+    with pytest.raises(InputError, match=r"actions are float64 \(2,\); must be whole numbers"):
+        env.step(np.zeros(2))
+    with pytest.raises(InputError, match=r"seed is 1\.5; must be a whole number, or one a cluster"):
+        env.reset(seed=1.5)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="an episode needs 600 s"):
         made(1, trace=Trace(np.ones(5), 60.0, name="short"))
     with pytest.raises(InputError, match=WHY):

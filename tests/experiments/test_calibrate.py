@@ -16,21 +16,11 @@ from refused import refused_task
 
 from agents.space import Space
 from envs.task import Task, load_task
-from experiments.calibrate import (
-    FRONT_BUDGETS,
-    NEARLY_FEWEST,
-    SPACES,
-    Calibration,
-    Search,
-    Tried,
-    calibrate,
-    front,
-    rank,
-    thin,
-)
+from experiments.calibrate import FRONT_BUDGETS, NEARLY_FEWEST, SPACES, Calibration, Search, calibrate
 from experiments.recipes import SEED, check_policy, resolve, runs_of
 from experiments.run import Outcome, Run
 from experiments.sweep import Sweep
+from experiments.tried import Tried, front, rank, thin
 from simulator.errors import InputError
 from simulator.trace import Trace, split_trace
 

@@ -12,11 +12,13 @@ from refused import refused_task
 from agents.registry import make, parse_spec
 from envs.task import Task, load_task
 from experiments import calibrate as module
-from experiments.calibrate import SPACES, Calibration, Search, calibrate, rank
+from experiments import engines
+from experiments.calibrate import SPACES, Calibration, Search, calibrate
 from experiments.recipes import MARGIN, SEED, resolve
 from experiments.run import Run, execute
 from experiments.sampling import Sampling
 from experiments.sweep import Sweep
+from experiments.tried import rank
 from simulator.trace import Split, Trace, split_trace
 
 WEB = load_task("web")
@@ -87,7 +89,7 @@ def test_stopped_in_the_middle_it_goes_on_with_what_is_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = found(search_of("pid"), tmp_path / "whole")
-    try_together, generations = module.try_together, []
+    try_together, generations = engines.try_together, []
 
     def stopped(*arguments: object) -> object:
         generations.append(arguments)
@@ -95,7 +97,7 @@ def test_stopped_in_the_middle_it_goes_on_with_what_is_kept(
             raise KeyboardInterrupt
         return try_together(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(module, "try_together", stopped)
+    monkeypatch.setattr(engines, "try_together", stopped)
     with pytest.raises(KeyboardInterrupt):
         found(search_of("pid"), tmp_path / "stopped")
     assert found(search_of("pid"), tmp_path / "stopped") == whole

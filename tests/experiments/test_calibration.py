@@ -97,7 +97,7 @@ def test_again_it_runs_nothing_and_writes_the_same(
 ) -> None:
     first = calibrate(trace, tmp_path, "--duration", 1800)
     kept = {path: path.read_bytes() for path in tmp_path.glob("calibration.*")}
-    monkeypatch.setattr("experiments.calibrate.try_together", never)
+    monkeypatch.setattr("experiments.engines.try_together", never)
     monkeypatch.setattr("experiments.sweep.Sweep.begin", never)
     again = calibrate(trace, tmp_path, "--duration", 1800)
     assert again.exit_code == 0, again.output

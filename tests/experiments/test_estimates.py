@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from experiments.calibrate import Tried, front
 from experiments.estimates import (
     estimate,
     interquartile_mean,
     matched_cost_usd,
     probability_of_improvement,
 )
+from experiments.tried import Tried, front
 
 VALUES = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=40).map(np.array)
 

@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from envs.task import load_task
-from experiments.calibrate import SPACES, Search, Tried, rank
+from experiments.calibrate import SPACES, Search
 from experiments.parts import CALIBRATION_SECONDS, DAY_SECONDS
 from experiments.recipes import MARGIN, SEED
 from experiments.run import Run
 from experiments.trials import Trial, try_together
+from experiments.tried import Tried, rank
 from simulator.trace import Trace, read_trace
 
 TASK = load_task("web")

@@ -12,7 +12,7 @@ import pytest
 
 from envs.task import load_task
 from experiments import timeline as timeline_module
-from experiments.calibrate import Calibration, Tried
+from experiments.calibrate import Calibration
 from experiments.estimates import estimate
 from experiments.figures import mark_of, plane_plot, terminal_chart
 from experiments.measures import MEASURES
@@ -21,6 +21,7 @@ from experiments.report import Findings, _texts, summarize, verdict, write_repor
 from experiments.run import TIMELINE
 from experiments.table import make_table
 from experiments.timeline import draw_timeline, latency_axis, thin, timeline_plot
+from experiments.tried import Tried
 from experiments.wording import duration, percent, plain_number, short_names
 
 TASK = load_task("web")
