@@ -22,6 +22,7 @@ from experiments.cli_options import (
 )
 from experiments.cli_task import task_app
 from experiments.cli_traces import traces_app
+from experiments.extras import how_to_install
 from experiments.interruption import Interrupted, resumable
 from simulator.errors import InputError
 from simulator.plant import PlantGone
@@ -41,26 +42,6 @@ app.add_typer(control_app, name="control")
 app.add_typer(bundle_app, name="bundle")
 
 _INTERRUPTED = 130
-EXTRAS = {
-    "simpy": "sim",
-    "numba": "sim",
-    "scipy": "sim",
-    "pandas": "sim",
-    "pyarrow": "sim",
-    "gymnasium": "sim",
-    "torch": "train",
-    "stable_baselines3": "train",
-    "onnx": "train",
-    "mlflow": "train",
-    "plotly": "report",
-    "jinja2": "report",
-    "markupsafe": "report",
-    "matplotlib": "report",
-    "optuna": "calibrate",
-    "sklearn": "forecast",
-    "statsforecast": "forecast",
-    "prophet": "prophet",
-}
 
 
 def _tell_version(asked: bool) -> None:  # noqa: FBT001 - typer calls it so
@@ -379,10 +360,10 @@ def main() -> None:
     except InputError as error:
         _fail(str(error), 2)
     except ModuleNotFoundError as error:
-        extra = EXTRAS.get((error.name or "").partition(".")[0])
-        if extra is None:
+        how = how_to_install((error.name or "").partition(".")[0])
+        if how is None:
             raise
-        _fail(f"this command needs {error.name}; install it with: pip install 'setpoint[{extra}]'", 2)
+        _fail(f"this command needs {error.name}; install it with: {how}", 2)
     except Interrupted as error:
         _fail(str(error), _INTERRUPTED)
     except PlantGone as error:

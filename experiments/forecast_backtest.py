@@ -247,6 +247,12 @@ def _binned(trace: Trace, asked: str | None, shortest_seconds: float) -> Trace:
             raise InputError(msg)
     else:
         wanted = max(int(shortest_seconds / own + _WHOLE), 1) * own
+    if wanted > trace.duration_seconds:
+        msg = (
+            f"{trace.name}: bins of {in_words(wanted)}, as wide as the shortest --horizon without --bin, in a trace of "
+            f"{in_words(trace.duration_seconds)}; use a shorter --horizon or --bin"
+        )
+        raise InputError(msg)
     return trace if wanted == own else trace.resample(wanted)
 
 

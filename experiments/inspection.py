@@ -11,6 +11,7 @@ from pathlib import Path
 import yaml
 from pydantic import BaseModel
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from agents.bundle import SUFFIX, load_bundle
@@ -18,6 +19,7 @@ from agents.forecast.registry import FORECASTERS
 from agents.registry import RULES, Entry
 from envs.observer import FEATURES
 from envs.task import load_task, task_names
+from experiments.extras import how_to_install
 from experiments.recipes import ABOUT
 
 
@@ -107,15 +109,10 @@ def show_tasks() -> None:
 
 
 def show_forecasters() -> None:
-    """Print the forecasters, whether a control loop may use them, and what they need to be installed."""
-    table = Table("forecaster", "for control", "needs", "what it does", box=None, padding=(0, 2, 0, 0))
+    """Print the forecasters, whether a control loop may use them, and how to install what is missing."""
+    table = Table("forecaster", "for control", "what it does", "is missing", box=None, padding=(0, 2, 0, 0))
     for name, entry in FORECASTERS.items():
-        needs = (
-            ""
-            if not entry.library
-            else entry.library
-            if find_spec(entry.library)
-            else f"{entry.library}, which is missing"
-        )
-        table.add_row(name, "yes" if entry.control else "no", needs, entry.summary)
+        is_there = not entry.library or find_spec(entry.library)
+        missing = "" if is_there else escape(how_to_install(entry.library) or entry.library)
+        table.add_row(name, "yes" if entry.control else "no", entry.summary, missing)
     Console(highlight=False, soft_wrap=True).print(table)

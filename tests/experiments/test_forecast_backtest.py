@@ -190,6 +190,10 @@ def test_what_is_quick_enough() -> None:
             ("--horizon", "7m", "--bin", "5m"),
             "--horizon is '7m'; must be a whole number of bins of 5 min (--bin)",
         ),
+        (
+            ("--horizon", "40d"),
+            "days.csv: bins of 960 h, as wide as the shortest --horizon without --bin, in",
+        ),
         (("--horizon", "49h"), "days.csv: 3 bins of 49 h; too few to forecast from"),
         (("--horizon", "5m", "--horizon", "49h"), "the judged part has 576 bins of 5 min, a horizon of 49 h"),
         (("--bin", "1m"), "--bin is '1m'; must be a whole number of the trace's own bins of 5 min"),
@@ -207,8 +211,11 @@ def test_wrong_input_is_one_line(trace: Path, tmp_path: Path, arguments: tuple[s
     assert "\n" not in str(done.exception)
 
 
-def test_the_forecasters_are_listed() -> None:
-    done = CliRunner().invoke(app, ["forecast", "list"])
+def test_the_forecasters_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("experiments.inspection.find_spec", lambda _: None)
+    done = CliRunner(env={"COLUMNS": "120"}).invoke(app, ["forecast", "list"])
     assert done.exit_code == 0, done.output
     for name in FORECASTERS:
         assert name in done.output
+    for extra in ("forecast", "train", "prophet"):
+        assert f"pip install 'setpoint[{extra}]'" in done.output
