@@ -2,13 +2,16 @@
 
 
 def register_envs() -> None:
-    """Register setpoint's environments; ``envs.plugin`` calls this once Gymnasium is imported."""
+    """Register an environment for each task; ``envs.plugin`` calls this once Gymnasium is imported."""
     from gymnasium import register, registry
 
-    if "setpoint/Web-v1" not in registry:
-        register(
-            id="setpoint/Web-v1",
-            entry_point="envs.autoscale:make_env",
-            vector_entry_point="envs.vector:make_vector_env",
-            kwargs={"task": "web"},
-        )
+    from envs.names import env_id, task_names
+
+    for task in task_names():
+        if env_id(task) not in registry:
+            register(
+                id=env_id(task),
+                entry_point="envs.autoscale:make_env",
+                vector_entry_point="envs.vector:make_vector_env",
+                kwargs={"task": task},
+            )

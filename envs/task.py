@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from envs.actions import ActionMap
 from envs.guard import GuardSettings
 from envs.interface import Interface
+from envs.names import task_names
 from envs.objective import Objective
 from envs.observer import ObserverSettings
 from envs.reward import Reward
@@ -94,14 +95,6 @@ class Task(Settings):
     ) -> Cluster:
         """The Task's cluster under a trace; late requests are counted at the SLO."""
         return self.scenario.build(seed, (self.objective.slo_seconds,), trace, log, journal)
-
-
-def task_names() -> list[str]:
-    """The tasks that ship with setpoint."""
-    folder = resources.files("envs") / "tasks"
-    return sorted(
-        entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml")
-    )
 
 
 def load_task(name_or_path: str | Path) -> Task:

@@ -17,8 +17,9 @@ from rich.table import Table
 from agents.bundle import SUFFIX, load_bundle
 from agents.forecast.registry import FORECASTERS
 from agents.registry import RULES, Entry
+from envs.names import env_id, task_names
 from envs.observer import FEATURES
-from envs.task import load_task, task_names
+from envs.task import load_task
 from experiments.extras import how_to_install
 from experiments.recipes import ABOUT
 
@@ -106,6 +107,7 @@ def show_tasks() -> None:
     console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
     console.print(_pairs((name, load_task(name).question) for name in task_names()))
     console.print("\nAnother task is named by its YAML file; setpoint task fit makes one from a record.")
+    console.print(f"gymnasium.make knows them as {env_id('web')}, {env_id('cold-start')} and so on.")
 
 
 def show_forecasters() -> None:

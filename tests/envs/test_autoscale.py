@@ -12,7 +12,8 @@ from gymnasium.utils.env_checker import check_env
 from stable_baselines3.common.env_checker import check_env as check_sb3_env
 
 from envs.autoscale import AutoscaleEnv
-from envs.task import load_task, task_names
+from envs.names import env_id, task_names
+from envs.task import load_task
 from simulator.errors import InputError
 from simulator.trace import Trace
 
@@ -37,6 +38,13 @@ def test_it_is_made_after_importing_gymnasium_alone() -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "(14,)"
+
+
+@pytest.mark.parametrize("name", task_names())
+def test_every_task_is_registered(name: str) -> None:
+    env = gymnasium.make(env_id(name))
+    assert env.unwrapped.task.name == name  # type: ignore[attr-defined]
+    assert env_id("llm-inference") == "setpoint/LlmInference-v1"
 
 
 def test_the_checkers_pass() -> None:

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import yaml
 
-from envs.task import Task, load_task, task_names
+from envs.names import task_names
+from envs.task import Task, load_task
 from simulator.errors import InputError
 from simulator.trace import Trace
 
