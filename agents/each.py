@@ -84,3 +84,40 @@ class Each:
             if part is not None:
                 joined[share.clusters] = part
         return joined
+
+
+class Alone:
+    """A Policy for each of N clusters, which it sees without the axis N, as if there were no other.
+
+    It takes N times as long as one that decides for all. Forecasters refit, as those of a single cluster do.
+
+    Args:
+        policies: one a cluster, with the same period.
+    """
+
+    def __init__(self, policies: Sequence[Policy]) -> None:
+        self._policies = tuple(policies)
+        self.period_seconds = self._policies[0].period_seconds
+
+    def decide(self, snapshot: Snapshot) -> Desired:
+        """What each cluster's policy wishes for it."""
+        wishes = [
+            policy.decide(take_clusters(snapshot, place)) for place, policy in enumerate(self._policies)
+        ]
+        return Desired(
+            np.stack([wish.replicas for wish in wishes]),
+            vcpu=_stacked([wish.vcpu for wish in wishes]),
+            memory_gib=_stacked([wish.memory_gib for wish in wishes]),
+            nodes=_stacked([wish.nodes for wish in wishes]),
+        )
+
+    def reset(self, mask: Mask | None = None) -> None:
+        """Each forgets; with a mask ``(N,)``, only those where it is True."""
+        for place, policy in enumerate(self._policies):
+            if mask is None or mask[place]:
+                policy.reset()
+
+
+def _stacked(parts: list[Array | None]) -> Array | None:
+    known = [part for part in parts if part is not None]
+    return np.stack(known) if known else None

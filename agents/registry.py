@@ -42,6 +42,7 @@ class Entry:
         summary: a line about it.
         varied: the settings that the clusters of such a sequence may differ in.
         space: what is searched of it; None of a rule that does not change replicas.
+        refits: whether it learns more of a single cluster than of one of N.
     """
 
     settings: type[Settings]
@@ -49,6 +50,7 @@ class Entry:
     summary: str
     varied: frozenset[str]
     space: Space | None
+    refits: bool = False
 
 
 RULES: dict[str, Entry] = {
@@ -111,6 +113,7 @@ RULES: dict[str, Entry] = {
         "the HPA with a forecast in its rule, ahead of the start-up delay",
         predictive.VARIED,
         spaces.PREDICTIVE_HPA,
+        refits=True,
     ),
     "mpc": Entry(
         mpc.MpcSettings,
@@ -118,6 +121,7 @@ RULES: dict[str, Entry] = {
         "model predictive control: as few pods as bear the forecast load with a given chance",
         mpc.VARIED,
         spaces.MPC,
+        refits=True,
     ),
 }
 

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from agents.registry import make
+from agents.each import Alone
+from agents.registry import RULES, is_bundle, make, parse_spec
 from agents.runner import run
 from envs.task import Task
 from experiments.run import Run, make_context
@@ -42,6 +43,8 @@ _DEVIATIONS = 2.0
 _MEASURES = ("slo_violation_ratio", "cost_usd", "cpu_utilization")
 _BIN_SECONDS = 60.0
 _CLUSTERS = 128
+_CLUSTERS_ALONE = 16
+"""Of a rule that learns of each cluster by itself."""
 _WALK_SEED = 5
 
 LAWS: dict[str, dict[str, Any]] = {
@@ -326,17 +329,21 @@ def make_cell(
 
 def on_batch_engine(task: Task, trace: Trace, policy: str) -> tuple[float, float, float]:
     """Violation ratio, cost of a run and CPU utilisation of a policy, over many clusters."""
-    rule = make(policy, make_context(task, None, 0, trace.start_seconds))
+    context = make_context(task, None, 0, trace.start_seconds)
+    rule, count = make(policy, context), _CLUSTERS
+    if not is_bundle(policy) and RULES[parse_spec(policy).name].refits:
+        count = _CLUSTERS_ALONE
+        rule = Alone([make(policy, context) for _ in range(count)])
     clusters = FluidClusters(
         task.scenario,
         [trace],
-        _CLUSTERS,
+        count,
         period_seconds=rule.period_seconds,
         horizon_seconds=trace.duration_seconds,
         slo_seconds=task.objective.slo_seconds,
         randomization=Randomization.none(),
     )
-    everyone = np.arange(_CLUSTERS)
+    everyone = np.arange(count)
     clusters.seed(everyone, everyone.tolist())
     clusters.begin(everyone)
     plant = FluidPlant(clusters)
@@ -348,4 +355,4 @@ def on_batch_engine(task: Task, trace: Trace, policy: str) -> tuple[float, float
         cpu += float(interval.cpu_seconds.sum())
         capacity += float(interval.cpu_capacity_seconds.sum())
     clusters.close()
-    return _share(late, offered), usd / _CLUSTERS, _share(cpu, capacity)
+    return _share(late, offered), usd / count, _share(cpu, capacity)

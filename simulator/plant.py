@@ -87,8 +87,11 @@ class Snapshot:
     nodes: NodeCounts | None = None
 
 
-def take_clusters(seen: Any, which: Ints | slice) -> Any:  # noqa: ANN401 - of whatever a Snapshot is made of
-    """A Snapshot, or a part of one, of some of the clusters along its first axis; with a slice arrays are views."""
+def take_clusters(seen: Any, which: Ints | slice | int) -> Any:  # noqa: ANN401 - of whatever a Snapshot is made of
+    """A Snapshot, or a part of one, of some of the clusters along its first axis, or of one without that axis.
+
+    With a slice arrays are views.
+    """
     if isinstance(seen, np.ndarray):
         return seen[which]
     if names := getattr(seen, "__dataclass_fields__", None):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from fakes import FakePlant
 
-from agents.each import Each
+from agents.each import Alone, Each
 from agents.policy import Policy
 from agents.registry import RULES, make, make_each
 from envs.task import load_task
@@ -182,6 +182,26 @@ def test_settings_of_each_cluster_are_as_many_policies_alone(specs: tuple[str, .
         assert (desired.vcpu, desired.memory_gib, desired.nodes) == (None, None, None)
         for plant, replicas in zip(plants, each, strict=True):
             plant.apply(Desired(np.clip(replicas, 2, 200)))
+
+
+@pytest.mark.parametrize("spec", [PREDICTIVE, MPC, "fixed:replicas=6,vcpu=2", "hpa:window=60"])
+def test_each_alone_is_as_if_there_were_no_other(spec: str) -> None:
+    """Long enough without a history for forecasters to learn, which those of many clusters would not."""
+    together, alone = Alone([made(spec) for _ in range(3)]), [made(spec) for _ in range(3)]
+    rng = np.random.default_rng(2)
+    for tick in range(300):
+        if tick == 250:
+            together.reset(np.array([False, True, False]))
+            alone[1].reset()
+        plants = [FakePlant(replicas=5) for _ in alone]
+        for plant in plants:
+            plant.rate, plant.now = float(rng.uniform(200, 400)), 15.0 * tick
+        snapshots = [plant.snapshot() for plant in plants]
+        each = [one.decide(seen) for one, seen in zip(alone, snapshots, strict=True)]
+        desired = together.decide(stack(snapshots))
+        assert desired.replicas.tolist() == [one.replicas.tolist() for one in each]
+        vcpu = [one.vcpu.tolist() for one in each if one.vcpu is not None]
+        assert (desired.vcpu is None and not vcpu) or desired.vcpu.tolist() == vcpu  # type: ignore[union-attr]
 
 
 def test_what_some_ask_for_leaves_the_others_as_they_are() -> None:
