@@ -29,13 +29,16 @@ from experiments.conformance import (
     TROUBLES,
     Cell,
     World,
+    compare,
     covering_grid,
     full_grid,
     given_load,
     grid,
+    made_load,
     make_cell,
 )
 from experiments.conformance_figure import draw_conformance
+from experiments.sweep import Sweep
 from experiments.verdict import judge, rank_correlation, write_table
 from simulator.errors import InputError
 from simulator.flow.support import check_supported
@@ -199,6 +202,14 @@ def test_a_trace_is_scaled_by_the_part_that_is_taken() -> None:
     assert load.mean_rps == pytest.approx(200.0)
     with pytest.raises(InputError, match="no requests in the 1 h from 0 s; choose another --start"):
         given_load(Trace(np.zeros(60), 60.0), 200.0, 1)
+
+
+def test_both_engines_run_the_same_policy_where_it_learns(tmp_path: Path) -> None:
+    """Two hours of jumps without a history: what is learned in the first decides the second."""
+    world, load = World(load="jumps", slots=1), made_load("jumps", 200.0, 2)
+    with Sweep(tmp_path) as sweep:
+        (cell,) = compare(WEB, (world,), {"jumps": load}, sweep, policies=("predictive_hpa",), seeds=8)
+    assert cell.sure_errors[0] < 0.02, cell
 
 
 def test_the_picture_and_the_table_show_every_cell(tmp_path: Path) -> None:
