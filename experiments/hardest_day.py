@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
+
 from experiments.parts import DAY_SECONDS
 from experiments.run import Run
 from simulator.arrays import Floats
@@ -18,13 +20,16 @@ def is_long(spec: Run) -> bool:
 
 
 def hardest_day(spec: Run, late_by_day: Floats) -> Run:
-    """The same run of one day of its part.
+    """The same run of the day with most violations, and of those with as many the one with most requests.
 
     Args:
         late_by_day: float64 ``(D,)``; violations in each day of the part, the last not whole.
     """
-    part = spec.judged
-    before = min(float(late_by_day.argmax()) * DAY_SECONDS, part.duration_seconds - DAY_SECONDS)
+    part, days = spec.judged, len(late_by_day)
+    of_bin = (np.arange(len(part.requests)) * part.bin_seconds / DAY_SECONDS).astype(np.int64)
+    requests = np.bincount(of_bin, part.requests, minlength=days)[:days]
+    hardest = float(np.lexsort((requests, late_by_day))[-1])
+    before = min(hardest * DAY_SECONDS, part.duration_seconds - DAY_SECONDS)
     day = part.slice(part.start_seconds + before, DAY_SECONDS)
     history = part.slice(part.start_seconds, before).after(spec.history) if before else spec.history
     return replace(spec, judged=day, history=history)

@@ -54,6 +54,13 @@ def test_the_last_day_may_begin_before_the_rest_of_a_day_does() -> None:
     assert (found.judged.start_seconds, found.judged.end_seconds) == (1.5 * DAY_SECONDS, 2.5 * DAY_SECONDS)
 
 
+def test_without_violations_the_day_with_most_requests_is_taken() -> None:
+    """The first of three days has none at all, and no ratio."""
+    requests = np.concatenate((np.zeros(1440), np.full(1440, 5.0), np.full(1440, 3.0)))
+    spec = Run(load_task("web"), Trace(requests, 60.0), None, "hpa", "hpa", SEED)
+    assert hardest_day(spec, np.zeros(3)).judged.start_seconds == DAY_SECONDS
+
+
 def test_the_first_day_has_the_history_that_there_was() -> None:
     spec = run_of(waves(9), DAY_SECONDS, 3 * DAY_SECONDS)
     assert hardest_day(spec, np.array([1.0, 0.0, 0.0])).history == spec.history
