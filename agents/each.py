@@ -44,13 +44,8 @@ class Each:
     """
 
     def __init__(self, shares: Sequence[Share]) -> None:
-        periods = sorted({share.policy.period_seconds for share in shares})
-        if len(periods) != 1:
-            found = " and ".join(f"{period:g} s" for period in periods)
-            msg = f"policies that decide together have periods of {found}; give all of them the same period"
-            raise InputError(msg)
+        self.period_seconds = _period_of([share.policy for share in shares])
         self._shares = tuple(shares)
-        self.period_seconds: float = periods[0]
 
     def decide(self, snapshot: Snapshot) -> Desired:
         """What each cluster's policy wishes for it."""
@@ -92,12 +87,15 @@ class Alone:
     It takes N times as long as one that decides for all. Forecasters refit, as those of a single cluster do.
 
     Args:
-        policies: one a cluster, with the same period.
+        policies: one a cluster; all of them ask for the same things, such as replicas alone.
+
+    Raises:
+        InputError: if the policies' periods differ.
     """
 
     def __init__(self, policies: Sequence[Policy]) -> None:
         self._policies = tuple(policies)
-        self.period_seconds = self._policies[0].period_seconds
+        self.period_seconds = _period_of(policies)
 
     def decide(self, snapshot: Snapshot) -> Desired:
         """What each cluster's policy wishes for it."""
@@ -119,5 +117,25 @@ class Alone:
 
 
 def _stacked(parts: list[Array | None]) -> Array | None:
+    """One of Desired's arrays.
+
+    Raises:
+        ValueError: if some ask for it and others do not.
+    """
     known = [part for part in parts if part is not None]
+    if known and len(known) < len(parts):
+        msg = (
+            "policies that decide each alone must ask for the same things; some leave out what others ask for"
+        )
+        raise ValueError(msg)
     return np.stack(known) if known else None
+
+
+def _period_of(policies: Sequence[Policy]) -> float:
+    """The period of all of them."""
+    periods = sorted({policy.period_seconds for policy in policies})
+    if len(periods) != 1:
+        found = " and ".join(f"{period:g} s" for period in periods)
+        msg = f"policies that decide together have periods of {found}; give all of them the same period"
+        raise InputError(msg)
+    return periods[0]

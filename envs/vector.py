@@ -114,7 +114,7 @@ class AutoscaleVectorEnv(VectorEnv[Observations, Actions, NDArray[Any]]):
         """Begin an episode of each cluster, or of those in ``options["reset_mask"]``, bool ``(N,)``.
 
         Raises:
-            InputError: if there are not as many seeds as clusters.
+            InputError: if there are not as many seeds as clusters, whole numbers of 0 or more.
         """
         mask = (options or {}).get("reset_mask")
         which = self._everyone if mask is None else np.flatnonzero(mask)
@@ -126,14 +126,7 @@ class AutoscaleVectorEnv(VectorEnv[Observations, Actions, NDArray[Any]]):
         if seed is None and not self._is_seeded:
             seed = int(np.random.SeedSequence().generate_state(1)[0])
         if seed is not None:
-            first = int(seed) if isinstance(seed, Integral) else None
-            if first is None and not isinstance(seed, Sequence | np.ndarray):
-                msg = f"seed is {seed!r}; must be a whole number, or one a cluster"
-                raise InputError(msg)
-            seeds = list(seed) if first is None else [first + place for place in range(self.num_envs)]  # type: ignore[arg-type]
-            if len(seeds) != self.num_envs:
-                msg = f"seed has {len(seeds)} numbers; must have {self.num_envs}, one a cluster"
-                raise InputError(msg)
+            seeds = self._seeds(seed)
             self.clusters.seed(which, [seeds[place] for place in which])
             self._is_seeded = True
         self._begin(which)
@@ -185,10 +178,26 @@ class AutoscaleVectorEnv(VectorEnv[Observations, Actions, NDArray[Any]]):
             observations = self._begin_anew(truncated, observations, infos)
         return observations, rewards, np.zeros(self.num_envs, dtype=bool), truncated, infos
 
+    def _seeds(self, seed: int | Sequence[int]) -> list[int]:
+        """A seed for each cluster, refused where there are none."""
+        seeds = (
+            [int(seed) + place for place in range(self.num_envs)]
+            if isinstance(seed, Integral)
+            else np.ravel(seed).tolist()
+        )
+        if not all(isinstance(one, int) and one >= 0 for one in seeds):
+            msg = f"seed is {seed!r}; must be a whole number of 0 or more, or one a cluster"
+            raise InputError(msg)
+        if len(seeds) != self.num_envs:
+            msg = f"seed has {len(seeds)} numbers; must have {self.num_envs}, one a cluster"
+            raise InputError(msg)
+        return seeds
+
     def _checked(self, actions: Actions) -> Actions:
         """Actions ``(N, S)``, refused where they are not."""
         chosen, shape = np.asarray(actions), self.clusters.state.wanted.shape
-        if chosen.size != math.prod(shape) or not np.issubdtype(chosen.dtype, np.integer):
+        is_whole = np.issubdtype(chosen.dtype, np.integer)
+        if chosen.shape not in {shape, self.action_space.shape} or not is_whole:
             msg = (
                 f"actions are {chosen.dtype} {chosen.shape}; must be whole numbers {self.action_space.shape}"
             )

@@ -11,7 +11,7 @@ import numpy as np
 from agents.registry import RULES, Spec, check_settings
 from agents.space import Ground, Point, Space
 from experiments.engines import Engines
-from experiments.hardest_day import is_long
+from experiments.hardest_day import can_be_cut
 from experiments.run import Run
 from experiments.sampling import Sampling, sample
 from experiments.sweep import Sweep
@@ -152,7 +152,7 @@ def calibrate(
     trials = 1 if search.space.is_grid else ON_BATCH.generations + (search.default is not None)
     engines = Engines(search, trials, sweep, note, report)
     batch = _try_on_batch(search, engines) if engines.has_batch else {}
-    if batch and search.by_day and is_long(search.template):
+    if batch and search.by_day and can_be_cut(search.template):
         engines.keep_to_a_day(batch, _best(batch, search.limit(batch.values())))
     tried: dict[Point, Tried] = {}
     defaults = [] if search.default is None else [search.default]

@@ -264,8 +264,8 @@ def _print(found: Calibration, rows: list[Row], search: Search) -> None:
         CONSOLE.print(f"{len(found.tried)} settings on the request engine")
     if found.day is not None:
         CONSOLE.print(
-            f"the request engine ran the hardest day, from {plain_number(found.day.start_seconds)} s; in its figures "
-            "the other days are the batch engine's (--whole runs them, too)",
+            f"the request engine ran the hardest 24 h, from {plain_number(found.day.start_seconds)} s; in its figures "
+            "the rest is the batch engine's (--whole runs that, too)",
             soft_wrap=True,
         )
     table = Table(box=None, padding=(0, 2, 0, 0))

@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from agents.space import Point
-from experiments.hardest_day import exchange, hardest_day, is_long
+from experiments.hardest_day import can_be_cut, exchange, hardest_day
 from experiments.run import Outcome, Run, with_policy
 from experiments.sweep import Sweep
 from experiments.trials import Report, Trial, is_possible, try_together
@@ -43,7 +43,7 @@ class Engines:
         self._of_day: dict[Point, Tried] = {}
         self._late_by_day: dict[Point, Floats] = {}
         self._finished = self._tries = 0
-        self._of = trials + (search.by_day and is_long(search.template))
+        self._of = trials + (search.by_day and can_be_cut(search.template))
 
     @property
     def day(self) -> Trace | None:
@@ -80,7 +80,8 @@ class Engines:
 
         def work() -> Outcome:
             many = f"{len(different)} settings x {TRIAL_SEEDS} seeds"
-            self._note(f"{template.label}: {many} on the batch engine")
+            of_day = ", the hardest day" if self.day else ""
+            self._note(f"{template.label}: {many} on the batch engine{of_day}")
             return Outcome({}, asdict(try_together(trial, self._so_far, self._sweep)))
 
         found = self._sweep.kept(trial.key, work).timeline

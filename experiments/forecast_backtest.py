@@ -148,6 +148,10 @@ def make_plan(question: Question) -> Plan:
     if missing := int(np.isnan(raw.requests).sum()):
         STATUS.print(f"{raw.name}: {missing} of {len(raw.requests)} counts are missing")
     trace = _binned(raw, question.bin, min(seconds for _, seconds in wanted))
+    if trace is not raw and (missing := int(np.isnan(trace.requests).sum())):
+        STATUS.print(
+            f"{missing} of {len(trace.requests)} bins of {in_words(trace.bin_seconds)} have a gap in them"
+        )
     horizons = sorted({_bins(text, seconds, trace) for text, seconds in wanted})
     begin, end = _judged(trace, question)
     if end - begin <= horizons[-1]:
@@ -159,6 +163,13 @@ def make_plan(question: Question) -> Plan:
     grid = Grid(trace.bin_seconds, horizons[-1], question.seed)
     rates = trace.rate_rps[:end]
     history = rates[:begin]
+    known, judged = np.isfinite(history).sum(), np.isfinite(rates[begin:]).sum()
+    if known < _LEAST_HISTORY or not judged:
+        msg = (
+            f"{trace.name}: {known} bins of history and {judged} judged ones are without gaps, in bins of "
+            f"{in_words(trace.bin_seconds)}; at least {_LEAST_HISTORY} and 1 are needed: use a narrower --bin"
+        )
+        raise InputError(msg)
     season = season_of(history, grid)
     scale, busy = naive_error(history, season), history[history > 0]
     usual = float(np.median(busy)) if len(busy) else 0.0

@@ -13,10 +13,13 @@ from experiments.parts import DAY_SECONDS
 from experiments.run import Run
 from simulator.arrays import Floats
 
+_ROUNDING_SECONDS = 1e-6
 
-def is_long(spec: Run) -> bool:
-    """Whether a run is of more than a day."""
-    return spec.judged.duration_seconds > DAY_SECONDS
+
+def can_be_cut(spec: Run) -> bool:
+    """Whether a run is of more than a day, and no fault has a time, which a day by itself would move."""
+    is_long = spec.judged.duration_seconds > DAY_SECONDS + _ROUNDING_SECONDS
+    return is_long and all(fault.at_seconds is None for fault in spec.task.scenario.faults)
 
 
 def hardest_day(spec: Run, late_by_day: Floats) -> Run:

@@ -84,10 +84,10 @@ class Sweep:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
-        """Drop what has not begun and, after Ctrl-C, what has not ended."""
+        """Drop what has not begun and, after an error or Ctrl-C, what has not ended."""
         if self._pool is None:
             return
-        if kind is KeyboardInterrupt:
+        if kind is not None:
             for worker in set(multiprocessing.active_children()).difference(self._others):
                 worker.terminate()
         self._pool.shutdown(wait=True, cancel_futures=True)

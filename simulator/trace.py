@@ -26,6 +26,7 @@ COARSE_BIN_SECONDS = 300.0
 _GRID_TOLERANCE_SECONDS = 1e-6
 _GRID_TOLERANCE_BINS = 1e-6
 _MOST_PARTS = 3600
+_MOST_BINS = 1_000_000_000
 _LOG_BIN_SECONDS, _LONG_LOG_BIN_SECONDS = 1.0, 60.0
 _LONG_LOG_SECONDS = 86_400.0
 _MOST_LOG_SECONDS = 100 * 366 * 86_400.0
@@ -122,7 +123,11 @@ class Trace:
             msg = f"{self.name}: bins of {bin_seconds:g} s are wider than the trace ({self.duration_seconds:g} s)"
             raise InputError(msg)
         parts = round(bin_seconds / self.bin_seconds)
-        if abs(bin_seconds - parts * self.bin_seconds) <= _GRID_TOLERANCE_BINS * self.bin_seconds and parts:
+        is_whole = (
+            parts > 0
+            and abs(bin_seconds - parts * self.bin_seconds) <= _GRID_TOLERANCE_BINS * self.bin_seconds
+        )
+        if is_whole and count * parts <= len(self.requests):
             requests = self.requests[: count * parts].reshape(count, parts).sum(axis=1)
         else:
             edges = self.start_seconds + bin_seconds * np.arange(count + 1)
@@ -139,7 +144,7 @@ class Trace:
         if earlier is None or not bins:
             return self
         seconds = bins * self.bin_seconds
-        start = self.start_seconds - seconds
+        start = max(self.start_seconds - seconds, earlier.start_seconds)
         counts = earlier.slice(start, seconds).resample(self.bin_seconds).requests
         requests = np.concatenate((counts, self.requests))
         return Trace(requests, self.bin_seconds, start, self.name, self.sha256)
@@ -400,5 +405,9 @@ def _place(path: Path, times: Floats, *, gaps: bool) -> NDArray[np.int64]:
             f"{path}:{row + 2}: t_seconds goes from {times[row - 1]:.15g} to {times[row]:.15g}, where the others are "
             f"{bin_seconds:g} s apart; fill the gap or cut the trace there"
         )
+        raise InputError(msg)
+    if bins.sum() > _MOST_BINS:
+        span = f"{times[0]:.15g} to {times[-1]:.15g}"
+        msg = f"{path}: t_seconds goes from {span}, more than {_MOST_BINS} bins of {bin_seconds:g} s"
         raise InputError(msg)
     return np.concatenate(([0], np.cumsum(bins))).astype(np.int64)

@@ -119,8 +119,11 @@ def test_what_is_wrong_is_refused() -> None:
         env.step(np.array([0, 1, 2]))
     with pytest.raises(InputError, match=r"actions are float64 \(2,\); must be whole numbers"):
         env.step(np.zeros(2))
-    with pytest.raises(InputError, match=r"seed is 1\.5; must be a whole number, or one a cluster"):
-        env.reset(seed=1.5)  # type: ignore[arg-type]
+    for seed in (1.5, -1, [1.5, 2.5], [1, None], "ab"):
+        with pytest.raises(
+            InputError, match=r"seed is .*; must be a whole number of 0 or more, or one a cluster"
+        ):
+            env.reset(seed=seed)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="an episode needs 600 s"):
         made(1, trace=Trace(np.ones(5), 60.0, name="short"))
     with pytest.raises(InputError, match=WHY):

@@ -72,6 +72,17 @@ def test_gaps_in_the_file_are_forecast_across(trace: Path, tmp_path: Path) -> No
         assert tables[0][name].to_numpy() == pytest.approx(tables[1][name].to_numpy(), rel=0.1)
 
 
+def test_gaps_in_every_bin_are_refused(trace: Path, tmp_path: Path) -> None:
+    """A count is missing in every hour."""
+    kept = [line for place, line in enumerate(trace.read_text().splitlines()) if place % 12 != 5]
+    path = tmp_path / "gaps.csv"
+    path.write_text("\n".join([*kept, ""]))
+    done = backtest(path, tmp_path / "out", "--horizon", "1h")
+    assert isinstance(done.exception, InputError)
+    assert "0 bins of history and 0 judged ones are without gaps, in bins of 1 h" in str(done.exception)
+    assert backtest(path, tmp_path / "out", "--horizon", "1h", "--bin", "5m").exit_code == 0
+
+
 def test_it_prints_and_writes_what_a_rolling_origin_gives(trace: Path, tmp_path: Path) -> None:
     done = backtest(trace, tmp_path, "--horizon", "5m", "--horizon", "30m", "--forecaster", "harmonic")
     assert done.exit_code == 0, done.output

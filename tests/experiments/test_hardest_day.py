@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.space import Space
-from envs.task import load_task
+from envs.task import Task, load_task
 from experiments.calibrate import Calibration, Search, calibrate
-from experiments.hardest_day import exchange, hardest_day, is_long
+from experiments.hardest_day import can_be_cut, exchange, hardest_day
 from experiments.parts import DAY_SECONDS
 from experiments.recipes import SEED
 from experiments.run import Run
@@ -38,9 +38,9 @@ def run_of(trace: Trace, start_seconds: float, seconds: float) -> Run:
 def test_the_day_has_the_most_violations_and_all_before_it_as_history() -> None:
     trace = waves(9)
     spec = run_of(trace, 2 * DAY_SECONDS, 6.25 * DAY_SECONDS)
-    assert is_long(spec)
+    assert can_be_cut(spec)
     found = hardest_day(spec, np.array([1.0, 2.0, 9.0, 2.0, 1.0, 0.0, 3.0]))
-    assert not is_long(found)
+    assert not can_be_cut(found)
     assert (found.judged.start_seconds, found.judged.end_seconds) == (4 * DAY_SECONDS, 5 * DAY_SECONDS)
     assert found.history is not None
     assert (found.history.start_seconds, found.history.end_seconds) == (0.0, 4 * DAY_SECONDS)
@@ -52,6 +52,14 @@ def test_the_last_day_may_begin_before_the_rest_of_a_day_does() -> None:
     spec = run_of(waves(9), 0.0, 2.5 * DAY_SECONDS)
     found = hardest_day(spec, np.array([1.0, 0.0, 5.0]))
     assert (found.judged.start_seconds, found.judged.end_seconds) == (1.5 * DAY_SECONDS, 2.5 * DAY_SECONDS)
+
+
+def test_a_fault_with_a_time_would_be_moved() -> None:
+    task = load_task("web").model_dump(mode="json", exclude_none=True)
+    fault: dict[str, object] = {"kind": "pod_kill", "count": 1}
+    for when, cut in (({"at_seconds": 100_000.0}, False), ({"per_hour": 1.0}, True)):
+        changed = Task.model_validate(task | {"scenario": task["scenario"] | {"faults": [fault | when]}})
+        assert can_be_cut(Run(changed, waves(2), None, "hpa", "hpa", SEED)) == cut
 
 
 def test_without_violations_the_day_with_most_requests_is_taken() -> None:
