@@ -113,7 +113,9 @@ def calibrate_rule(part: Part, wanted: Wanted, out: Path, processes: int | None)
     rows = rows_of(found, space)
     with whole_file(out / CSV_NAME) as partial:
         write_rows(rows, space, partial)
-    draw_calibration(rows, (budget, found.limit), f"{space.name} on {_of(split.judged)}", out / PNG_NAME)
+    of_day = "; on the request engine the hardest 24 h of it" if found.day else ""
+    title = f"{space.name} on {_of(split.judged)}{of_day}"
+    draw_calibration(rows, (budget, found.limit), title, out / PNG_NAME)
     _print(found, rows, search)
     CONSOLE.print(f"all that was tried: {out / CSV_NAME}    picture: {out / PNG_NAME}")
     for rule in DOCUMENTS:
