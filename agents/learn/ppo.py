@@ -10,7 +10,10 @@ from typing import Literal
 import torch
 from pydantic import Field
 from stable_baselines3 import PPO
+from stable_baselines3.common.distributions import CategoricalDistribution
 from stable_baselines3.common.vec_env import VecEnv
+from torch.distributions import Categorical
+from torch.distributions.utils import lazy_property
 
 from simulator.settings import Settings
 
@@ -40,8 +43,9 @@ class PpoSettings(Settings):
 BATCH_DEFAULTS = PpoSettings(
     environments=1024,
     rollout_steps=32,
-    batch_size=2048,
+    batch_size=8192,
     epochs=4,
+    learning_rate=2e-3,
     hidden=(32, 32),
     activation="relu",
 )
@@ -53,6 +57,30 @@ _FEWEST_EPISODES = 100
 _ADAM_EPSILON = 1e-5
 """As stable-baselines3 has it by itself."""
 _ACTIVATIONS = {"tanh": torch.nn.Tanh, "relu": torch.nn.ReLU}
+
+
+class _Choice(Categorical):
+    """A categorical distribution; of logits that are normalised already, the exponential is what softmax gives.
+
+    Over ten actions torch's softmax, its gradient and the checks of arguments take a tenth of all training.
+    """
+
+    def __init__(self, logits: torch.Tensor) -> None:
+        super().__init__(logits=logits, validate_args=False)
+
+    @lazy_property
+    def probs(self) -> torch.Tensor:
+        """float32 ``(..., A)``; of each action."""
+        return self.logits.exp()
+
+
+class _Choices(CategoricalDistribution):
+    """The same as stable-baselines3 asks for it."""
+
+    def proba_distribution(self, action_logits: torch.Tensor) -> _Choices:
+        """Of these logits, float32 ``(..., A)``."""
+        self.distribution = _Choice(action_logits)
+        return self
 
 
 def make_ppo(env: VecEnv, settings: PpoSettings, hold_action: int, seed: int) -> PPO:
@@ -76,7 +104,8 @@ def make_ppo(env: VecEnv, settings: PpoSettings, hold_action: int, seed: int) ->
         seed=seed,
         device="cpu",
     )
+    bias: torch.Tensor = model.policy.action_net.get_parameter("bias")
+    model.policy.action_dist = _Choices(len(bias))
     with torch.no_grad():
-        bias: torch.Tensor = model.policy.action_net.get_parameter("bias")
         bias[hold_action] += settings.hold_bias
     return model

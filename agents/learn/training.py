@@ -36,6 +36,8 @@ BATCH, REQUEST = "batch", "request"
 """The engines that are trained on."""
 STEPS = {BATCH: 3_000_000, REQUEST: 100_000}
 """What is enough on each."""
+_LEARNING_THREADS = 2
+"""More than that small networks cannot use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +199,8 @@ def train(
             begun.restore(model)
         saver = _Saver(plan, out, report, begun)
         with _interrupts(saver):
-            _learn(model, plan.steps, saver, out)
+            left = plan.steps - model.num_timesteps
+            model.learn(left, callback=saver, log_interval=10**9, reset_num_timesteps=False)
         if saver.interrupted:
             raise KeyboardInterrupt
         bundle = saver.keep()
@@ -211,7 +214,7 @@ def _make_env(plan: Plan) -> VecEnv:
     """The environments; torch gets the cores that they leave."""
     if plan.engine == BATCH:
         check_batch(plan.task, plan.trace)
-        torch.set_num_threads(1)
+        torch.set_num_threads(min(_LEARNING_THREADS, os.cpu_count() or 1))
         return BatchVecEnv(plan.task, plan.trace, plan.settings.environments)
     torch.set_num_threads(max(1, (os.cpu_count() or 2) // 2))
     return make_vec_env(plan.task, plan.trace, plan.settings.environments, processes=plan.processes)
@@ -235,17 +238,6 @@ def _digest(trace: Trace | None) -> str:
 def is_finite(model: BaseAlgorithm) -> bool:
     """Whether every weight is a number."""
     return all(bool(torch.isfinite(weights).all()) for weights in model.policy.parameters())
-
-
-def _learn(model: PPO, steps: int, saver: _Saver, out: Path) -> None:
-    try:
-        model.learn(
-            steps - model.num_timesteps, callback=saver, log_interval=10**9, reset_num_timesteps=False
-        )
-    except ValueError:  # torch's own, of a distribution whose parameters are no numbers
-        if is_finite(model):
-            raise
-        raise InputError(_diverged(out, model.num_timesteps)) from None
 
 
 def _diverged(out: Path, steps: int) -> str:

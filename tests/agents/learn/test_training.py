@@ -220,12 +220,12 @@ def test_a_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
 def test_a_thousand_clusters_are_learned_from_with_what_ships(tmp_path: Path) -> None:
     """The bundle sees and does what one of the request engine does."""
     found: list[Progress] = []
-    plan = Plan(TASK, None, 8 * 32_768, 0, BATCH_DEFAULTS, BATCH)
+    plan = Plan(TASK, None, 16 * 32_768, 0, BATCH_DEFAULTS, BATCH)
     last = train(plan, tmp_path / "agent.bundle", found.append)
     assert last.interface == TASK.interface
-    assert (last.provenance["engine"], last.provenance["steps"]) == ("batch", 8 * 32_768)
+    assert (last.provenance["engine"], last.provenance["steps"]) == ("batch", 16 * 32_768)
     rewards = [progress.reward_per_step for progress in found if progress.reward_per_step < 0]
-    assert rewards[-1] > rewards[0] + 2, "learned"
+    assert rewards[-1] > rewards[0] + 5, "learned"
     assert LearnedPolicy(last).logits(np.zeros(14, dtype=np.float32)).shape == (1, 10)
 
 
