@@ -211,7 +211,7 @@ def train(
 
 
 def _make_env(plan: Plan) -> VecEnv:
-    """The environments; torch gets the cores that they leave."""
+    """The environments; of processes torch gets the cores that they leave, of clusters it takes turns with them."""
     if plan.engine == BATCH:
         check_batch(plan.task, plan.trace)
         torch.set_num_threads(min(_LEARNING_THREADS, os.cpu_count() or 1))
