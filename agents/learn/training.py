@@ -37,7 +37,7 @@ BATCH, REQUEST = "batch", "request"
 STEPS = {BATCH: 3_000_000, REQUEST: 100_000}
 """What is enough on each."""
 _LEARNING_THREADS = 2
-"""More than that small networks cannot use."""
+"""However many cores there are, since sums differ with it; small networks use no more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +214,7 @@ def _make_env(plan: Plan) -> VecEnv:
     """The environments; of processes torch gets the cores that they leave, of clusters it takes turns with them."""
     if plan.engine == BATCH:
         check_batch(plan.task, plan.trace)
-        torch.set_num_threads(min(_LEARNING_THREADS, os.cpu_count() or 1))
+        torch.set_num_threads(_LEARNING_THREADS)
         return BatchVecEnv(plan.task, plan.trace, plan.settings.environments)
     torch.set_num_threads(max(1, (os.cpu_count() or 2) // 2))
     return make_vec_env(plan.task, plan.trace, plan.settings.environments, processes=plan.processes)
