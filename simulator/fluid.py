@@ -27,7 +27,8 @@ from simulator.flow.fleet import (
     make_fleet,
     site_of,
 )
-from simulator.flow.graph import Flows, flatten
+from simulator.flow.flows import empty_flows, empty_traffic
+from simulator.flow.graph import flatten
 from simulator.flow.lives import begin_fleets, live
 from simulator.flow.needs import bursts, is_plain, needs_fleet
 from simulator.flow.shifts import make_shifts
@@ -112,8 +113,7 @@ class FluidClusters:
             graph = flatten(system)
             stations = equip(system, graph, bursts=bursts(scenario))
             self._graph = graph, stations
-            pairs, discards = len(stations.pairs), len(stations.discards) > 0
-            self._flows = Flows.of(count, graph, shape[1], pairs, discards=discards)
+            self._flows = empty_flows(count, graph, stations)
         self._laws, scv = _laws(scenario, randomization)
         beginnings = math.floor((traces[0].duration_seconds - horizon_seconds) / _GRID_SECONDS + 1e-9) + 1
         self._episodes = _episodes(scenario, scv, slo_seconds, beginnings, randomization)
@@ -262,8 +262,8 @@ class FluidClusters:
         if self._graph is None or self._flows is None:
             advance(*which, self._loads, hazards, self._laws, *what, self.happened, self.seen)
         else:
-            told = self._flows, self.happened, self.seen
-            advance_graph(*which, self._loads, hazards, *self._graph, *what, *told)
+            flows = self._flows, empty_traffic(*self._graph)
+            advance_graph(*which, self._loads, hazards, *self._graph, *what, *flows, self.happened, self.seen)
 
 
 def _clock(metrics: MetricPipeline, period_seconds: float, *, wakes: bool) -> Clock:

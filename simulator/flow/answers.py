@@ -21,14 +21,14 @@ _FAR_SQUARE = 6.0**2
 
 
 @inlined
-def _answer_call(graph, stations, flows, n, e, calls, span):
+def _answer_call(graph, stations, flows, traffic, n, e, calls, span):
     """What a call means for its caller: the time it takes, as a response, and the share that fails in the end."""
     o = callee_of(graph, flows, n, e)
-    first, second, third, heavy, calm = flows.response[n, o]
+    first, second, third, heavy, calm = traffic.response[o]
     network = graph.network_seconds[e, np.int64(o != graph.callee[e])]
     first += network
     calm += network
-    failing, most, late = flows.failing[n, o], graph.timeout_seconds[e], 0.0
+    failing, most, late = traffic.failing[o], graph.timeout_seconds[e], 0.0
     if first >= most or _FAR_SQUARE * second > (most - first) ** 2:
         late = time_exceeds(stations.survival, first, second, third, heavy, most)
         if first >= most:
@@ -74,31 +74,31 @@ def _answer_call(graph, stations, flows, n, e, calls, span):
 
 
 @inlined
-def _own_time(graph, stations, world, state, shifts, flows, n, part, o):
+def _own_time(graph, stations, world, state, shifts, flows, traffic, n, part, o):
     """How long a call of a service's operation takes without the calls that it makes, as a response."""
     s, lane = graph.service[o], graph.lane[o]
     stretch = world.mean_seconds[n, s] / (stations.mean_seconds[s] * state.pace[n, s])
     spread = world.scv[n, s]
     pace = state.cpu_share[n, s] if stations.own_pace[s] else 1.0
-    for_slot = flows.slot_wait[n, s]
+    for_slot = traffic.slot_wait[s]
     calm = (
-        graph.work[o, 0] * stretch / pace + flows.extra[n, lane, 0] + for_slot[0] + state.delay_seconds[n, s]
+        graph.work[o, 0] * stretch / pace + traffic.extra[lane, 0] + for_slot[0] + state.delay_seconds[n, s]
     )
-    second = graph.work[o, 1] * stretch**2 * spread + flows.extra[n, lane, 1] + for_slot[1]
+    second = graph.work[o, 1] * stretch**2 * spread + traffic.extra[lane, 1] + for_slot[1]
     if len(stations.log_shed):
-        second += flows.wait_variance[n, lane]
+        second += traffic.wait_variance[lane]
     third = graph.work[o, 2] * stretch**3 * spread * spread
-    heavy = graph.heaviness[o] * (third + flows.extra[n, lane, 2] * stations.shares_pace[s])
-    third += flows.extra[n, lane, 2] + for_slot[2]
-    waits = flows.wait_seconds[n, lane] - for_slot[0]
+    heavy = graph.heaviness[o] * (third + traffic.extra[lane, 2] * stations.shares_pace[s])
+    third += traffic.extra[lane, 2] + for_slot[2]
+    waits = traffic.wait_seconds[lane] - for_slot[0]
     if not stations.shares_pace[s]:
-        waits -= flows.extra[n, lane, 0]
+        waits -= traffic.extra[lane, 0]
         if waits > 0.0 and state.ready[n, s] > 0:
-            share = waits / flows.wait_seconds[n, lane]
+            share = waits / traffic.wait_seconds[lane]
             between = world.mean_seconds[n, s] / (state.ready[n, s] * world.slots[n, s] * pace)
-            waiting = flows.extra[n, lane, 1] + for_slot[1]
-            second += share * (flows.wait_seconds[n, lane] * between - waiting)
-            third -= share * (flows.extra[n, lane, 2] + for_slot[2])
+            waiting = traffic.extra[lane, 1] + for_slot[1]
+            second += share * (traffic.wait_seconds[lane] * between - waiting)
+            third -= share * (traffic.extra[lane, 2] + for_slot[2])
     waits = max(waits, 0.0)
     if len(shifts.delay):
         delay = shifts.delay[n, part, s]
@@ -113,7 +113,7 @@ def _after(one, other):
 
 
 @inlined
-def answer(graph, stations, world, state, shifts, flows, happened, n, part, requests, span):
+def answer(graph, stations, world, state, shifts, flows, traffic, happened, n, part, requests, span):
     """How long the calls of a part of a step take and how many fail, callees first; and requests that are late."""
     for s in range(flows.away_seconds.shape[1]):
         flows.away_seconds[n, s] = flows.away_variance[n, s] = 0.0
@@ -123,48 +123,48 @@ def answer(graph, stations, world, state, shifts, flows, happened, n, part, requ
         s = graph.service[o]
         taken, works = (0.0, 0.0, 0.0, 0.0, 0.0), 1.0
         if s != NO_SERVICE:
-            taken = _own_time(graph, stations, world, state, shifts, flows, n, part, o)
+            taken = _own_time(graph, stations, world, state, shifts, flows, traffic, n, part, o)
             works -= flows.turned_away[n, graph.lane[o]]
             if len(shifts.failing):
                 works *= 1.0 - shifts.failing[n, part, s]
-        own, made = taken, flows.calls[n, o]
+        own, made = taken, traffic.calls[o]
         step, longest = -1, (0.0, 0.0, 0.0, 0.0, 0.0)
         for e in range(graph.first[o], graph.first[o + 1]):
-            answered, failed = _answer_call(graph, stations, flows, n, e, made, span)
+            answered, failed = _answer_call(graph, stations, flows, traffic, n, e, made, span)
             works *= 1.0 - failed
             if graph.step[e] != step:
                 taken, longest, step = _after(taken, longest), answered, graph.step[e]
             else:
                 longest = longer(longest, answered)
         first, second, third, heavy, calm = _after(taken, longest)
-        flows.response[n, o, 0] = first
-        flows.response[n, o, 1] = second
-        flows.response[n, o, 2] = third
-        flows.response[n, o, 3] = heavy
-        flows.response[n, o, 4] = calm
-        flows.failing[n, o] = 1.0 - works
+        traffic.response[o, 0] = first
+        traffic.response[o, 1] = second
+        traffic.response[o, 2] = third
+        traffic.response[o, 3] = heavy
+        traffic.response[o, 4] = calm
+        traffic.failing[o] = 1.0 - works
         if s != NO_SERVICE:
-            if flows.demand[n, s] > 0.0:
-                flows.away_seconds[n, s] += made / flows.demand[n, s] * (calm - own[4])
-                flows.away_variance[n, s] += made / flows.demand[n, s] * (second - own[1])
+            if traffic.demand[s] > 0.0:
+                flows.away_seconds[n, s] += made / traffic.demand[s] * (calm - own[4])
+                flows.away_variance[n, s] += made / traffic.demand[s] * (second - own[1])
         elif o < classes:
             slow = time_exceeds(stations.survival, first, second, third, heavy, world.slo_seconds[n])
             happened.late[n] += requests * graph.share[o] * (1.0 - works * (1.0 - slow))
 
 
 @inlined
-def show_calls(graph, stations, world, state, flows, n, place):
+def show_calls(graph, stations, world, state, traffic, n, place):
     """Calls that wait at the service at a place of the order, and the 95th percentile of how long its calls take."""
     s = graph.order[place]
     first = second = third = 0.0
-    calls = flows.demand[n, s]
+    calls = traffic.demand[s]
     if calls <= 0.0 or state.ready[n, s] == 0:
         return np.rint(state.backlog[n, s] / world.mean_seconds[n, s]), np.nan
     for o in range(graph.begins[graph.lanes[place]], graph.begins[graph.lanes[place + 1]]):
-        weight = flows.calls[n, o] / calls
-        first += weight * flows.response[n, o, 0]
-        second += weight * flows.response[n, o, 1]
-        third += weight * flows.response[n, o, 2]
+        weight = traffic.calls[o] / calls
+        first += weight * traffic.response[o, 0]
+        second += weight * traffic.response[o, 1]
+        third += weight * traffic.response[o, 2]
     waiting = state.backlog[n, s] / world.mean_seconds[n, s]
     if stations.slots[s] < np.inf:
         waiting = max(waiting - stations.slots[s] * state.ready[n, s], 0.0)

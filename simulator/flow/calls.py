@@ -22,17 +22,17 @@ _MEMORY = 1.7
 
 
 @inlined
-def limit_calls(stations, world, state, flows, n, span):
+def limit_calls(stations, world, state, flows, traffic, n, span):
     """How many calls each service can work on in a part of a step, callees first.
 
     A caller that holds slots cannot have more calls at a callee than it has slots: it goes on as the callee does, or
     as it gives up.
     """
-    for s in range(flows.most.shape[1]):
+    for s in range(len(traffic.most)):
         pods = state.ready[n, s]
-        flows.kept_full[n, s] = False
-        flows.waits_for[n, s] = NO_SERVICE
-        flows.most[n, s] = (
+        traffic.kept_full[s] = False
+        traffic.waits_for[s] = NO_SERVICE
+        traffic.most[s] = (
             state.cpu_share[n, s]
             * state.pace[n, s]
             * pods
@@ -42,25 +42,23 @@ def limit_calls(stations, world, state, flows, n, span):
             / world.mean_seconds[n, s]
         )
         if pods > 0:
-            flows.most[n, s] *= slots_share(stations, flows, n, s, flows.most[n, s] / (pods * span))
+            traffic.most[s] *= slots_share(stations, flows, n, s, traffic.most[s] / (pods * span))
     for k in range(len(stations.pairs)):
         s, callee = stations.pairs[k]
         if stations.slots[s] < np.inf:
             calls = stations.pair_calls[k]
             if flows.tried.shape[1] and flows.tried[n, k, 0] > 0.0:
                 calls *= flows.tried[n, k, 1] / flows.tried[n, k, 0]
-            there = flows.most[n, callee] - state.backlog[n, callee] / world.mean_seconds[n, callee]
-            working = (
-                flows.most[n, callee] / span * (world.mean_seconds[n, s] + world.mean_seconds[n, callee])
-            )
+            there = traffic.most[callee] - state.backlog[n, callee] / world.mean_seconds[n, callee]
+            working = traffic.most[callee] / span * (world.mean_seconds[n, s] + world.mean_seconds[n, callee])
             slots = state.ready[n, s] * stations.slots[s]
             waiting = max(slots * stations.pair_at_once[k] - working, 0.0)
-            if there + waiting < flows.most[n, s] * calls:
+            if there + waiting < traffic.most[s] * calls:
                 given_up = slots * span / (world.mean_seconds[n, s] + stations.pair_patience[k])
                 room = max((waiting + there) / calls, given_up)
-                if room < flows.most[n, s]:
-                    flows.most[n, s] = max(room, 0.0)
-                    flows.waits_for[n, s] = callee
+                if room < traffic.most[s]:
+                    traffic.most[s] = max(room, 0.0)
+                    traffic.waits_for[s] = callee
 
 
 @inlined
@@ -86,32 +84,32 @@ def callee_of(graph, flows, n, e):
 
 
 @inlined
-def begin_calls(graph, stations, flows, n, requests, span):
+def begin_calls(graph, stations, flows, traffic, n, requests, span):
     """Let clients' requests come."""
-    calls = flows.calls[n]
+    calls = traffic.calls
     for o in range(len(calls)):
         calls[o] = requests * graph.share[o] if o < len(graph.share) else 0.0
-        if flows.wanted.shape[1]:
-            flows.wanted[n, o] = 0.0
+        if len(traffic.wanted):
+            traffic.wanted[o] = 0.0
         if len(stations.log_shed):
-            flows.fresh[n, o] = 0.0
+            traffic.fresh[o] = 0.0
     for o in range(len(graph.share)):
-        _call(graph, stations, flows, n, o, calls[o], span)
+        _call(graph, stations, flows, traffic, n, o, calls[o], span)
 
 
 @inlined
-def _call(graph, stations, flows, n, o, made, span):
+def _call(graph, stations, flows, traffic, n, o, made, span):
     """Make the calls of an operation."""
     for e in range(graph.first[o], graph.first[o + 1]):
         asked = made * graph.times[e] * graph.probability[e]
         called = callee_of(graph, flows, n, e)
         attempts, fresh = attempts_of(graph, stations, flows, n, e, called, asked, span)
         attempts *= asked
-        flows.calls[n, called] += attempts
+        traffic.calls[called] += attempts
         if len(stations.log_shed):
-            flows.fresh[n, called] += asked * fresh
-        if flows.wanted.shape[1] and attempts > 0.0:
-            flows.wanted[n, called] += attempts * graph.timeout_seconds[e]
+            traffic.fresh[called] += asked * fresh
+        if len(traffic.wanted) and attempts > 0.0:
+            traffic.wanted[called] += attempts * graph.timeout_seconds[e]
 
 
 @inlined
@@ -148,7 +146,7 @@ def _fullness(stations, share, s):
 
 
 @inlined
-def _find_extra(stations, flows, n, lane, place, stretch, fullness):
+def _find_extra(stations, traffic, lane, place, stretch, fullness):
     """What a lane's calls take beside their work; roots of cumulants between points of the grid; and what is shed."""
     p, down, u, right = place
     extra, least = stations.extra, stations.least_extra
@@ -163,9 +161,9 @@ def _find_extra(stations, flows, n, lane, place, stretch, fullness):
             )
             root += fullness * (upper + down * (lower - upper) - root)
         root *= stretch
-        flows.extra[n, lane, k] = root if k == 0 else root * root if k == 1 else root * root * root
+        traffic.extra[lane, k] = root if k == 0 else root * root if k == 1 else root * root * root
     if len(stations.log_shed):
-        flows.shed[n, lane] = min(math.exp(_at(stations.log_shed[lane], place)), 1.0)
+        traffic.shed[lane] = min(math.exp(_at(stations.log_shed[lane], place)), 1.0)
 
 
 @inlined
@@ -177,7 +175,7 @@ def _busy_share(effort, parts, pods, deviate):
 
 
 @inlined
-def _find_capacity(stations, world, state, flows, n, s, work, span):
+def _find_capacity(stations, world, state, flows, traffic, n, s, work, span):
     """Work that a service can do in a part of a step, its load if slots are not what is short, and waits for these.
 
     Args:
@@ -186,19 +184,19 @@ def _find_capacity(stations, world, state, flows, n, s, work, span):
     expected, per_call = work
     pods = np.float64(state.ready[n, s])
     full = state.cpu_share[n, s] * state.pace[n, s] * pods * world.slots[n, s] * stations.units[s] * span
-    flows.slot_wait[n, s, :] = 0.0
+    traffic.slot_wait[s, :] = 0.0
     if full <= 0.0:
         return full, 1.0
     capacity = full * slots_share(stations, flows, n, s, full / (per_call * pods * span))
-    if flows.waits_for[n, s] != NO_SERVICE:
-        capacity = min(capacity, flows.most[n, s] * per_call)
+    if traffic.waits_for[s] != NO_SERVICE:
+        capacity = min(capacity, traffic.most[s] * per_call)
     if flows.away_seconds[n, s] > 0.0 and stations.slots[s] < np.inf and capacity > 0.0:
-        wait_for_slot(stations, flows, n, s, pods, expected, (capacity, full), per_call * span)
+        wait_for_slot(stations, flows, traffic, n, s, pods, expected, (capacity, full), per_call * span)
     return capacity, expected / full
 
 
 @inlined
-def serve_calls(graph, stations, world, state, flows, happened, n, place, requests, span, key):
+def serve_calls(graph, stations, world, state, flows, traffic, happened, n, place, requests, span, key):
     """Let the service at a place of the order work for a part of a step, and make its calls.
 
     Args:
@@ -210,75 +208,77 @@ def serve_calls(graph, stations, world, state, flows, happened, n, place, reques
     stretch = world.mean_seconds[n, s] / stations.mean_seconds[s]
     calls = expected_work = there = work_there = 0.0
     for lane in range(first, last):
-        flows.work[n, lane] = 0.0
+        traffic.work[lane] = 0.0
         for o in range(graph.begins[lane], graph.begins[lane + 1]):
-            calls += flows.calls[n, o]
-            flows.work[n, lane] += flows.calls[n, o] * graph.work[o, 0] * stretch
-            there += flows.calls[n, o] + flows.waiting[n, o]
-            work_there += (flows.calls[n, o] + flows.waiting[n, o]) * graph.work[o, 0] * stretch
-        expected_work += flows.work[n, lane]
+            calls += traffic.calls[o]
+            traffic.work[lane] += traffic.calls[o] * graph.work[o, 0] * stretch
+            there += traffic.calls[o] + flows.waiting[n, o]
+            work_there += (traffic.calls[o] + flows.waiting[n, o]) * graph.work[o, 0] * stretch
+        expected_work += traffic.work[lane]
     deviation = stretch * math.sqrt(came * stations.request_variance[s] * world.scv[n, s])
     noise = 1.0
-    if not flows.kept_full[n, s] and expected_work > 0.0:
+    if not traffic.kept_full[s] and expected_work > 0.0:
         deviate = deviate_of(service_key(key, s), NOISE)
         noise = max(1.0 + deviation / expected_work * deviate, 0.0)
     for lane in range(first, last):
-        flows.work[n, lane] *= noise
+        traffic.work[lane] *= noise
     per_call = work_there / there if there > 0.0 else world.mean_seconds[n, s]
     pods, pace = np.float64(state.ready[n, s]), state.pace[n, s]
     work = usual * expected_work, per_call
-    capacity, load = _find_capacity(stations, world, state, flows, n, s, work, span)
+    capacity, load = _find_capacity(stations, world, state, flows, traffic, n, s, work, span)
     point, fullness = _find_place(stations, pods, load), _fullness(stations, state.cpu_share[n, s], s)
     for lane in range(first, last):
         longer = stations.bunching[s] * stretch / pace * 0.5 * (1.0 + world.scv[n, s])
-        _find_extra(stations, flows, n, lane, point, longer, fullness)
+        _find_extra(stations, traffic, lane, point, longer, fullness)
     before = state.backlog[n, s]
-    if before + expected_work * noise > capacity and flows.waits_for[n, s] != NO_SERVICE:
-        flows.kept_full[n, flows.waits_for[n, s]] = True
+    if before + expected_work * noise > capacity and traffic.waits_for[s] != NO_SERVICE:
+        traffic.kept_full[traffic.waits_for[s]] = True
     room = stations.room[s] * pods * per_call
     fresh = 1.0
     if len(stations.log_shed) and calls > 0.0:
-        fresh = flows.fresh[n, graph.begins[first] : graph.begins[last]].sum() / calls
-    goes_round = turn_away(stations, flows, n, s, (first, last), (room, fresh), capacity, span)
+        fresh = traffic.fresh[graph.begins[first] : graph.begins[last]].sum() / calls
+    goes_round = turn_away(stations, flows, traffic, n, s, (first, last), (room, fresh), capacity, span)
     left, after = capacity, 0.0
     for lane in range(first, last):
-        left = _serve_lane(graph, stations, flows, happened, n, s, lane, stretch, (capacity, left), span)
+        left = _serve_lane(
+            graph, stations, flows, traffic, happened, n, s, lane, stretch, (capacity, left), span
+        )
         after += flows.backlog[n, lane]
         if len(stations.log_shed):
-            flows.wait_variance[n, lane] = flows.wait_seconds[n, lane] ** 2 / 3.0 if goes_round else 0.0
+            traffic.wait_variance[lane] = traffic.wait_seconds[lane] ** 2 / 3.0 if goes_round else 0.0
     busy = capacity - left
     state.backlog[n, s] = after
-    flows.demand[n, s] = calls
+    traffic.demand[s] = calls
     flows.offered[n, s] += calls
     if stations.in_batches[s] and after == 0.0:
         deviate = deviate_of(service_key(key, s), NOISE)
         share = _busy_share(
             _at(stations.effort[s], point) * load,
-            (per_call + flows.extra[n, first, 0]) / span,
+            (per_call + traffic.extra[first, 0]) / span,
             pods,
             deviate,
         )
         busy = capacity * share
-    flows.busy[n, s] = busy / pace
+    traffic.busy[s] = busy / pace
     happened.waiting_seconds[n, s] += 0.5 * (before + after) / per_call * span
 
 
 @inlined
-def _serve_lane(graph, stations, flows, happened, n, s, lane, stretch, capacities, span):
+def _serve_lane(graph, stations, flows, traffic, happened, n, s, lane, stretch, capacities, span):
     """Let the calls of one priority at a service be worked on, and make theirs; what is left of the capacity."""
     alive = np.inf
     if len(stations.discards) and stations.discards[s]:
         alive = 0.0
         for o in range(graph.begins[lane], graph.begins[lane + 1]):
-            alive += flows.wanted[n, o] * graph.work[o, 0] * stretch / span
+            alive += traffic.wanted[o] * graph.work[o, 0] * stretch / span
     waits = alive, stations.cold_seconds[s]
-    left, done, stays, expired = work_off(flows, n, lane, waits, capacities, span)
+    left, done, stays, expired = work_off(flows, traffic, n, lane, waits, capacities, span)
     for o in range(graph.begins[lane], graph.begins[lane + 1]):
-        away = flows.turned_away[n, lane] * flows.calls[n, o]
+        away = flows.turned_away[n, lane] * traffic.calls[o]
         happened.dropped[n, s] += away
-        there = flows.calls[n, o] - away + flows.waiting[n, o]
+        there = traffic.calls[o] - away + flows.waiting[n, o]
         flows.waiting[n, o] = there * stays
         if len(stations.discards):
             flows.expired[n, s] += there * expired
-        _call(graph, stations, flows, n, o, there * done, span)
+        _call(graph, stations, flows, traffic, n, o, there * done, span)
     return left

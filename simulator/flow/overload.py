@@ -21,7 +21,7 @@ _LEAST_LEFT = 1e-3
 
 
 @inlined
-def turn_away(stations, flows, n, s, lanes, limits, capacity, span):
+def turn_away(stations, flows, traffic, n, s, lanes, limits, capacity, span):
     """Find the share of each lane's new calls that are dropped in a part of a step.
 
     Args:
@@ -37,8 +37,8 @@ def turn_away(stations, flows, n, s, lanes, limits, capacity, span):
     left, after, work, goes_round = capacity, 0.0, 0.0, False
     sheddable = waits = lowest = 0.0
     for lane in range(first, last):
-        flows.turned_away[n, lane] = flows.shed[n, lane] if sheds else 0.0
-        fresh = flows.work[n, lane] * (1.0 - flows.turned_away[n, lane])
+        flows.turned_away[n, lane] = traffic.shed[lane] if sheds else 0.0
+        fresh = traffic.work[lane] * (1.0 - flows.turned_away[n, lane])
         has = flows.backlog[n, lane] + fresh
         stays = max(has - left, 0.0)
         left -= has - stays
@@ -68,7 +68,7 @@ def turn_away(stations, flows, n, s, lanes, limits, capacity, span):
 
 
 @inlined
-def work_off(flows, n, lane, waits, capacities, span):
+def work_off(flows, traffic, n, lane, waits, capacities, span):
     """Let a lane's calls be worked on.
 
     Args:
@@ -81,13 +81,13 @@ def work_off(flows, n, lane, waits, capacities, span):
     """
     (alive, cold_seconds), (capacity, left) = waits, capacities
     before = flows.backlog[n, lane]
-    has = before + flows.work[n, lane] * (1.0 - flows.turned_away[n, lane])
+    has = before + traffic.work[lane] * (1.0 - flows.turned_away[n, lane])
     done = min(has, left)
     after = has - done
     stays = min(after, alive)
     flows.backlog[n, lane] = stays
     rate = max(left, _LEAST_LEFT * capacity) / span
-    flows.wait_seconds[n, lane] = 0.5 * (before + stays) / rate if rate > 0.0 else cold_seconds
+    traffic.wait_seconds[lane] = 0.5 * (before + stays) / rate if rate > 0.0 else cold_seconds
     if after <= 0.0:
         return left - done, 1.0, 0.0, 0.0
     return left - done, done / has, stays / has, (after - stays) / has

@@ -59,7 +59,7 @@ def slots_share(stations, flows, n, s, rate):
 
 
 @inlined
-def wait_for_slot(stations, flows, n, s, pods, work, capacities, call_seconds):
+def wait_for_slot(stations, flows, traffic, n, s, pods, work, capacities, call_seconds):
     """Find how long calls wait for a slot since those before keep theirs while they are away.
 
     How long they would wait anyway is in what was measured of the service by itself.
@@ -81,9 +81,9 @@ def wait_for_slot(stations, flows, n, s, pods, work, capacities, call_seconds):
     usual_chance, usual = _queue(slots, min(work / full, HIGHEST_LOAD), least, arrivals + stations.scv[s])
     mean = max(chance * wait - usual_chance * usual, 0.0)
     wait = mean / max(chance, 1e-300)
-    flows.slot_wait[n, s, 0] = mean
-    flows.slot_wait[n, s, 1] = (2.0 * wait - mean) * mean
-    flows.slot_wait[n, s, 2] = (6.0 * wait * wait - 6.0 * wait * mean + 2.0 * mean * mean) * mean
+    traffic.slot_wait[s, 0] = mean
+    traffic.slot_wait[s, 1] = (2.0 * wait - mean) * mean
+    traffic.slot_wait[s, 2] = (6.0 * wait * wait - 6.0 * wait * mean + 2.0 * mean * mean) * mean
 
 
 @inlined

@@ -138,7 +138,9 @@ def _advance_queue(parts, clock, loads, hazards, laws, world, state, shifts, hap
 
 
 @inlined
-def _advance_graph(parts, clock, loads, hazards, graph, stations, world, state, shifts, flows, happened, n):
+def _advance_graph(
+    parts, clock, loads, hazards, graph, stations, world, state, shifts, flows, traffic, happened, n
+):
     """Let parts of a control step of a cluster of services that call each other happen."""
     first = state.step[n] * clock.parts
     span = clock.period_seconds / clock.parts
@@ -153,18 +155,18 @@ def _advance_graph(parts, clock, loads, hazards, graph, stations, world, state, 
         happened.requests[n] += np.int64(requests)
         _come_and_go(clock, world, state, shifts, n, part)
         divert_calls(stations, state, flows, n, span)
-        limit_calls(stations, world, state, flows, n, span)
-        begin_calls(graph, stations, flows, n, requests, span)
+        limit_calls(stations, world, state, flows, traffic, n, span)
+        begin_calls(graph, stations, flows, traffic, n, requests, span)
         came = requests, mean / requests if requests > 0.0 else 1.0
         for place in range(services):
-            serve_calls(graph, stations, world, state, flows, happened, n, place, came, span, key)
-        answer(graph, stations, world, state, shifts, flows, happened, n, part, requests, span)
+            serve_calls(graph, stations, world, state, flows, traffic, happened, n, place, came, span, key)
+        answer(graph, stations, world, state, shifts, flows, traffic, happened, n, part, requests, span)
         due = is_read(clock, world, n, begin, span)
         for place in range(services):
             s = graph.order[place]
-            gains = flows.demand[n, s], flows.busy[n, s], state.ready[n, s] * world.slots[n, s] * span
+            gains = traffic.demand[s], traffic.busy[s], state.ready[n, s] * world.slots[n, s] * span
             if due:
-                shown = show_calls(graph, stations, world, state, flows, n, place)
+                shown = show_calls(graph, stations, world, state, traffic, n, place)
                 read(clock, world, state, n, s, (begin, span), gains, shown, service_key(key, s))
             _count(state, happened, n, s, gains)
     if parts[1] == clock.parts:
@@ -191,13 +193,27 @@ def advance(begin, end, parts, clock, loads, hazards, laws, world, state, shifts
 
 @kernel
 def advance_graph(
-    begin, end, parts, clock, loads, hazards, graph, stations, world, state, shifts, flows, happened, seen
+    begin,
+    end,
+    parts,
+    clock,
+    loads,
+    hazards,
+    graph,
+    stations,
+    world,
+    state,
+    shifts,
+    flows,
+    traffic,
+    happened,
+    seen,
 ):
     """The same of clusters of services that call each other."""
     _look_ahead(begin, end, parts, clock, loads, world, state)
     for n in range(begin, end):
         _advance_graph(
-            parts, clock, loads, hazards, graph, stations, world, state, shifts, flows, happened, n
+            parts, clock, loads, hazards, graph, stations, world, state, shifts, flows, traffic, happened, n
         )
         if parts[1] == clock.parts:
             see_one(clock, world, state, seen, n)
