@@ -12,6 +12,7 @@ from simulator.compiled import inlined, kernel
 from simulator.flow.draws import begin_levels, expected, part_key
 from simulator.flow.faults import begin_faults, suffer
 from simulator.flow.readings import see_one
+from simulator.flow.tables import DONE, LEFT
 from simulator.randomness import mix, uniform
 
 _EPISODE = np.uint64(0xD1B54A32D192ED03)
@@ -132,8 +133,8 @@ def _staff(loads, episodes, world, state, n):
         state.starting[n, s] = state.dark[n, s] = 0
         state.work[n, s] = state.backlog[n, s] = state.owed[n, s] = 0.0
         state.pace[n, s] = 1.0
-        for slot in range(state.left.shape[2]):
-            state.left[n, s, slot] = state.done[n, s, slot] = 0
+        for slot in range(state.cohorts.shape[2]):
+            state.cohorts[n, s, slot, LEFT] = state.cohorts[n, s, slot, DONE] = 0.0
         for place in range(state.totals.shape[2]):
             state.totals[n, s, place] = 0.0
         for place in range(state.waits.shape[2]):

@@ -8,12 +8,12 @@ from simulator.compiled import inlined, kernel
 from simulator.flow.answers import answer, show_calls
 from simulator.flow.beginning import begin_step, clear_step
 from simulator.flow.calls import begin_calls, divert_calls, limit_calls, serve_calls
-from simulator.flow.cohorts import make_ready, remove_pods, start_cohort
+from simulator.flow.cohorts import foresee, remove_pods, start_cohort
 from simulator.flow.draws import ARRIVALS, expected, level_factor, part_key, poisson, service_key
 from simulator.flow.few import serve_few
 from simulator.flow.queue import latency_p95, serve
 from simulator.flow.readings import is_read, read, see_one
-from simulator.flow.tables import BUSY, CAPACITY, OFFERED
+from simulator.flow.tables import BUSY, CAPACITY, DONE, LEFT, OFFERED
 
 
 @inlined
@@ -27,11 +27,11 @@ def _change_cohorts(clock, world, state, happened, n):
         if change > 0:
             start_cohort(world, state, n, s, change, key)
         else:
-            slot = state.step[n] % state.left.shape[2]
-            state.left[n, s, slot] = 0
-            state.done[n, s, slot] = 0
+            cohort = state.cohorts[n, s, state.step[n] % state.cohorts.shape[2]]
+            cohort[LEFT] = cohort[DONE] = 0.0
             if change < 0:
                 gone = remove_pods(clock, world, state, n, s, -change, key)
+        foresee(clock, world, state, n, s)
         alive = state.ready[n, s] + state.starting[n, s]
         seconds = alive * clock.period_seconds + gone * world.drain_seconds[n, s]
         happened.started[n, s] = max(change, 0)
@@ -49,9 +49,11 @@ def _come_and_go(clock, world, state, shifts, n, part):
             state.pace[n, s] = shifts.pace[n, part, s]
             if len(shifts.cpu_share):
                 state.cpu_share[n, s] = shifts.cpu_share[n, part, s]
+            state.history[n, s, number % state.history.shape[2]] = state.ready[n, s]
         else:
-            make_ready(clock, world, state, n, s, part)
-        state.history[n, s, number % state.history.shape[2]] = state.ready[n, s]
+            ready = np.int64(state.history[n, s, number % state.history.shape[2]])
+            state.starting[n, s] -= ready - state.ready[n, s]
+            state.ready[n, s] = ready
 
 
 @inlined

@@ -18,6 +18,10 @@ OFFERED, BUSY, CAPACITY, READY, WAITING, LATENCY = range(6)
 """What a reading holds: calls, busy slot-seconds and slot-seconds of ready pods since the beginning, then ready
 pods, waiting calls and the 95th percentile of latency now."""
 READING = 6
+LEFT, DONE, MARK, SPREAD, STRETCH = range(5)
+"""What is known of pods that were created together: those left when they were last counted anew, those of them that are
+ready, the share that was ready then, where between two whole numbers their count turns, and how much longer than usual
+they take to start."""
 
 
 class Clock(NamedTuple):
@@ -134,11 +138,7 @@ class State(NamedTuple):
         backlog: float64 ``(N, S)``; slot-seconds of it that wait.
         owed: float64 ``(N, S)``; slot-seconds, at most 0, that noise took away where none were worked.
         dark: int64 ``(N, S)``; parts since a pod was ready last, where a queue is looked at call by call.
-        left: int32 ``(N, S, M)``; pods of a step's cohort since it was last counted anew.
-        done: int32 ``(N, S, M)``; those of them that are ready.
-        mark: float32 ``(N, S, M)``; share that was ready then.
-        spread: float32 ``(N, S, M)``; where between two whole numbers a cohort's count turns.
-        stretch: float32 ``(N, S, M)``; times the usual start-up.
+        cohorts: float32 ``(N, S, M, 5)``; pods that start, by the step in which they were created.
         totals: float64 ``(N, S, 3)``; OFFERED, BUSY and CAPACITY.
         readings: float64 ``(N, S, Q, READING)``.
         waits: float64 ``(N, S, R)``; waiting time at the end of the last parts.
@@ -169,11 +169,7 @@ class State(NamedTuple):
     backlog: Floats
     owed: Floats
     dark: Ints
-    left: NDArray[np.int32]
-    done: NDArray[np.int32]
-    mark: NDArray[np.float32]
-    spread: NDArray[np.float32]
-    stretch: NDArray[np.float32]
+    cohorts: NDArray[np.float32]
     totals: Floats
     readings: Floats
     waits: Floats
@@ -293,11 +289,7 @@ def empty_state(
         backlog=np.zeros(shape),
         owed=np.zeros(shape),
         dark=np.zeros(shape, np.int64),
-        left=np.zeros((*shape, steps), np.int32),
-        done=np.zeros((*shape, steps), np.int32),
-        mark=np.zeros((*shape, steps), np.float32),
-        spread=np.zeros((*shape, steps), np.float32),
-        stretch=np.ones((*shape, steps), np.float32),
+        cohorts=np.zeros((*shape, steps, STRETCH + 1), np.float32),
         totals=np.zeros((*shape, 3)),
         readings=np.full((*shape, kept, READING), np.nan),
         waits=np.zeros((*shape, points)),
