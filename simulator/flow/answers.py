@@ -145,8 +145,9 @@ def answer(graph, stations, world, state, shifts, flows, traffic, happened, n, p
         traffic.failing[o] = 1.0 - works
         if s != NO_SERVICE:
             if traffic.demand[s] > 0.0:
-                flows.away_seconds[n, s] += made / traffic.demand[s] * (calm - own[4])
-                flows.away_variance[n, s] += made / traffic.demand[s] * (second - own[1])
+                share = made / traffic.demand[s]
+                flows.away_seconds[n, s] += share * (calm - own[4])
+                flows.away_variance[n, s] += share * (second - own[1])
         elif o < classes:
             slow = time_exceeds(stations.survival, first, second, third, heavy, world.slo_seconds[n])
             happened.late[n] += requests * graph.share[o] * (1.0 - works * (1.0 - slow))

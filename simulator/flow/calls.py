@@ -29,20 +29,13 @@ def limit_calls(stations, world, state, flows, traffic, n, span):
     as it gives up.
     """
     for s in range(len(traffic.most)):
-        pods = state.ready[n, s]
+        pace = state.cpu_share[n, s] * state.pace[n, s] * world.slots[n, s] * stations.units[s]
+        mean_seconds = world.mean_seconds[n, s]
         traffic.kept_full[s] = False
         traffic.waits_for[s] = NO_SERVICE
-        traffic.most[s] = (
-            state.cpu_share[n, s]
-            * state.pace[n, s]
-            * pods
-            * world.slots[n, s]
-            * stations.units[s]
-            * span
-            / world.mean_seconds[n, s]
-        )
-        if pods > 0:
-            traffic.most[s] *= slots_share(stations, flows, n, s, traffic.most[s] / (pods * span))
+        traffic.full[s] = pace * state.ready[n, s] * span
+        traffic.capacity[s] = traffic.full[s] * slots_share(stations, flows, n, s, pace / mean_seconds)
+        traffic.most[s] = traffic.capacity[s] / mean_seconds
     for k in range(len(stations.pairs)):
         s, callee = stations.pairs[k]
         if stations.slots[s] < np.inf:
@@ -114,27 +107,18 @@ def _call(graph, stations, flows, traffic, n, o, made, span):
 
 @inlined
 def _find_place(stations, pods, load):
-    """Where so many pods and such a load stand in the grids of what was measured: rows, columns and what is beyond."""
-    few, slack = stations.fewness, stations.stress
-    down, right = 1.0 / max(pods, 1.0), 1.0 / (1.0 - min(load, HIGHEST_LOAD))
-    p = 0
-    while p < len(few) - 2 and down < few[p + 1]:
-        p += 1
-    u = 0
-    while u < len(slack) - 2 and right > slack[u + 1]:
-        u += 1
-    down = min((few[p] - down) / (few[p] - few[p + 1]), 1.0)
-    right = max((right - slack[u]) / (slack[u + 1] - slack[u]), 0.0)
-    return p, down, u, right
+    """Where so many pods and such a load stand in the tables of what was measured: row, column and what is beyond."""
+    load = min(load, HIGHEST_LOAD)
+    column = stations.columns[np.int64(load * len(stations.columns))]
+    beyond = (1.0 / (1.0 - load) - stations.stress[column]) * stations.per_stress[column]
+    return min(pods, stations.extra.shape[1] - 1), column, max(beyond, 0.0)
 
 
 @inlined
 def _at(table, place):
-    """A value between those of a grid."""
-    p, down, u, right = place
-    upper = table[p, u] + right * (table[p, u + 1] - table[p, u])
-    lower = table[p + 1, u] + right * (table[p + 1, u + 1] - table[p + 1, u])
-    return upper + down * (lower - upper)
+    """A value between those of a table."""
+    row, column, beyond = place
+    return table[row, column] + beyond * (table[row, column + 1] - table[row, column])
 
 
 @inlined
@@ -147,19 +131,17 @@ def _fullness(stations, share, s):
 
 @inlined
 def _find_extra(stations, traffic, lane, place, stretch, fullness):
-    """What a lane's calls take beside their work; roots of cumulants between points of the grid; and what is shed."""
-    p, down, u, right = place
-    extra, least = stations.extra, stations.least_extra
+    """What a lane's calls take beside their work; roots of cumulants between points of the table; and what is shed."""
+    row, column, beyond = place
     for k in range(3):
-        upper = extra[lane, p, u, k] + right * (extra[lane, p, u + 1, k] - extra[lane, p, u, k])
-        lower = extra[lane, p + 1, u, k] + right * (extra[lane, p + 1, u + 1, k] - extra[lane, p + 1, u, k])
-        root = upper + down * (lower - upper)
-        if len(least):
-            upper = least[lane, p, u, k] + right * (least[lane, p, u + 1, k] - least[lane, p, u, k])
-            lower = least[lane, p + 1, u, k] + right * (
-                least[lane, p + 1, u + 1, k] - least[lane, p + 1, u, k]
+        here, there = stations.extra[lane, row, column, k], stations.extra[lane, row, column + 1, k]
+        root = here + beyond * (there - here)
+        if len(stations.least_extra):
+            here, there = (
+                stations.least_extra[lane, row, column, k],
+                stations.least_extra[lane, row, column + 1, k],
             )
-            root += fullness * (upper + down * (lower - upper) - root)
+            root += fullness * (here + beyond * (there - here) - root)
         root *= stretch
         traffic.extra[lane, k] = root if k == 0 else root * root if k == 1 else root * root * root
     if len(stations.log_shed):
@@ -175,22 +157,21 @@ def _busy_share(effort, parts, pods, deviate):
 
 
 @inlined
-def _find_capacity(stations, world, state, flows, traffic, n, s, work, span):
+def _find_capacity(stations, state, flows, traffic, n, s, work, span):
     """Work that a service can do in a part of a step, its load if slots are not what is short, and waits for these.
 
     Args:
         work: that comes, and that of a call.
     """
     expected, per_call = work
-    pods = np.float64(state.ready[n, s])
-    full = state.cpu_share[n, s] * state.pace[n, s] * pods * world.slots[n, s] * stations.units[s] * span
+    full, capacity = traffic.full[s], traffic.capacity[s]
     traffic.slot_wait[s, :] = 0.0
     if full <= 0.0:
         return full, 1.0
-    capacity = full * slots_share(stations, flows, n, s, full / (per_call * pods * span))
     if traffic.waits_for[s] != NO_SERVICE:
         capacity = min(capacity, traffic.most[s] * per_call)
     if flows.away_seconds[n, s] > 0.0 and stations.slots[s] < np.inf and capacity > 0.0:
+        pods = np.float64(state.ready[n, s])
         wait_for_slot(stations, flows, traffic, n, s, pods, expected, (capacity, full), per_call * span)
     return capacity, expected / full
 
@@ -225,8 +206,11 @@ def serve_calls(graph, stations, world, state, flows, traffic, happened, n, plac
     per_call = work_there / there if there > 0.0 else world.mean_seconds[n, s]
     pods, pace = np.float64(state.ready[n, s]), state.pace[n, s]
     work = usual * expected_work, per_call
-    capacity, load = _find_capacity(stations, world, state, flows, traffic, n, s, work, span)
-    point, fullness = _find_place(stations, pods, load), _fullness(stations, state.cpu_share[n, s], s)
+    capacity, load = _find_capacity(stations, state, flows, traffic, n, s, work, span)
+    point, fullness = (
+        _find_place(stations, state.ready[n, s], load),
+        _fullness(stations, state.cpu_share[n, s], s),
+    )
     for lane in range(first, last):
         longer = stations.bunching[s] * stretch / pace * 0.5 * (1.0 + world.scv[n, s])
         _find_extra(stations, traffic, lane, point, longer, fullness)

@@ -25,7 +25,7 @@ from simulator.flow.graph import (
     visits_of,
 )
 from simulator.flow.slots import busy_table
-from simulator.flow.stations import Mix, learn_station, metric_units, work_units
+from simulator.flow.stations import LOAD_GRID, PODS, Mix, learn_station, metric_units, work_units
 from simulator.flow.tails import GAMMA_P95, SURVIVAL
 from simulator.operation import Call
 from simulator.service import Service
@@ -60,10 +60,11 @@ class Stations(NamedTuple):
         patience_seconds: float64 ``(S,)``; how long a service may have no ready pod until calls go elsewhere.
         cold_seconds: float64 ``(S,)``; how long a call waits while no pod is ready; NEVER_SECONDS but where it wakes.
         room: float64 ``(S,)``; calls that a pod may have beyond those at work, inf without a limit.
-        fewness: float64 ``(P,)``; one over the numbers of pods for which ``extra`` is known.
-        stress: float64 ``(U,)``; one over what the loads for which it is known leave free.
-        extra: float64 ``(L, P, U, 3)``; what a call takes beside its work at full speed: the roots of its cumulants
-            by their order, seconds.
+        columns: int64 ``(C,)``; the last load measured that is no higher, by loads from 0 in as many steps to 1.
+        stress: float64 ``(U,)``; one over what the loads measured leave free.
+        per_stress: float64 ``(U - 1,)``; one over how much more that is at the next.
+        extra: float64 ``(L, P, U, 3)``; what a call takes beside its work at full speed, by pods from 0 on (more are
+            like the last): the roots of its cumulants by their order, seconds.
         least_extra: float64 ``(L, P, U, 3)``; the same where pods have no more CPU than they request; of length 0 where
             that is all that they may use, or they always have more.
         shed_seconds: float64 ``(S,)``; new calls are dropped while one has waited longer, inf where none are; of
@@ -97,8 +98,9 @@ class Stations(NamedTuple):
     patience_seconds: Floats
     cold_seconds: Floats
     room: Floats
-    fewness: Floats
+    columns: Ints
     stress: Floats
+    per_stress: Floats
     extra: Floats
     least_extra: Floats
     shed_seconds: Floats
@@ -123,6 +125,7 @@ def equip(application: Application, graph: Graph, *, bursts: bool = False) -> St
         learnt = list(pool.map(learn_station, services, mixes))
         least = [each.model_copy(update={"vcpu_limit_per_pod": None}) for each in services if bursts]
         at_least = list(pool.map(learn_station, least, mixes))
+    stress = 1 / (1 - learnt[0].loads)
     sheds = any(each.shedding for each in services)
     discards = any(each.discards_expired for each in services)
     by_lane = [learnt[service] for service in graph.order]
@@ -148,25 +151,42 @@ def equip(application: Application, graph: Graph, *, bursts: bool = False) -> St
         ),
         cold_seconds=np.array([_cold_seconds(each) for each in services]),
         room=np.array([_room(each) for each in services]),
-        fewness=1 / learnt[0].pods,
-        stress=1 / (1 - learnt[0].loads),
-        extra=np.concatenate([each.extra for each in by_lane]),
-        least_extra=np.concatenate([at_least[each].extra for each in graph.order])
-        if bursts
-        else np.empty((0, *learnt[0].extra.shape[1:])),
+        columns=_columns(learnt[0].loads),
+        stress=stress,
+        per_stress=1 / np.diff(stress),
+        extra=_by_pods([each.extra for each in by_lane]),
+        least_extra=_by_pods(
+            [at_least[each].extra for each in graph.order] if bursts else [learnt[0].extra[:0]]
+        ),
         shed_seconds=np.array(
             [each.shedding.after_waiting_seconds if each.shedding else math.inf for each in services if sheds]
         ),
         spared=_spared(services, graph),
-        log_shed=np.log(np.concatenate([np.maximum(each.shed, _LEAST_SHED) for each in by_lane]))[
-            : len(graph.priority) if sheds else 0
-        ],
+        log_shed=_by_pods(
+            [np.log(np.maximum(each.shed, _LEAST_SHED))[: None if sheds else 0] for each in by_lane]
+        ),
         discards=np.array([each.discards_expired for each in services if discards], np.bool_),
         in_batches=np.array([each.discipline == "batching" for each in services]),
-        effort=np.array([each.effort for each in learnt]),
+        effort=_by_pods([each.effort[np.newaxis] for each in learnt]),
         survival=SURVIVAL,
         p95=GAMMA_P95,
     )
+
+
+def _columns(loads: Floats) -> Ints:
+    """The place of the last of some loads, all on a grid, that is no higher than that of the grid, nor the last."""
+    grid = np.arange(round(1 / LOAD_GRID)) * LOAD_GRID
+    return np.clip(np.searchsorted(loads, grid + 0.5 * LOAD_GRID) - 1, 0, len(loads) - 2)
+
+
+def _by_pods(measured: Sequence[Floats]) -> Floats:
+    """What was measured of some numbers of pods, ``(L, P, ...)``, together and for all numbers from 0 on."""
+    values = np.concatenate(measured)
+    few = 1 / np.maximum(np.arange(PODS[-1] + 1), 1)
+    place = np.interp(-few, [-1 / pods for pods in PODS], range(len(PODS)))
+    row = np.minimum(place.astype(np.int64), len(PODS) - 2)
+    beyond = (place - row).reshape(-1, *(1,) * (values.ndim - 2))
+    return values[:, row] + beyond * (values[:, row + 1] - values[:, row])
 
 
 def _mixes(application: Application, graph: Graph) -> list[Mix]:

@@ -67,6 +67,8 @@ class Traffic(NamedTuple):
         extra: float64 ``(L, 3)``; see ``Stations``.
         shed: float64 ``(L,)``; share of calls that are dropped where the work can be done; see ``Stations``.
         slot_wait: float64 ``(S, 3)``; cumulants of how long a call waits for a slot since others keep theirs so.
+        full: float64 ``(S,)``; work that can be done if slots are not what is short.
+        capacity: float64 ``(S,)``; work that can be done if callees are not, either.
         most: float64 ``(S,)``; calls that can be worked on.
         waits_for: int64 ``(S,)``; the callee that limits ``most``, or NO_SERVICE.
         kept_full: bool ``(S,)``; whether a caller has more calls for it than it can take: then it works all the time.
@@ -85,6 +87,8 @@ class Traffic(NamedTuple):
     extra: Floats
     shed: Floats
     slot_wait: Floats
+    full: Floats
+    capacity: Floats
     most: Floats
     waits_for: Ints
     kept_full: NDArray[np.bool_]
@@ -127,6 +131,8 @@ def empty_traffic(graph: Graph, stations: Stations) -> Traffic:
         extra=np.zeros((lanes, 3)),
         shed=np.zeros(lanes),
         slot_wait=np.zeros((services, 3)),
+        full=np.zeros(services),
+        capacity=np.zeros(services),
         most=np.zeros(services),
         waits_for=np.zeros(services, np.int64),
         kept_full=np.zeros(services, np.bool_),

@@ -17,6 +17,8 @@ from simulator.compiled import inlined
 POINTS = 65
 HIGHEST_LOAD = 0.95
 """What is beyond is a backlog."""
+_SELDOM = 9.0
+"""Nobody waits where the chance to is below ``exp(-9)``; ``log x`` is below ``2 (x - 1) / (x + 1)`` for loads ``x``."""
 
 
 def busy_table(slots: float, units: float) -> Floats:
@@ -94,5 +96,7 @@ def _queue(slots, load, between, variability):
         between: seconds between two calls that are done when all slots are taken.
         variability: sum of the squared coefficients of variation of arrivals and of how long a slot is taken.
     """
-    chance = load ** (math.sqrt(2.0 * (slots + 1.0)) - 1.0)
-    return chance, 0.5 * variability * between / (1.0 - load)
+    power = math.sqrt(2.0 * (slots + 1.0)) - 1.0
+    if 2.0 * power * (1.0 - load) > _SELDOM * (1.0 + load):
+        return 0.0, 0.0
+    return load**power, 0.5 * variability * between / (1.0 - load)

@@ -22,7 +22,9 @@ from simulator.operation import Call
 from simulator.service import Service
 
 PODS = (1, 4, 16)
+LOAD_GRID = 0.05
 LOADS = (0.1, 0.3, 0.5, 0.65, 0.8, 0.9, 0.95)
+"""On that grid."""
 _CALLS = 20_000
 """Measured in each point, over what its load leaves free: what waits is forgotten the later, the higher the load."""
 _WARM_UP_SHARE = 0.1
