@@ -13,7 +13,7 @@ from simulator.randomness import uniform
 @inlined
 def start_cohort(world, state, n, s, count, key):
     """Create pods at a step's beginning."""
-    cohort = state.cohorts[n, s, state.step[n] % state.cohorts.shape[2]]
+    cohort = state.cohorts[n, state.step[n] % state.cohorts.shape[1], s]
     cohort[LEFT], cohort[DONE], cohort[MARK] = count, 0.0, 0.0
     cohort[SPREAD] = uniform(key, COHORT)
     cohort[STRETCH] = state.start_factor[n, s]
@@ -25,19 +25,19 @@ def _started(world, n, s, stretch, age):
     """Share of a cohort that is ready at an age in parts of a step."""
     if stretch > 1.0:
         age = np.int64(age / stretch)
-    return world.started[n, s, min(age, world.started.shape[2] - 1)]
+    return world.started[n, min(age, world.started.shape[1] - 1), s]
 
 
 @inlined
 def remove_pods(clock, world, state, n, s, count, key):
     """Take pods away at a step's beginning, those that have just started first; how many of them were ready."""
-    cohorts = state.cohorts.shape[2]
+    cohorts = state.cohorts.shape[1]
     for age in range(1, cohorts):
         if count == 0 or state.starting[n, s] == 0:
             break
         if age > state.step[n]:
             break
-        cohort = state.cohorts[n, s, (state.step[n] - age) % cohorts]
+        cohort = state.cohorts[n, (state.step[n] - age) % cohorts, s]
         waiting = np.int64(cohort[LEFT]) - np.int64(cohort[DONE])
         taken = min(count, waiting)
         if taken == 0:
@@ -54,14 +54,14 @@ def remove_pods(clock, world, state, n, s, count, key):
 @inlined
 def foresee(clock, world, state, n, s):
     """Remember how many pods will be ready in each part of the step that begins."""
-    first, kept = state.step[n] * clock.parts, state.history.shape[2]
+    first, kept = state.step[n] * clock.parts, state.history.shape[1]
     for part in range(clock.parts):
-        state.history[n, s, (first + part) % kept] = state.ready[n, s]
-    cohorts, others = state.cohorts.shape[2], state.starting[n, s]
+        state.history[n, (first + part) % kept, s] = state.ready[n, s]
+    cohorts, others = state.cohorts.shape[1], state.starting[n, s]
     for age in range(min(cohorts, state.step[n] + 1)):
         if others == 0:
             break
-        cohort = state.cohorts[n, s, (state.step[n] - age) % cohorts]
+        cohort = state.cohorts[n, (state.step[n] - age) % cohorts, s]
         left, done = np.int64(cohort[LEFT]), np.int64(cohort[DONE])
         if left == done:
             continue
@@ -73,5 +73,5 @@ def foresee(clock, world, state, n, s):
             if share < 1.0:
                 due = min(left, np.int64(left * ((share - mark) / (1.0 - mark)) + cohort[SPREAD]))
             done = max(done, due)
-            state.history[n, s, (first + part) % kept] += done - before
+            state.history[n, (first + part) % kept, s] += done - before
         cohort[DONE] = done

@@ -105,13 +105,13 @@ def _draw(clock, loads, laws, episodes, world, n, key):
         world.usd_per_second[n, s] = episodes.usd_per_second[s] * price
         world.drain_seconds[n, s] = episodes.drain_seconds[s] * scale
         median, deviation = episodes.start_up[s, 0] * starts, episodes.start_up[s, 1]
-        ages = world.started.shape[2]
+        ages = world.started.shape[1]
         for age in range(ages):
             distance = math.log((age + 0.5) * part_seconds / median)
             share = 1.0 if distance >= 0.0 else 0.0
             if deviation > 0.0:
                 share = 0.5 * math.erfc(-distance / deviation * _HALF_ROOT)
-            world.started[n, s, age] = 1.0 if share >= _ALL or age == ages - 1 else share
+            world.started[n, age, s] = 1.0 if share >= _ALL or age == ages - 1 else share
 
 
 @inlined
@@ -133,14 +133,14 @@ def _staff(loads, episodes, world, state, n):
         state.starting[n, s] = state.dark[n, s] = 0
         state.work[n, s] = state.backlog[n, s] = state.owed[n, s] = 0.0
         state.pace[n, s] = 1.0
-        for slot in range(state.cohorts.shape[2]):
-            state.cohorts[n, s, slot, LEFT] = state.cohorts[n, s, slot, DONE] = 0.0
+        for slot in range(state.cohorts.shape[1]):
+            state.cohorts[n, slot, s, LEFT] = state.cohorts[n, slot, s, DONE] = 0.0
         for place in range(state.totals.shape[2]):
             state.totals[n, s, place] = 0.0
         for place in range(state.waits.shape[2]):
             state.counts[n, s, place] = 0.0
-        for place in range(state.history.shape[2]):
-            state.history[n, s, place] = pods
+        for place in range(state.history.shape[1]):
+            state.history[n, place, s] = pods
 
 
 @kernel

@@ -90,8 +90,8 @@ def _begin_fleet(site, world, state, fleet, happened, n):
         state.ready[n, s] = state.wanted[n, s] - missing
         for _ in range(missing):
             add_pod(fleet, n, s, 0.0)
-        for place in range(state.history.shape[2]):
-            state.history[n, s, place] = state.ready[n, s]
+        for place in range(state.history.shape[1]):
+            state.history[n, place, s] = state.ready[n, s]
     show_pods(state, fleet, n)
     show_nodes(fleet, n)
 

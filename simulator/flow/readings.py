@@ -42,7 +42,7 @@ def read(clock, world, state, n, s, seconds, gains, shown, key):
     moment = first + number * clock.scrape_seconds
     while moment < begin + length:
         share = (moment - begin) / length
-        reading = state.readings[n, s, number % state.readings.shape[2]]
+        reading = state.readings[n, number % state.readings.shape[1], s]
         totals = state.totals[n, s]
         deviation = math.sqrt(share * (1.0 - share) * offered)
         calls = share * offered + deviation * deviate_of(key, READ)
@@ -80,21 +80,21 @@ def find_sample(clock, world, state, n):
     if clock.gap_probability == 0.0 and state.fault_begin.shape[1] == 0:
         is_fresh = first + number * clock.scrape_seconds >= oldest
         return (number, number - clock.window) if number >= clock.window and is_fresh else (-1, -1)
-    kept = state.readings.shape[2]
+    kept = state.readings.shape[1]
     earliest = math.floor((now - first) / clock.scrape_seconds) - kept + 1
     while number >= clock.window and first + number * clock.scrape_seconds >= oldest:
         before = number
         while before >= max(earliest, 0) and before > number - clock.window:
-            if state.readings[n, 0, before % kept, OFFERED] == np.inf:
+            if state.readings[n, before % kept, 0, OFFERED] == np.inf:
                 break
             before -= 1
-        while before >= max(earliest, 0) and np.isnan(state.readings[n, 0, before % kept, OFFERED]):
+        while before >= max(earliest, 0) and np.isnan(state.readings[n, before % kept, 0, OFFERED]):
             before -= 1
         is_whole = before >= max(earliest, 0) and number - before >= clock.window
         if (
             is_whole
-            and np.isfinite(state.readings[n, 0, before % kept, OFFERED])
-            and np.isfinite(state.readings[n, 0, number % kept, OFFERED])
+            and np.isfinite(state.readings[n, before % kept, 0, OFFERED])
+            and np.isfinite(state.readings[n, number % kept, 0, OFFERED])
         ):
             return number, before
         number -= 1
@@ -115,13 +115,13 @@ def see_one(clock, world, state, seen, n):
     """Show the newest readings that have come through."""
     now = state.step[n] * clock.period_seconds
     newest, oldest = find_sample(clock, world, state, n)
-    kept = state.readings.shape[2]
+    kept = state.readings.shape[1]
     for s in range(state.wanted.shape[1]):
         seen.age_seconds[n, s] = np.inf
         seen.rate[n, s] = seen.cpu[n, s] = seen.latency_p95[n, s] = seen.queue[n, s] = np.nan
         if newest < 0:
             continue
-        last, before = state.readings[n, s, newest % kept], state.readings[n, s, oldest % kept]
+        last, before = state.readings[n, newest % kept, s], state.readings[n, oldest % kept, s]
         seconds = (newest - oldest) * clock.scrape_seconds
         capacity = max(last[READY] * world.slots[n, s] * seconds, last[CAPACITY] - before[CAPACITY])
         seen.age_seconds[n, s] = now - (world.first_scrape_seconds[n] + newest * clock.scrape_seconds)

@@ -168,8 +168,8 @@ def _see_burn(site, clock, world, state, fleet, seen, n):
                 min(fleet.pod_when[n, row, READY_AT], end) - max(fleet.pod_when[n, row, STARTED], begin), 0.0
             )
         before, last = (
-            state.readings[n, s, oldest % state.readings.shape[2]],
-            state.readings[n, s, newest % state.readings.shape[2]],
+            state.readings[n, oldest % state.readings.shape[1], s],
+            state.readings[n, newest % state.readings.shape[1], s],
         )
         if sampled == 0:
             continue
@@ -188,7 +188,7 @@ def sort_rows(begin, end, site, clock, milli, world, state, fleet, trusted):
         milli: float64 ``(S,)``; what a pod requests, thousandths.
     Source: kubernetes/kubernetes pkg/controller/podautoscaler/replica_calculator.go (groupPods).
     """
-    kept = state.readings.shape[2]
+    kept = state.readings.shape[1]
     for n in range(begin, end):
         now = state.step[n] * clock.period_seconds
         newest, oldest = find_sample(clock, world, state, n)
@@ -214,7 +214,7 @@ def sort_rows(begin, end, site, clock, milli, world, state, fleet, trusted):
         if newest < 0:
             continue
         for s in range(state.wanted.shape[1]):
-            before, reading = state.readings[n, s, oldest % kept], state.readings[n, s, newest % kept]
+            before, reading = state.readings[n, oldest % kept, s], state.readings[n, newest % kept, s]
             capacity, counted = reading[CAPACITY] - before[CAPACITY], trusted.counted[n, s]
             share = (reading[BUSY] - before[BUSY]) / capacity if capacity > 0.0 else 0.0
             share *= blur(clock, world, n, s, newest, OF_CPU, counted)

@@ -27,7 +27,7 @@ def _change_cohorts(clock, world, state, happened, n):
         if change > 0:
             start_cohort(world, state, n, s, change, key)
         else:
-            cohort = state.cohorts[n, s, state.step[n] % state.cohorts.shape[2]]
+            cohort = state.cohorts[n, state.step[n] % state.cohorts.shape[1], s]
             cohort[LEFT] = cohort[DONE] = 0.0
             if change < 0:
                 gone = remove_pods(clock, world, state, n, s, -change, key)
@@ -49,9 +49,9 @@ def _come_and_go(clock, world, state, shifts, n, part):
             state.pace[n, s] = shifts.pace[n, part, s]
             if len(shifts.cpu_share):
                 state.cpu_share[n, s] = shifts.cpu_share[n, part, s]
-            state.history[n, s, number % state.history.shape[2]] = state.ready[n, s]
+            state.history[n, number % state.history.shape[1], s] = state.ready[n, s]
         else:
-            ready = np.int64(state.history[n, s, number % state.history.shape[2]])
+            ready = np.int64(state.history[n, number % state.history.shape[1], s])
             state.starting[n, s] -= ready - state.ready[n, s]
             state.ready[n, s] = ready
 

@@ -93,7 +93,7 @@ class World(NamedTuple):
         slots: float64 ``(N, S)``; of a pod: work that makes its CPU usage its request, a second.
         usd_per_second: float64 ``(N, S)``; of a pod.
         drain_seconds: float64 ``(N, S)``; from being told to go until gone.
-        started: float32 ``(N, S, M K)``; share of pods that are ready in the middle of each part after their creation.
+        started: float32 ``(N, M K, S)``; share of pods that are ready in the middle of each part after their creation.
         slo_seconds: float64 ``(N,)``.
         lag_seconds: float64 ``(N,)``; from a reading until it is seen.
         first_scrape_seconds: float64 ``(N,)``.
@@ -138,12 +138,12 @@ class State(NamedTuple):
         backlog: float64 ``(N, S)``; slot-seconds of it that wait.
         owed: float64 ``(N, S)``; slot-seconds, at most 0, that noise took away where none were worked.
         dark: int64 ``(N, S)``; parts since a pod was ready last, where a queue is looked at call by call.
-        cohorts: float32 ``(N, S, M, 5)``; pods that start, by the step in which they were created.
+        cohorts: float32 ``(N, M, S, 5)``; pods that start, by the step in which they were created.
         totals: float64 ``(N, S, 3)``; OFFERED, BUSY and CAPACITY.
-        readings: float64 ``(N, S, Q, READING)``.
+        readings: float64 ``(N, Q, S, READING)``.
         waits: float64 ``(N, S, R)``; waiting time at the end of the last parts.
         counts: float64 ``(N, S, R)``; calls offered in them.
-        history: int32 ``(N, S, H)``; pods ready in the last parts.
+        history: int32 ``(N, H, S)``; pods ready in the last parts.
         level: int64 ``(N,)``; state of the chain that the load's rate goes with.
         level_end: float64 ``(N,)``; when it jumps, seconds since the episode's beginning.
         level_number: int64 ``(N,)``; jumps so far.
@@ -252,7 +252,7 @@ class Trusted(NamedTuple):
 
 def empty_world(shape: tuple[int, int], ages: int) -> World:
     """For so many clusters and services, and ages of pods that start."""
-    count, _ = shape
+    count, services = shape
     return World(
         key=np.zeros(count, np.uint64),
         mean_seconds=np.ones(shape),
@@ -261,7 +261,7 @@ def empty_world(shape: tuple[int, int], ages: int) -> World:
         slots=np.ones(shape),
         usd_per_second=np.zeros(shape),
         drain_seconds=np.zeros(shape),
-        started=np.ones((*shape, ages), np.float32),
+        started=np.ones((count, ages, services), np.float32),
         slo_seconds=np.ones(count),
         lag_seconds=np.zeros(count),
         first_scrape_seconds=np.zeros(count),
@@ -278,9 +278,10 @@ def empty_state(
     shape: tuple[int, int], parts: int, steps: int, points: int, kept: int, remembered: int, faults: int
 ) -> State:
     """For so many clusters and services, and so long axes K, M, R, Q, H, and faults."""
+    count, services = shape
     return State(
-        step=np.zeros(shape[0], np.int64),
-        expected=np.zeros((shape[0], parts + 1)),
+        step=np.zeros(count, np.int64),
+        expected=np.zeros((count, parts + 1)),
         wanted=np.zeros(shape, np.int64),
         applied=np.zeros(shape, np.int64),
         ready=np.zeros(shape, np.int64),
@@ -289,25 +290,25 @@ def empty_state(
         backlog=np.zeros(shape),
         owed=np.zeros(shape),
         dark=np.zeros(shape, np.int64),
-        cohorts=np.zeros((*shape, steps, STRETCH + 1), np.float32),
+        cohorts=np.zeros((count, steps, services, STRETCH + 1), np.float32),
         totals=np.zeros((*shape, 3)),
-        readings=np.full((*shape, kept, READING), np.nan),
+        readings=np.full((count, kept, services, READING), np.nan),
         waits=np.zeros((*shape, points)),
         counts=np.zeros((*shape, points)),
-        history=np.zeros((*shape, remembered), np.int32),
-        level=np.zeros(shape[0], np.int64),
-        level_end=np.zeros(shape[0]),
-        level_number=np.zeros(shape[0], np.int64),
-        fault_begin=np.zeros((shape[0], faults)),
-        fault_number=np.zeros((shape[0], faults), np.int64),
+        history=np.zeros((count, remembered, services), np.int32),
+        level=np.zeros(count, np.int64),
+        level_end=np.zeros(count),
+        level_number=np.zeros(count, np.int64),
+        fault_begin=np.zeros((count, faults)),
+        fault_number=np.zeros((count, faults), np.int64),
         killed=np.zeros(shape, np.int64),
         cpu_share=np.ones(shape),
         pace=np.ones(shape),
         delay_seconds=np.zeros(shape),
         start_factor=np.ones(shape),
-        refusal=np.zeros(shape[0]),
-        is_out=np.zeros(shape[0], np.bool_),
-        frozen_seconds=np.full(shape[0], np.inf),
+        refusal=np.zeros(count),
+        is_out=np.zeros(count, np.bool_),
+        frozen_seconds=np.full(count, np.inf),
     )
 
 

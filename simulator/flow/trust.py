@@ -20,9 +20,9 @@ _MILLI = 1000.0
 def _fewest_since(state, n, s, part, last):
     """The fewest pods that were ready at a part's end and after, up to the last."""
     fewest = state.ready[n, s]
-    parts = state.history.shape[2]
+    parts = state.history.shape[1]
     for place in range(max(part, last - parts + 1, 0), last + 1):
-        fewest = min(fewest, np.int64(state.history[n, s, place % parts]))
+        fewest = min(fewest, np.int64(state.history[n, place % parts, s]))
     return fewest
 
 
@@ -35,7 +35,7 @@ def sort_pods(begin, end, clock, running_seconds, milli, world, state, trusted):
         milli: float64 ``(S,)``; what a pod requests, thousandths.
     """
     span = clock.period_seconds / clock.parts
-    kept = state.readings.shape[2]
+    kept = state.readings.shape[1]
     for n in range(begin, end):
         last = state.step[n] * clock.parts - 1
         newest, oldest = find_sample(clock, world, state, n)
@@ -47,7 +47,7 @@ def sort_pods(begin, end, clock, running_seconds, milli, world, state, trusted):
             trusted.missing[n, s] = alive
             if newest < 0:
                 continue
-            before, reading = state.readings[n, s, oldest % kept], state.readings[n, s, newest % kept]
+            before, reading = state.readings[n, oldest % kept, s], state.readings[n, newest % kept, s]
             counted = _fewest_since(state, n, s, round((read_at - seconds) / span) - 1, last)
             running = _fewest_since(state, n, s, round((read_at + running_seconds[s]) / span) - 1, last)
             come = max(state.ready[n, s] - running, 0)
