@@ -19,7 +19,9 @@ from simulator.arrays import Floats, Ints
 from simulator.flow.graph import (
     NEVER_SECONDS,
     Graph,
+    Places,
     nodes_in_order,
+    places,
     service_calls,
     services_in_order,
     visits_of,
@@ -52,7 +54,7 @@ class Stations(NamedTuple):
         kept_busy: float64 ``(S, POINTS)``; see ``simulator.flow.slots``.
         shares_pace: bool ``(S,)``; whether what a call takes beside its work is in proportion to it.
         own_pace: bool ``(S,)``; whether a call works on a slot by itself, and takes longer where that has less CPU.
-        pairs: int64 ``(K, 2)``; caller and callee, the last callers first.
+        pairs: uint32 ``(K, 2)``; caller and callee, the last callers first.
         pair_of: int64 ``(E,)``; the pair that a call of the Graph is of, -1 where it is a client's.
         pair_at_once: float64 ``(K,)``; calls that one of the caller's has there at once, at most.
         pair_calls: float64 ``(K,)``; calls that one of the caller's makes there.
@@ -60,7 +62,7 @@ class Stations(NamedTuple):
         patience_seconds: float64 ``(S,)``; how long a service may have no ready pod until calls go elsewhere.
         cold_seconds: float64 ``(S,)``; how long a call waits while no pod is ready; NEVER_SECONDS but where it wakes.
         room: float64 ``(S,)``; calls that a pod may have beyond those at work, inf without a limit.
-        columns: int64 ``(C,)``; the last load measured that is no higher, by loads from 0 in as many steps to 1.
+        columns: uint32 ``(C,)``; the last load measured that is no higher, by loads from 0 in as many steps to 1.
         stress: float64 ``(U,)``; one over what the loads measured leave free.
         per_stress: float64 ``(U - 1,)``; one over how much more that is at the next.
         extra: float64 ``(L, P, U, 3)``; what a call takes beside its work at full speed, by pods from 0 on (more are
@@ -90,7 +92,7 @@ class Stations(NamedTuple):
     kept_busy: Floats
     shares_pace: NDArray[np.bool_]
     own_pace: NDArray[np.bool_]
-    pairs: Ints
+    pairs: Places
     pair_of: Ints
     pair_at_once: Floats
     pair_calls: Floats
@@ -98,7 +100,7 @@ class Stations(NamedTuple):
     patience_seconds: Floats
     cold_seconds: Floats
     room: Floats
-    columns: Ints
+    columns: Places
     stress: Floats
     per_stress: Floats
     extra: Floats
@@ -141,7 +143,7 @@ def equip(application: Application, graph: Graph, *, bursts: bool = False) -> St
         kept_busy=np.array([busy_table(_held_slots(each), work_units(each)) for each in services]),
         shares_pace=np.array([each.discipline != "slots" for each in services]),
         own_pace=np.array([each.discipline == "slots" for each in services]),
-        pairs=np.array([pair for pair, _ in pairs], np.int64).reshape(-1, 2),
+        pairs=places([pair for pair, _ in pairs]).reshape(-1, 2),
         pair_of=_pair_of(graph, [pair for pair, _ in pairs]),
         pair_at_once=np.array([_at_once(application, *pair) for pair, _ in pairs], np.float64),
         pair_calls=np.array([calls for _, calls in pairs], np.float64),
@@ -173,10 +175,10 @@ def equip(application: Application, graph: Graph, *, bursts: bool = False) -> St
     )
 
 
-def _columns(loads: Floats) -> Ints:
+def _columns(loads: Floats) -> Places:
     """The place of the last of some loads, all on a grid, that is no higher than that of the grid, nor the last."""
     grid = np.arange(round(1 / LOAD_GRID)) * LOAD_GRID
-    return np.clip(np.searchsorted(loads, grid + 0.5 * LOAD_GRID) - 1, 0, len(loads) - 2)
+    return places(np.clip(np.searchsorted(loads, grid + 0.5 * LOAD_GRID) - 1, 0, len(loads) - 2))
 
 
 def _by_pods(measured: Sequence[Floats]) -> Floats:
@@ -234,8 +236,8 @@ def _pair_of(graph: Graph, pairs: list[tuple[int, int]]) -> Ints:
     """The place of each call's caller and callee among pairs: int64 ``(E,)``."""
     callers = np.repeat(graph.service, np.diff(graph.first)).tolist()
     callees = graph.service[graph.callee].tolist()
-    places = {pair: place for place, pair in enumerate(pairs)}
-    return np.array([places.get(pair, -1) for pair in zip(callers, callees, strict=True)], np.int64)
+    numbers = {pair: number for number, pair in enumerate(pairs)}
+    return np.array([numbers.get(pair, -1) for pair in zip(callers, callees, strict=True)], np.int64)
 
 
 def _at_once(application: Application, caller: int, callee: int) -> int:

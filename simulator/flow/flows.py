@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from simulator.arrays import Floats, Ints
 from simulator.flow.equipment import Stations
-from simulator.flow.graph import Graph
+from simulator.flow.graph import Graph, Places
 
 
 class Flows(NamedTuple):
@@ -70,7 +70,7 @@ class Traffic(NamedTuple):
         full: float64 ``(S,)``; work that can be done if slots are not what is short.
         capacity: float64 ``(S,)``; work that can be done if callees are not, either.
         most: float64 ``(S,)``; calls that can be worked on.
-        waits_for: int64 ``(S,)``; the callee that limits ``most``, or NO_SERVICE.
+        waits_for: uint32 ``(S,)``; the callee that limits ``most``, or NO_SERVICE.
         kept_full: bool ``(S,)``; whether a caller has more calls for it than it can take: then it works all the time.
         busy: float64 ``(S,)``; work done.
     """
@@ -90,7 +90,7 @@ class Traffic(NamedTuple):
     full: Floats
     capacity: Floats
     most: Floats
-    waits_for: Ints
+    waits_for: Places
     kept_full: NDArray[np.bool_]
     busy: Floats
 
@@ -134,7 +134,7 @@ def empty_traffic(graph: Graph, stations: Stations) -> Traffic:
         full=np.zeros(services),
         capacity=np.zeros(services),
         most=np.zeros(services),
-        waits_for=np.zeros(services, np.int64),
+        waits_for=np.zeros(services, np.uint32),
         kept_full=np.zeros(services, np.bool_),
         busy=np.zeros(services),
     )

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import math
 from graphlib import TopologicalSorter
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from simulator.application import Application, Place
 from simulator.arrays import Floats, Ints
@@ -21,30 +21,34 @@ from simulator.flow.stations import work_cumulants
 from simulator.flow.tails import heaviness
 from simulator.operation import Call, Callee, Operation
 
-NO_SERVICE = -1
+NO_SERVICE = np.uint32(2**32 - 1)
 NEVER_SECONDS = 1e6
 """Longer than any SLO or time-out: where no pod is ready."""
 Node = tuple[int, int, int]
 """A service, a priority and an operation."""
 
 
+Places: TypeAlias = NDArray[np.uint32]
+"""Places in arrays; compiled code asks of signed ones whether they are counted from the end."""
+
+
 class Graph(NamedTuple):
     """Who calls whom.
 
     Attributes:
-        order: int64 ``(S,)``; services, callers before callees.
-        lanes: int64 ``(S + 1,)``; the lanes of the i-th service in that order are ``lanes[i]`` to ``lanes[i + 1]``,
+        order: uint32 ``(S,)``; services, callers before callees.
+        lanes: uint32 ``(S + 1,)``; the lanes of the i-th service in that order are ``lanes[i]`` to ``lanes[i + 1]``,
             those of high priority first.
-        begins: int64 ``(L + 1,)``; a lane's operations are ``begins[l]`` to ``begins[l + 1]``.
+        begins: uint32 ``(L + 1,)``; a lane's operations are ``begins[l]`` to ``begins[l + 1]``.
         priority: int64 ``(L,)``.
         share: float64 ``(C,)``; of all requests.
-        service: int64 ``(O,)``; NO_SERVICE of a class.
-        lane: int64 ``(O,)``; 0 of a class.
+        service: uint32 ``(O,)``; NO_SERVICE of a class.
+        lane: uint32 ``(O,)``; 0 of a class.
         work: float64 ``(O, 3)``; cumulants of an operation's own work, seconds to the power 1, 2 and 3.
         heaviness: float64 ``(O,)``; how far its tail is from a gamma's to a lognormal's, 0 to 1.
-        first: int64 ``(O + 1,)``; an operation's calls are ``first[o]`` to ``first[o + 1]``.
-        callee: int64 ``(E,)``.
-        fallback: int64 ``(E,)``; the operation that is called while the callee's service has no ready pod: the callee
+        first: uint32 ``(O + 1,)``; an operation's calls are ``first[o]`` to ``first[o + 1]``.
+        callee: uint32 ``(E,)``.
+        fallback: uint32 ``(E,)``; the operation that is called while the callee's service has no ready pod: the callee
             where there is no other.
         step: int64 ``(E,)``; calls of the same are made at once.
         times: float64 ``(E,)``; such calls, one after another, or at once where ``at_once``.
@@ -60,18 +64,18 @@ class Graph(NamedTuple):
         optional: bool ``(E,)``.
     """
 
-    order: Ints
-    lanes: Ints
-    begins: Ints
+    order: Places
+    lanes: Places
+    begins: Places
     priority: Ints
     share: Floats
-    service: Ints
-    lane: Ints
+    service: Places
+    lane: Places
     work: Floats
     heaviness: Floats
-    first: Ints
-    callee: Ints
-    fallback: Ints
+    first: Places
+    callee: Places
+    fallback: Places
     step: Ints
     times: Floats
     at_once: NDArray[np.bool_]
@@ -84,6 +88,11 @@ class Graph(NamedTuple):
     retry_ratio: Floats
     retries_per_second: Floats
     optional: NDArray[np.bool_]
+
+
+def places(values: ArrayLike) -> Places:
+    """As compiled code takes them."""
+    return np.asarray(values, np.uint32)
 
 
 def flatten(application: Application) -> Graph:
@@ -116,18 +125,18 @@ def flatten(application: Application) -> Graph:
     lane = [lanes.index(node[:2]) for node in nodes]
     laws = [application.operation(_place(node)).service_time for node in nodes]
     return Graph(
-        order=np.array(order),
-        lanes=np.searchsorted([order.index(service) for service, _ in lanes], range(len(order) + 1)),
-        begins=classes + np.searchsorted(lane, range(len(lanes) + 1)),
+        order=places(order),
+        lanes=places(np.searchsorted([order.index(service) for service, _ in lanes], range(len(order) + 1))),
+        begins=places(classes + np.searchsorted(lane, range(len(lanes) + 1))),
         priority=np.array([priority for _, priority in lanes]),
         share=share / share.sum(),
-        service=np.array([NO_SERVICE] * classes + [node[0] for node in nodes]),
-        lane=np.array([0] * classes + lane),
+        service=places([NO_SERVICE] * classes + [node[0] for node in nodes]),
+        lane=places([0] * classes + lane),
         work=np.array([(0.0, 0.0, 0.0)] * classes + [work_cumulants(law) for law in laws]),
         heaviness=np.array([0.0] * classes + [heaviness(*work_cumulants(law), law.survival) for law in laws]),
-        first=np.array(first),
-        callee=np.array([number(*call) for call in zip(calls, priorities, strict=True)]),
-        fallback=np.array(
+        first=places(first),
+        callee=places([number(*call) for call in zip(calls, priorities, strict=True)]),
+        fallback=places(
             [
                 number(call.fallback or call, priority)
                 for call, priority in zip(calls, priorities, strict=True)

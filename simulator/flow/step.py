@@ -66,11 +66,17 @@ def _begin(clock, hazards, world, state, shifts, happened, n):
 
 
 @inlined
+def _clusters(begin, end):
+    """From the one to before the other; none is counted from the end, which the compiler cannot know by itself."""
+    return range(max(begin, 0), end)
+
+
+@inlined
 def _look_ahead(begin, end, parts, clock, loads, world, state):
     """Requests expected until each edge of the parts: of all clusters at once, so that waits for memory overlap."""
     span = clock.period_seconds / clock.parts
     for part in range(parts[0], parts[1] + 1):
-        for n in range(begin, end):
+        for n in _clusters(begin, end):
             seconds = world.load_begin_seconds[n] + (state.step[n] * clock.parts + part) * span
             state.expected[n, part] = expected(loads, world.load[n], seconds)
 
@@ -187,7 +193,7 @@ def advance(begin, end, parts, clock, loads, hazards, laws, world, state, shifts
         shifts: of the pods in this step where they are looked at one by one; then the step has begun.
     """
     _look_ahead(begin, end, parts, clock, loads, world, state)
-    for n in range(begin, end):
+    for n in _clusters(begin, end):
         _advance_queue(parts, clock, loads, hazards, laws, world, state, shifts, happened, n)
         if parts[1] == clock.parts:
             see_one(clock, world, state, seen, n)
@@ -213,7 +219,7 @@ def advance_graph(
 ):
     """The same of clusters of services that call each other."""
     _look_ahead(begin, end, parts, clock, loads, world, state)
-    for n in range(begin, end):
+    for n in _clusters(begin, end):
         _advance_graph(
             parts, clock, loads, hazards, graph, stations, world, state, shifts, flows, traffic, happened, n
         )
