@@ -77,13 +77,13 @@ def _answer_call(graph, stations, flows, traffic, n, e, calls, span):
 def _own_time(graph, stations, world, state, shifts, flows, traffic, n, part, o):
     """How long a call of a service's operation takes without the calls that it makes, as a response."""
     s, lane = graph.service[o], graph.lane[o]
-    stretch = world.mean_seconds[n, s] / (stations.mean_seconds[s] * state.pace[n, s])
+    stretch = traffic.stretch[s]
     spread = world.scv[n, s]
-    pace = state.cpu_share[n, s] if stations.own_pace[s] else 1.0
     for_slot = traffic.slot_wait[s]
-    calm = (
-        graph.work[o, 0] * stretch / pace + traffic.extra[lane, 0] + for_slot[0] + state.delay_seconds[n, s]
-    )
+    work = graph.work[o, 0] * stretch
+    if stations.own_pace[s]:
+        work /= state.cpu_share[n, s]
+    calm = work + traffic.extra[lane, 0] + for_slot[0] + state.delay_seconds[n, s]
     second = graph.work[o, 1] * stretch**2 * spread + traffic.extra[lane, 1] + for_slot[1]
     if len(stations.log_shed):
         second += traffic.wait_variance[lane]
@@ -95,7 +95,9 @@ def _own_time(graph, stations, world, state, shifts, flows, traffic, n, part, o)
         waits -= traffic.extra[lane, 0]
         if waits > 0.0 and state.ready[n, s] > 0:
             share = waits / traffic.wait_seconds[lane]
-            between = world.mean_seconds[n, s] / (state.ready[n, s] * world.slots[n, s] * pace)
+            between = world.mean_seconds[n, s] / (state.ready[n, s] * world.slots[n, s])
+            if stations.own_pace[s]:
+                between /= state.cpu_share[n, s]
             waiting = traffic.extra[lane, 1] + for_slot[1]
             second += share * (traffic.wait_seconds[lane] * between - waiting)
             third -= share * (traffic.extra[lane, 2] + for_slot[2])

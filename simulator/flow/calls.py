@@ -28,6 +28,7 @@ def limit_calls(stations, world, state, flows, traffic, n, span):
     A caller that holds slots cannot have more calls at a callee than it has slots: it goes on as the callee does, or
     as it gives up.
     """
+    per_second = 1.0 / span
     for s in range(len(traffic.most)):
         pace = state.cpu_share[n, s] * state.pace[n, s] * world.slots[n, s] * stations.units[s]
         mean_seconds = world.mean_seconds[n, s]
@@ -42,8 +43,10 @@ def limit_calls(stations, world, state, flows, traffic, n, span):
             calls = stations.pair_calls[k]
             if flows.tried.shape[1] and flows.tried[n, k, 0] > 0.0:
                 calls *= flows.tried[n, k, 1] / flows.tried[n, k, 0]
-            there = traffic.most[callee] - state.backlog[n, callee] / world.mean_seconds[n, callee]
-            working = traffic.most[callee] / span * (world.mean_seconds[n, s] + world.mean_seconds[n, callee])
+            there = traffic.most[callee]
+            working = there * per_second * (world.mean_seconds[n, s] + world.mean_seconds[n, callee])
+            if state.backlog[n, callee] > 0.0:
+                there -= state.backlog[n, callee] / world.mean_seconds[n, callee]
             slots = state.ready[n, s] * stations.slots[s]
             waiting = max(slots * stations.pair_at_once[k] - working, 0.0)
             if there + waiting < traffic.most[s] * calls:
@@ -211,8 +214,9 @@ def serve_calls(graph, stations, world, state, flows, traffic, happened, n, plac
         _find_place(stations, state.ready[n, s], load),
         _fullness(stations, state.cpu_share[n, s], s),
     )
+    traffic.stretch[s] = stretch / pace
+    longer = stations.bunching[s] * traffic.stretch[s] * 0.5 * (1.0 + world.scv[n, s])
     for lane in range(first, last):
-        longer = stations.bunching[s] * stretch / pace * 0.5 * (1.0 + world.scv[n, s])
         _find_extra(stations, traffic, lane, point, longer, fullness)
     before = state.backlog[n, s]
     if before + expected_work * noise > capacity and traffic.waits_for[s] != NO_SERVICE:
@@ -244,7 +248,8 @@ def serve_calls(graph, stations, world, state, flows, traffic, happened, n, plac
         )
         busy = capacity * share
     traffic.busy[s] = busy / pace
-    happened.waiting_seconds[n, s] += 0.5 * (before + after) / per_call * span
+    if before + after > 0.0:
+        happened.waiting_seconds[n, s] += 0.5 * (before + after) / per_call * span
 
 
 @inlined

@@ -71,7 +71,8 @@ def foresee(clock, world, state, n, s):
             share = _started(world, n, s, cohort[STRETCH], age * clock.parts + part)
             due = left
             if share < 1.0:
-                due = min(left, np.int64(left * ((share - mark) / (1.0 - mark)) + cohort[SPREAD]))
+                new = (share - mark) / (1.0 - mark) if mark > 0.0 else share
+                due = min(left, np.int64(left * new + cohort[SPREAD]))
             done = max(done, due)
             state.history[n, (first + part) % kept, s] += done - before
         cohort[DONE] = done

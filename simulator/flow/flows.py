@@ -62,6 +62,7 @@ class Traffic(NamedTuple):
         failing: float64 ``(O,)``; share of calls that fail.
         demand: float64 ``(S,)``; calls of a service.
         work: float64 ``(L,)``; that comes, slot-seconds.
+        stretch: float64 ``(S,)``; how long a call's work takes on pods as they are, over the usual.
         wait_seconds: float64 ``(L,)``; for the backlog.
         wait_variance: float64 ``(L,)``; of these where calls are shed, seconds squared.
         extra: float64 ``(L, 3)``; see ``Stations``.
@@ -82,6 +83,7 @@ class Traffic(NamedTuple):
     failing: Floats
     demand: Floats
     work: Floats
+    stretch: Floats
     wait_seconds: Floats
     wait_variance: Floats
     extra: Floats
@@ -126,6 +128,7 @@ def empty_traffic(graph: Graph, stations: Stations) -> Traffic:
         failing=np.zeros(operations),
         demand=np.zeros(services),
         work=np.zeros(lanes),
+        stretch=np.zeros(services),
         wait_seconds=np.zeros(lanes),
         wait_variance=np.zeros(lanes),
         extra=np.zeros((lanes, 3)),

@@ -86,8 +86,9 @@ def work_off(flows, traffic, n, lane, waits, capacities, span):
     after = has - done
     stays = min(after, alive)
     flows.backlog[n, lane] = stays
-    rate = max(left, _LEAST_LEFT * capacity) / span
-    traffic.wait_seconds[lane] = 0.5 * (before + stays) / rate if rate > 0.0 else cold_seconds
+    traffic.wait_seconds[lane] = 0.0 if capacity > 0.0 else cold_seconds
+    if capacity > 0.0 and before + stays > 0.0:
+        traffic.wait_seconds[lane] = 0.5 * (before + stays) * span / max(left, _LEAST_LEFT * capacity)
     if after <= 0.0:
         return left - done, 1.0, 0.0, 0.0
     return left - done, done / has, stays / has, (after - stays) / has

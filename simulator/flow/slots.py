@@ -55,14 +55,15 @@ def slots_share(stations, flows, n, s, rate):
     if stations.slots[s] == np.inf or flows.away_seconds[n, s] <= 0.0:
         return 1.0
     away = flows.away_seconds[n, s] * rate / stations.slots[s]
-    table, place = stations.kept_busy[s], away / (1.0 + away) * (POINTS - 1)
+    table, share = stations.kept_busy[s], 1.0 / (1.0 + away)
+    place = away * share * (POINTS - 1)
     left = min(int(place), POINTS - 2)
-    return min((table[left] + (place - left) * (table[left + 1] - table[left])) / (1.0 + away), 1.0)
+    return min((table[left] + (place - left) * (table[left + 1] - table[left])) * share, 1.0)
 
 
 @inlined
 def wait_for_slot(stations, flows, traffic, n, s, pods, work, capacities, call_seconds):
-    """Find how long calls wait for a slot since those before keep theirs while they are away.
+    """Find how long calls wait for a slot since those before keep theirs while they are away, 0 until then.
 
     How long they would wait anyway is in what was measured of the service by itself.
 
@@ -73,14 +74,17 @@ def wait_for_slot(stations, flows, traffic, n, s, pods, work, capacities, call_s
     """
     capacity, full = capacities
     queues = 1.0 if stations.pools[s] else pods
-    slots = pods * stations.slots[s] / queues
+    slots = pods * stations.slots[s] if stations.pools[s] else stations.slots[s]
+    power, load = math.sqrt(2.0 * (slots + 1.0)) - 1.0, min(work / capacity, HIGHEST_LOAD)
+    if 2.0 * power * (1.0 - load) > _SELDOM * (1.0 + load):
+        return
     between, least = queues * call_seconds / capacity, queues * call_seconds / full
     held = slots * between
     own = max(held - flows.away_seconds[n, s], 0.0)
     arrivals = 1.0 / pods if stations.in_turn[s] else 1.0
     variability = (stations.scv[s] * own * own + flows.away_variance[n, s]) / (held * held)
-    chance, wait = _queue(slots, min(work / capacity, HIGHEST_LOAD), between, arrivals + variability)
-    usual_chance, usual = _queue(slots, min(work / full, HIGHEST_LOAD), least, arrivals + stations.scv[s])
+    chance, wait = _queue(power, load, between, arrivals + variability)
+    usual_chance, usual = _queue(power, min(work / full, HIGHEST_LOAD), least, arrivals + stations.scv[s])
     mean = max(chance * wait - usual_chance * usual, 0.0)
     wait = mean / max(chance, 1e-300)
     traffic.slot_wait[s, 0] = mean
@@ -89,14 +93,12 @@ def wait_for_slot(stations, flows, traffic, n, s, pods, work, capacities, call_s
 
 
 @inlined
-def _queue(slots, load, between, variability):
+def _queue(power, load, between, variability):
     """The probability that a call waits, and how long if it does.
 
     Args:
+        power: of the load.
         between: seconds between two calls that are done when all slots are taken.
         variability: sum of the squared coefficients of variation of arrivals and of how long a slot is taken.
     """
-    power = math.sqrt(2.0 * (slots + 1.0)) - 1.0
-    if 2.0 * power * (1.0 - load) > _SELDOM * (1.0 + load):
-        return 0.0, 0.0
     return load**power, 0.5 * variability * between / (1.0 - load)
