@@ -188,7 +188,7 @@ def _by_pods(measured: Sequence[Floats]) -> Floats:
     place = np.interp(-few, [-1 / pods for pods in PODS], range(len(PODS)))
     row = np.minimum(place.astype(np.int64), len(PODS) - 2)
     beyond = (place - row).reshape(-1, *(1,) * (values.ndim - 2))
-    return values[:, row] + beyond * (values[:, row + 1] - values[:, row])
+    return np.ascontiguousarray(values[:, row] + beyond * (values[:, row + 1] - values[:, row]))
 
 
 def _mixes(application: Application, graph: Graph) -> list[Mix]:
