@@ -133,18 +133,20 @@ def _fullness(stations, share, s):
 
 
 @inlined
-def _find_extra(stations, traffic, lane, place, stretch, fullness):
-    """What a lane's calls take beside their work; roots of cumulants between points of the table; and what is shed."""
+def _root_at(extra, lane, place, k):
+    """The root of a cumulant between those of a table."""
     row, column, beyond = place
+    here = extra[lane, row, column, k]
+    return here + beyond * (extra[lane, row, column + 1, k] - here)
+
+
+@inlined
+def _find_extra(stations, traffic, lane, place, stretch, fullness):
+    """What a lane's calls take beside their work, and what is shed."""
     for k in range(3):
-        here, there = stations.extra[lane, row, column, k], stations.extra[lane, row, column + 1, k]
-        root = here + beyond * (there - here)
+        root = _root_at(stations.extra, lane, place, k)
         if len(stations.least_extra):
-            here, there = (
-                stations.least_extra[lane, row, column, k],
-                stations.least_extra[lane, row, column + 1, k],
-            )
-            root += fullness * (here + beyond * (there - here) - root)
+            root += fullness * (_root_at(stations.least_extra, lane, place, k) - root)
         root *= stretch
         traffic.extra[lane, k] = root if k == 0 else root * root if k == 1 else root * root * root
     if len(stations.log_shed):
@@ -180,15 +182,13 @@ def _find_capacity(stations, state, flows, traffic, n, s, work, span):
 
 
 @inlined
-def serve_calls(graph, stations, world, state, flows, traffic, happened, n, place, requests, span, key):
-    """Let the service at a place of the order work for a part of a step, and make its calls.
+def _take_in(graph, stations, world, flows, traffic, n, s, lanes, came, key):
+    """Find the work that comes to each of a service's lanes, with its noise.
 
-    Args:
-        requests: those that came, and those expected for each of them.
+    Returns:
+        The calls, the work expected of them and what has come of it, and the work of a call of all that are there.
     """
-    came, usual = requests
-    s = graph.order[place]
-    first, last = graph.lanes[place], graph.lanes[place + 1]
+    first, last = lanes
     stretch = world.mean_seconds[n, s] / stations.mean_seconds[s]
     calls = expected_work = there = work_there = 0.0
     for lane in range(first, last):
@@ -202,24 +202,38 @@ def serve_calls(graph, stations, world, state, flows, traffic, happened, n, plac
     deviation = stretch * math.sqrt(came * stations.request_variance[s] * world.scv[n, s])
     noise = 1.0
     if not traffic.kept_full[s] and expected_work > 0.0:
-        deviate = deviate_of(service_key(key, s), NOISE)
-        noise = max(1.0 + deviation / expected_work * deviate, 0.0)
+        noise = max(1.0 + deviation / expected_work * deviate_of(service_key(key, s), NOISE), 0.0)
     for lane in range(first, last):
         traffic.work[lane] *= noise
     per_call = work_there / there if there > 0.0 else world.mean_seconds[n, s]
+    return calls, expected_work, expected_work * noise, per_call
+
+
+@inlined
+def serve_calls(graph, stations, world, state, flows, traffic, happened, n, place, requests, span, key):
+    """Let the service at a place of the order work for a part of a step, and make its calls.
+
+    Args:
+        requests: those that came, and those expected for each of them.
+    """
+    came, usual = requests
+    s = graph.order[place]
+    first, last = graph.lanes[place], graph.lanes[place + 1]
+    calls, expected_work, new, per_call = _take_in(
+        graph, stations, world, flows, traffic, n, s, (first, last), came, key
+    )
+    stretch = world.mean_seconds[n, s] / stations.mean_seconds[s]
     pods, pace = np.float64(state.ready[n, s]), state.pace[n, s]
     work = usual * expected_work, per_call
     capacity, load = _find_capacity(stations, state, flows, traffic, n, s, work, span)
-    point, fullness = (
-        _find_place(stations, state.ready[n, s], load),
-        _fullness(stations, state.cpu_share[n, s], s),
-    )
+    point = _find_place(stations, state.ready[n, s], load)
+    fullness = _fullness(stations, state.cpu_share[n, s], s)
     traffic.stretch[s] = stretch / pace
     longer = stations.bunching[s] * traffic.stretch[s] * 0.5 * (1.0 + world.scv[n, s])
     for lane in range(first, last):
         _find_extra(stations, traffic, lane, point, longer, fullness)
     before = state.backlog[n, s]
-    if before + expected_work * noise > capacity and traffic.waits_for[s] != NO_SERVICE:
+    if before + new > capacity and traffic.waits_for[s] != NO_SERVICE:
         traffic.kept_full[traffic.waits_for[s]] = True
     room = stations.room[s] * pods * per_call
     fresh = 1.0
