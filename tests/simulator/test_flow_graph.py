@@ -21,7 +21,7 @@ from simulator.application import load_application
 from simulator.arrays import Floats
 from simulator.flow.equipment import equip
 from simulator.flow.graph import flatten
-from simulator.flow.stations import learn_station, work_cumulants
+from simulator.flow.stations import LOADS, PODS, learn_station, work_cumulants
 from simulator.flow.tails import GAMMA_P95, SURVIVAL, heaviness, time_exceeds, time_p95
 from simulator.laws.exponential import ExponentialLaw
 from simulator.laws.gamma import GammaLaw
@@ -95,6 +95,23 @@ def test_a_shared_processor_is_that_of_theory(load: float) -> None:
     station = learn_station(service, ((0, 0, 1.0),))
     extra = station.extra[0, 0, station.loads.tolist().index(load), 0]
     assert mean + extra == pytest.approx(theory.mgc_ps_mean_response_seconds(load / mean, mean, 1), rel=0.1)
+
+
+def test_between_what_was_measured_tables_go_with_one_over_the_pods_and_over_what_the_load_leaves_free() -> (
+    None
+):
+    application = load_application("shop")
+    stations = equip(application, flatten(application))
+    extra, share = stations.extra, (1 - 1 / 2) / (1 - 1 / 4)
+    assert extra.shape[1] == PODS[-1] + 1
+    np.testing.assert_array_equal(extra[:, 0], extra[:, 1])
+    np.testing.assert_allclose(extra[:, 2], extra[:, 1] + share * (extra[:, 4] - extra[:, 1]), rtol=1e-12)
+    np.testing.assert_allclose(stations.stress, 1 / (1 - np.array(LOADS)), rtol=1e-12)
+    np.testing.assert_allclose(stations.per_stress * np.diff(stations.stress), 1.0, rtol=1e-12)
+    for place, column in enumerate(stations.columns.tolist()):
+        middle = (place + 0.5) / len(stations.columns)
+        assert column in (0, len(LOADS) - 2) or LOADS[column] < middle < LOADS[column + 1]
+        assert middle > LOADS[column] or column == 0
 
 
 @pytest.mark.parametrize("name", ["shop", "boutique"])
