@@ -57,12 +57,20 @@ def vars_of(found: object) -> list[float]:
     return [getattr(found, name) for name in ("value", "low", "high")]
 
 
-@given(VALUES, VALUES)
+TOLD_APART = st.lists(st.integers(-(10**6), 10**6).map(float), min_size=1, max_size=40).map(np.array)
+
+
+@given(TOLD_APART, TOLD_APART)
 def test_the_probability_of_improvement_is_mann_and_whitneys_u(ours: np.ndarray, theirs: np.ndarray) -> None:
     u = stats.mannwhitneyu(theirs, ours).statistic
     found = probability_of_improvement(ours, theirs)
     assert found == pytest.approx(u / (len(ours) * len(theirs)))
     assert found + probability_of_improvement(theirs, ours) == pytest.approx(1.0)
+
+
+def test_what_differs_by_rounding_is_a_tie() -> None:
+    value = np.array([-1e6])
+    assert probability_of_improvement(value, np.nextafter(value, 0.0)) == 0.5
 
 
 POINTS = st.lists(st.tuples(st.integers(1, 30), st.integers(0, 30)), min_size=1, max_size=25).map(
