@@ -149,19 +149,10 @@ class FluidClusters:
 
     def begin(self, which: Ints) -> None:
         """Begin another episode of each of these clusters, int64 ``(n,)``."""
-        begin_episodes(
-            self._clock,
-            self._loads,
-            self._hazards,
-            self._laws,
-            self._episodes,
-            self.world,
-            self.state,
-            self.seen,
-            which,
-            self._seeds,
-            self._numbers,
-        )
+        if self._pool is None or len(which) < _FEWEST_CLUSTERS:
+            self._begin(which)
+        else:
+            list(self._pool.map(self._begin, np.array_split(which, len(self._edges) - 1)))
         self._numbers[which] += 1
         if self.fleet is not None:
             where = self._site, self._waking, self.world, self.state, self.fleet
@@ -243,6 +234,21 @@ class FluidClusters:
         """Give the threads back."""
         if self._pool is not None:
             self._pool.shutdown()
+
+    def _begin(self, which: Ints) -> None:
+        begin_episodes(
+            self._clock,
+            self._loads,
+            self._hazards,
+            self._laws,
+            self._episodes,
+            self.world,
+            self.state,
+            self.seen,
+            which,
+            self._seeds,
+            self._numbers,
+        )
 
     def _advance(self, begin: int, end: int) -> None:
         clock, site = self._clock, self._site
