@@ -84,11 +84,11 @@ class Observer:
         self._facts = facts or Facts(
             np.array(settings.capacity_rps), np.array(settings.slots_per_pod), np.array(settings.slo_seconds)
         )
-        self._low = np.array([[feature.low] for feature in FEATURES])
-        self._high = np.array([[feature.high] for feature in FEATURES])
+        self._low = np.array([[feature.low] for feature in FEATURES], np.float32)
+        self._high = np.array([[feature.high] for feature in FEATURES], np.float32)
         self._minute = max(1, round(_MINUTE_SECONDS / settings.period_seconds))
         self._depth = max(2, round(_HISTORY_SECONDS / settings.period_seconds) + 1)
-        self._values = np.empty((len(FEATURES), 0))
+        self._values = np.empty((len(FEATURES), 0), np.float32)
         self._rates: Floats | None = None
         self._newest = 0
         self._seen_seconds: Floats | None = None
@@ -102,8 +102,7 @@ class Observer:
     def bounds(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Lowest and highest values: two float32 ``(F,)``."""
         services = len(self.settings.capacity_rps)
-        low, high = (np.repeat(bound, services).astype(np.float32) for bound in (self._low, self._high))
-        return low, high
+        return np.repeat(self._low, services), np.repeat(self._high, services)
 
     def reset(self, mask: NDArray[np.bool_] | None = None) -> None:
         """Forget the rates; with a mask ``(...)``, only where it is True."""
@@ -132,6 +131,7 @@ class Observer:
         capacity = facts.capacity_rps * wanted
         now = rates[self._newest]
         with np.errstate(invalid="ignore"):
+            queue = snapshot.queue.value / (facts.slots_per_pod * wanted)
             raw = (
                 np.log2(1.0 + snapshot.wanted),
                 snapshot.ready / wanted,
@@ -143,7 +143,7 @@ class Observer:
                 (now - rates[self._newest + 1 - self._depth]) / capacity,
                 np.fmax.reduce(rates, axis=0) / capacity,
                 np.log1p(snapshot.latency_p95.value / facts.slo_seconds),
-                np.log1p(snapshot.queue.value / (facts.slots_per_pod * wanted)),
+                np.log1p(queue, out=queue, where=queue != 0),
                 np.maximum(snapshot.cpu.age_seconds, snapshot.rate.age_seconds),
                 np.isnan(snapshot.cpu.value) | np.isnan(now),
                 np.isnan(snapshot.latency_p95.value),
@@ -154,13 +154,11 @@ class Observer:
         """The vector, new each time, of raw features, each ``(..., S)``; a feature's values lie together until then."""
         shape = raw[0].shape
         if self._values.shape[1:] != shape:
-            self._values = np.empty((len(raw), *shape))
+            self._values = np.empty((len(raw), *shape), np.float32)
         values = self._values
-        for row, feature, value in zip(values, FEATURES, raw, strict=True):
-            if feature.scale == 1.0:
-                row[...] = value
-            else:
-                np.divide(value, feature.scale, out=row)
+        with np.errstate(over="ignore"):
+            for row, feature, value in zip(values, FEATURES, raw, strict=True):
+                row[...] = value if feature.scale == 1.0 else value / feature.scale
         rows = values.reshape(len(raw), -1)
         np.copyto(rows, 0.0, where=np.isnan(rows))
         np.clip(rows, self._low, self._high, out=rows)

@@ -23,7 +23,6 @@ from envs.autoscale import AutoscaleEnv
 from envs.task import load_task
 from experiments.bench_batch import (
     CLUSTERS,
-    CLUSTERS_OF_MANY,
     MANY_CLUSTERS,
     VectorSteps,
     memory_of,
@@ -258,7 +257,7 @@ def _application_figures() -> list[Figure]:
 
 def _boutique_figure() -> Figure:
     """Steps of clusters of eleven services."""
-    batch = VectorSteps(CLUSTERS_OF_MANY, "boutique11")
+    batch = VectorSteps(CLUSTERS, "boutique11")
     batch.run(BATCH_SECONDS)
 
     def single() -> int:

@@ -16,7 +16,7 @@ import numpy as np
 
 from envs.vector import AutoscaleVectorEnv, make_vector_env
 
-CLUSTERS, CLUSTERS_OF_MANY, MANY_CLUSTERS = 4096, 1024, 16_384
+CLUSTERS, MANY_CLUSTERS = 4096, 16_384
 _CHANGES = (-0.5, -0.25, -0.1, -0.01, 0.0, 0.01, 0.1, 0.25, 0.5, 1.0)
 _STEPS_A_LOOK = 16
 _MIB = 1024**2
