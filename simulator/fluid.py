@@ -149,10 +149,11 @@ class FluidClusters:
 
     def begin(self, which: Ints) -> None:
         """Begin another episode of each of these clusters, int64 ``(n,)``."""
-        if self._pool is None or len(which) < _FEWEST_CLUSTERS:
+        threads = min(len(self._edges) - 1, len(which) // _FEWEST_CLUSTERS)
+        if self._pool is None or threads < 2:
             self._begin(which)
         else:
-            list(self._pool.map(self._begin, np.array_split(which, len(self._edges) - 1)))
+            list(self._pool.map(self._begin, np.array_split(which, threads)))
         self._numbers[which] += 1
         if self.fleet is not None:
             where = self._site, self._waking, self.world, self.state, self.fleet

@@ -77,7 +77,7 @@ def _answer_call(graph, stations, flows, traffic, n, e, calls, span):
 def _own_time(graph, stations, world, state, shifts, flows, traffic, n, part, o):
     """How long a call of a service's operation takes without the calls that it makes, as a response."""
     s, lane = graph.service[o], graph.lane[o]
-    stretch = traffic.stretch[s]
+    stretch = traffic.slowness[s]
     spread = world.scv[n, s]
     for_slot = traffic.slot_wait[s]
     work = graph.work[o, 0] * stretch

@@ -35,8 +35,8 @@ def limit_calls(stations, world, state, flows, traffic, n, span):
         traffic.kept_full[s] = False
         traffic.waits_for[s] = NO_SERVICE
         traffic.full[s] = pace * state.ready[n, s] * span
-        traffic.capacity[s] = traffic.full[s] * slots_share(stations, flows, n, s, pace / mean_seconds)
-        traffic.most[s] = traffic.capacity[s] / mean_seconds
+        share = slots_share(stations, flows, n, s, pace / mean_seconds)
+        traffic.most[s] = traffic.full[s] * share / mean_seconds
     for k in range(len(stations.pairs)):
         s, callee = stations.pairs[k]
         if stations.slots[s] < np.inf:
@@ -169,14 +169,14 @@ def _find_capacity(stations, state, flows, traffic, n, s, work, span):
         work: that comes, and that of a call.
     """
     expected, per_call = work
-    full, capacity = traffic.full[s], traffic.capacity[s]
+    full, pods = traffic.full[s], np.float64(state.ready[n, s])
     traffic.slot_wait[s, :] = 0.0
     if full <= 0.0:
         return full, 1.0
+    capacity = full * slots_share(stations, flows, n, s, full / (per_call * pods * span))
     if traffic.waits_for[s] != NO_SERVICE:
         capacity = min(capacity, traffic.most[s] * per_call)
     if flows.away_seconds[n, s] > 0.0 and stations.slots[s] < np.inf and capacity > 0.0:
-        pods = np.float64(state.ready[n, s])
         wait_for_slot(stations, flows, traffic, n, s, pods, expected, (capacity, full), per_call * span)
     return capacity, expected / full
 
@@ -186,7 +186,8 @@ def _take_in(graph, stations, world, flows, traffic, n, s, lanes, came, key):
     """Find the work that comes to each of a service's lanes, with its noise.
 
     Returns:
-        The calls, the work expected of them and what has come of it, and the work of a call of all that are there.
+        How much longer than usual work takes; the calls, the work expected of them and what has come of it, and the
+        work of a call of all that are there.
     """
     first, last = lanes
     stretch = world.mean_seconds[n, s] / stations.mean_seconds[s]
@@ -206,7 +207,7 @@ def _take_in(graph, stations, world, flows, traffic, n, s, lanes, came, key):
     for lane in range(first, last):
         traffic.work[lane] *= noise
     per_call = work_there / there if there > 0.0 else world.mean_seconds[n, s]
-    return calls, expected_work, expected_work * noise, per_call
+    return stretch, calls, expected_work, expected_work * noise, per_call
 
 
 @inlined
@@ -219,17 +220,16 @@ def serve_calls(graph, stations, world, state, flows, traffic, happened, n, plac
     came, usual = requests
     s = graph.order[place]
     first, last = graph.lanes[place], graph.lanes[place + 1]
-    calls, expected_work, new, per_call = _take_in(
+    stretch, calls, expected_work, new, per_call = _take_in(
         graph, stations, world, flows, traffic, n, s, (first, last), came, key
     )
-    stretch = world.mean_seconds[n, s] / stations.mean_seconds[s]
     pods, pace = np.float64(state.ready[n, s]), state.pace[n, s]
     work = usual * expected_work, per_call
     capacity, load = _find_capacity(stations, state, flows, traffic, n, s, work, span)
     point = _find_place(stations, state.ready[n, s], load)
     fullness = _fullness(stations, state.cpu_share[n, s], s)
-    traffic.stretch[s] = stretch / pace
-    longer = stations.bunching[s] * traffic.stretch[s] * 0.5 * (1.0 + world.scv[n, s])
+    traffic.slowness[s] = stretch / pace
+    longer = stations.bunching[s] * traffic.slowness[s] * 0.5 * (1.0 + world.scv[n, s])
     for lane in range(first, last):
         _find_extra(stations, traffic, lane, point, longer, fullness)
     before = state.backlog[n, s]

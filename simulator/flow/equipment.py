@@ -40,7 +40,7 @@ they share a CPU, about half, for those made at once take long together (measure
 
 
 class Stations(NamedTuple):
-    """What services can do.
+    """What services can do; of what was measured, axis P is pods from 0 to the most, and axis U the loads.
 
     Attributes:
         mean_seconds: float64 ``(S,)``; work of a call of the usual mix.
@@ -62,7 +62,8 @@ class Stations(NamedTuple):
         patience_seconds: float64 ``(S,)``; how long a service may have no ready pod until calls go elsewhere.
         cold_seconds: float64 ``(S,)``; how long a call waits while no pod is ready; NEVER_SECONDS but where it wakes.
         room: float64 ``(S,)``; calls that a pod may have beyond those at work, inf without a limit.
-        columns: uint32 ``(C,)``; the last load measured that is no higher, by loads from 0 in as many steps to 1.
+        columns: uint32; by loads from 0 in as many steps to 1: the place of the last load measured that is no higher,
+            or of the last but one.
         stress: float64 ``(U,)``; one over what the loads measured leave free.
         per_stress: float64 ``(U - 1,)``; one over how much more that is at the next.
         extra: float64 ``(L, P, U, 3)``; what a call takes beside its work at full speed, by pods from 0 on (more are

@@ -62,15 +62,15 @@ class Traffic(NamedTuple):
         failing: float64 ``(O,)``; share of calls that fail.
         demand: float64 ``(S,)``; calls of a service.
         work: float64 ``(L,)``; that comes, slot-seconds.
-        stretch: float64 ``(S,)``; how long a call's work takes on pods as they are, over the usual.
+        slowness: float64 ``(S,)``; how long a call's work takes at the ready pods' pace, with all of their CPU, over
+            the usual.
         wait_seconds: float64 ``(L,)``; for the backlog.
         wait_variance: float64 ``(L,)``; of these where calls are shed, seconds squared.
         extra: float64 ``(L, 3)``; see ``Stations``.
         shed: float64 ``(L,)``; share of calls that are dropped where the work can be done; see ``Stations``.
         slot_wait: float64 ``(S, 3)``; cumulants of how long a call waits for a slot since others keep theirs so.
         full: float64 ``(S,)``; work that can be done if slots are not what is short.
-        capacity: float64 ``(S,)``; work that can be done if callees are not, either.
-        most: float64 ``(S,)``; calls that can be worked on.
+        most: float64 ``(S,)``; calls of the usual mix that slots and callees let be worked on.
         waits_for: uint32 ``(S,)``; the callee that limits ``most``, or NO_SERVICE.
         kept_full: bool ``(S,)``; whether a caller has more calls for it than it can take: then it works all the time.
         busy: float64 ``(S,)``; work done.
@@ -83,14 +83,13 @@ class Traffic(NamedTuple):
     failing: Floats
     demand: Floats
     work: Floats
-    stretch: Floats
+    slowness: Floats
     wait_seconds: Floats
     wait_variance: Floats
     extra: Floats
     shed: Floats
     slot_wait: Floats
     full: Floats
-    capacity: Floats
     most: Floats
     waits_for: Places
     kept_full: NDArray[np.bool_]
@@ -128,14 +127,13 @@ def empty_traffic(graph: Graph, stations: Stations) -> Traffic:
         failing=np.zeros(operations),
         demand=np.zeros(services),
         work=np.zeros(lanes),
-        stretch=np.zeros(services),
+        slowness=np.zeros(services),
         wait_seconds=np.zeros(lanes),
         wait_variance=np.zeros(lanes),
         extra=np.zeros((lanes, 3)),
         shed=np.zeros(lanes),
         slot_wait=np.zeros((services, 3)),
         full=np.zeros(services),
-        capacity=np.zeros(services),
         most=np.zeros(services),
         waits_for=np.zeros(services, np.uint32),
         kept_full=np.zeros(services, np.bool_),

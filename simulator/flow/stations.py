@@ -40,12 +40,11 @@ Mix = tuple[tuple[int, int, float], ...]
 
 @dataclass(frozen=True, slots=True)
 class Station:
-    """What was measured.
+    """What was measured: for L lanes, with each of PODS, axis P, at each of LOADS, axis U.
 
     Attributes:
         mean_seconds: work of a call of the mix.
         scv: its squared coefficient of variation.
-        pods: float64 ``(P,)``.
         loads: float64 ``(U,)``.
         extra: float64 ``(L, P, U, 3)``; what a call of each lane, high priority first, takes beside its work: the
             roots of its cumulants by their order.
@@ -55,7 +54,6 @@ class Station:
 
     mean_seconds: float
     scv: float
-    pods: Floats
     loads: Floats
     extra: Floats
     shed: Floats
@@ -102,7 +100,6 @@ def learn_station(service: Service, mix: Mix) -> Station:
     return Station(
         mean,
         float(_mixed(works, shares)[1]) / mean**2,
-        np.array(PODS, np.float64),
         np.array(LOADS),
         np.maximum(taken[..., :3] - work[:, np.newaxis, np.newaxis], 0.0) ** (1 / np.arange(1, 4)),
         taken[..., 3],

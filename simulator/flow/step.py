@@ -41,7 +41,7 @@ def _change_cohorts(clock, world, state, happened, n):
 
 @inlined
 def _come_and_go(clock, world, state, shifts, n, part):
-    """Let pods become ready in a part of a step, and remember how many are."""
+    """Let pods become ready in a part of a step: as was foreseen, or as the pods' shifts say, which are remembered."""
     number = state.step[n] * clock.parts + part
     for s in range(state.wanted.shape[1]):
         if len(shifts.ready):

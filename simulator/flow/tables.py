@@ -20,8 +20,8 @@ pods, waiting calls and the 95th percentile of latency now."""
 READING = 6
 LEFT, DONE, MARK, SPREAD, STRETCH = range(5)
 """What is known of pods that were created together: those left when they were last counted anew, those of them that are
-ready, the share that was ready then, where between two whole numbers their count turns, and how much longer than usual
-they take to start."""
+ready by the end of the last step begun, the share that was ready when they were counted, where between two whole
+numbers their count turns, and how much longer than usual they take to start."""
 
 
 class Clock(NamedTuple):
@@ -143,7 +143,7 @@ class State(NamedTuple):
         readings: float64 ``(N, Q, S, READING)``.
         waits: float64 ``(N, S, R)``; waiting time at the end of the last parts.
         counts: float64 ``(N, S, R)``; calls offered in them.
-        history: int32 ``(N, H, S)``; pods ready in the last parts.
+        history: int32 ``(N, H, S)``; pods ready in the last parts, and in those to come of a step that has begun.
         level: int64 ``(N,)``; state of the chain that the load's rate goes with.
         level_end: float64 ``(N,)``; when it jumps, seconds since the episode's beginning.
         level_number: int64 ``(N,)``; jumps so far.

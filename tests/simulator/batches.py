@@ -33,15 +33,22 @@ def clusters(task: Task, trace: Trace, count: int) -> FluidClusters:
 
 
 def front_on_both(
-    services: list[dict[str, Any]], rps: float | list[float], slo_seconds: float
+    services: list[dict[str, Any]],
+    rps: float | list[float],
+    slo_seconds: float,
+    classes: list[dict[str, Any]] | None = None,
 ) -> tuple[Floats, Floats]:
     """Requests to ``front``, two pods of each service: the share that is late and CPU-seconds; batch, request engine.
 
     Args:
         rps: a rate, or one each minute.
+        classes: of requests, where they are not all alike.
     """
     content = load_task("shop3").model_dump(mode="json", exclude_none=True)
-    content["scenario"]["application"] = {"services": services, "classes": [{"entry": {"to": "front"}}]}
+    content["scenario"]["application"] = {
+        "services": services,
+        "classes": classes or [{"entry": {"to": "front"}}],
+    }
     content["objective"]["slo_seconds"] = slo_seconds
     rates = np.full(15, rps) if isinstance(rps, float) else np.array(rps)
     task, trace = Task.model_validate(content), Trace(60 * rates, 60.0, name="made")

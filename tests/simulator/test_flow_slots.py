@@ -102,3 +102,21 @@ def test_a_burst_becomes_a_storm_of_retries_where_slots_let_more_wait_than_time_
     found, truth = front_on_both([front, back | {"slots_per_pod": 8}], rates, 0.8)
     assert bool(truth[0] > 0.75) == storms
     assert found[0] == pytest.approx(truth[0], rel=0.15)
+
+
+def test_retries_of_light_calls_leave_heavy_ones_their_share_of_the_slots() -> None:
+    """Slots that allow 27 requests a second, half of them light, more of the light calls that are tried three times."""
+    front, back = app("slots", 8, 2, 0.3, "shared")
+    steps = front["operations"][0]["steps"]
+    front["operations"] = [
+        {"name": name, "service_time": {"law": "exponential", "mean_seconds": mean}, "steps": steps}
+        for name, mean in [("light", 0.01), ("heavy", 0.1)]
+    ]
+    retried = {"timeout_seconds": 0.2, "retry": {"max_attempts": 3}}
+    classes = [
+        {"name": "light", "share": 1, "entry": {"to": "front.light"} | retried},
+        {"name": "heavy", "share": 1, "entry": {"to": "front.heavy"}},
+    ]
+    found, truth = front_on_both([front, back], 30.0, 1.0, classes)
+    assert truth[0] > 0.95
+    assert found == pytest.approx(truth, rel=0.05)
