@@ -274,7 +274,8 @@ def _describe(spec: Spec, entry: Entry, error: ValidationError) -> str:
     for item in error.errors():
         name = ".".join(str(place) for place in item["loc"])
         if item["type"] == "extra_forbidden":
-            parts.append(f"setting {name!r} is unknown; there are: {allowed}")
+            known = f"; there are: {allowed}" if len(item["loc"]) == 1 else ""
+            parts.append(f"setting {name!r} is unknown{known}")
         elif item["type"] == "missing":
             parts.append(f"setting {name!r} is needed")
         else:

@@ -72,9 +72,7 @@ class AutoscaleVectorEnv(VectorEnv[Observations, Actions, NDArray[Any]]):
         randomization: Randomization | None = None,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
     ) -> None:
-        if num_envs < 1:
-            msg = f"num_envs is {num_envs}; must be at least 1"
-            raise InputError(msg)
+        _check_arguments(num_envs, randomization, autoreset_mode)
         self.task = task if isinstance(task, Task) else load_task(task)
         self.num_envs = num_envs
         self.autoreset_mode = AutoresetMode(autoreset_mode)
@@ -257,6 +255,24 @@ class AutoscaleVectorEnv(VectorEnv[Observations, Actions, NDArray[Any]]):
         self._begin(which)
         self._shown = self.clusters.snapshot()
         return np.where(ended[:, np.newaxis], self._observer.look(self._shown), last)
+
+
+def _check_arguments(num_envs: object, randomization: object, autoreset_mode: object) -> None:
+    """Refuse what no environment can be made of.
+
+    Raises:
+        InputError: naming the argument and what it may be.
+    """
+    if not isinstance(num_envs, Integral) or isinstance(num_envs, bool) or num_envs < 1:
+        msg = f"num_envs is {num_envs!r}; must be a whole number of at least 1"
+        raise InputError(msg)
+    if not isinstance(randomization, Randomization | None):
+        msg = f"randomization is {randomization!r}; must be a simulator.randomization.Randomization"
+        raise InputError(msg)
+    modes = [mode.value for mode in AutoresetMode]
+    if autoreset_mode not in [*modes, *AutoresetMode]:
+        msg = f"autoreset_mode is {autoreset_mode!r}; must be one of {', '.join(modes)}"
+        raise InputError(msg)
 
 
 def _loads(task: Task, trace: Trace | str | Path | None) -> list[Trace]:

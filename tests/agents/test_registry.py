@@ -152,6 +152,13 @@ def test_several_wrong_settings_are_told_at_once() -> None:
         make("hpa:target=0,x=1", CONTEXT)
 
 
+def test_an_unknown_field_of_a_setting_is_not_held_against_the_settings() -> None:
+    with pytest.raises(
+        InputError, match=r"'metrics.0.name' is needed; setting 'metrics.0.target' is unknown$"
+    ):
+        make("hpa:metrics=[{type: Pods, target: 0.6}]", CONTEXT)
+
+
 def test_commas_in_brackets_and_quotes_part_no_settings() -> None:
     spec = parse_spec("x:a=[1, 2],b={c: 'd,e]', f: [3,4]},g=\"h,i\",j=5")
     assert spec.settings == {"a": [1, 2], "b": {"c": "d,e]", "f": [3, 4]}, "g": "h,i", "j": 5}

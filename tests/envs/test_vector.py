@@ -182,3 +182,24 @@ def test_masks_are_those_of_single_environments() -> None:
     masks = env.action_masks()
     assert masks.shape == (4, TASK.actions.count)
     assert masks[:, TASK.actions.hold].all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"num_envs": 0}, "num_envs is 0; must be a whole number of at least 1"),
+        ({"num_envs": "4"}, "num_envs is '4'; must be a whole number"),
+        ({"num_envs": True}, "num_envs is True; must be a whole number"),
+        (
+            {"randomization": {"load": [1, 1]}},
+            "randomization is {.*; must be a simulator.randomization.Randomization",
+        ),
+        (
+            {"autoreset_mode": "never"},
+            "autoreset_mode is 'never'; must be one of NextStep, SameStep, Disabled",
+        ),
+    ],
+)
+def test_arguments_that_make_no_environment_are_refused(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        gymnasium.make_vec("setpoint/Web-v1", **({"num_envs": 2} | arguments))
